@@ -1,0 +1,1 @@
+"""One script per claim of this project, run as ``python -m benchmarks NAME``."""

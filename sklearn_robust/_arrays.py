@@ -1,0 +1,92 @@
+"""The few array operations that numpy and torch spell differently; all other code is shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a numpy array or a torch tensor
+
+
+def is_torch(x: Array) -> bool:
+    """Whether `x` is a torch tensor, found out without importing torch."""
+    return type(x).__module__.partition(".")[0] == "torch"
+
+
+def namespace(x: Array) -> Any:
+    """Return the module (numpy or torch) whose functions act on `x`."""
+    if is_torch(x):
+        import torch
+
+        return torch
+    return np
+
+
+def as_like(value: Any, x: Array) -> Array:
+    """Return `value` as an array of the library, dtype and device of `x`."""
+    if is_torch(x):
+        import torch
+
+        return torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    return np.asarray(value, dtype=x.dtype)
+
+
+def rows(x: Array) -> Array:
+    """Return `x` with all axes after the first flattened into one."""
+    return x.reshape(len(x), -1)
+
+
+def sort_rows(x: Array) -> tuple[Array, Array]:
+    """Return each row of `x` sorted ascending, and the indices that sort it."""
+    if is_torch(x):
+        values, order = x.sort(dim=1)
+        return values, order
+    order = np.argsort(x, axis=1)
+    return np.take_along_axis(x, order, axis=1), order
+
+
+def take_rows(x: Array, order: Array) -> Array:
+    """Return ``x[i, order[i, j]]`` for all i, j."""
+    return x.gather(1, order) if is_torch(x) else np.take_along_axis(x, order, axis=1)
+
+
+def put_rows(x: Array, order: Array) -> Array:
+    """Return `out` with ``out[i, order[i, j]] = x[i, j]``: the inverse of `take_rows`."""
+    out = namespace(x).empty_like(x)
+    if is_torch(x):
+        return out.scatter_(1, order, x)
+    np.put_along_axis(out, order, x, axis=1)
+    return out
+
+
+def row_max(x: Array) -> Array:
+    """Return the largest entry of each row of a 2-D array."""
+    return x.amax(dim=1) if is_torch(x) else x.max(axis=1)
+
+
+def make_generator(seed: int, like: Array) -> Any:
+    """Return a random generator for arrays such as `like`, local to the caller."""
+    if is_torch(like):
+        import torch
+
+        return torch.Generator(device=like.device).manual_seed(int(seed))
+    return np.random.default_rng(int(seed))
+
+
+def random_uniform(like: Array, generator: Any) -> Array:
+    """Draw from U[0, 1) in the shape, dtype and device of `like`."""
+    if is_torch(like):
+        import torch
+
+        return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    return generator.random(like.shape).astype(like.dtype, copy=False)
+
+
+def random_normal(like: Array, generator: Any) -> Array:
+    """Draw from N(0, 1) in the shape, dtype and device of `like`."""
+    if is_torch(like):
+        import torch
+
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+    return generator.standard_normal(like.shape).astype(like.dtype, copy=False)

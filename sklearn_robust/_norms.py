@@ -1,0 +1,215 @@
+r"""The norms linf, l2 and l1 as geometry: lengths, projections, steepest points, uniform draws.
+
+Every function acts on rows, an array of shape (n_samples, n_features) of numpy or torch, and on
+the *unit* ball; `_threat.ThreatModel` scales it by epsilon, which may differ by feature. A box
+is given by `capacity`, how far each coordinate may move in the direction it is pulled:
+a non-negative array of the same shape, ``inf`` where nothing limits it, or None for no box at all.
+The box must contain the origin. Then the projection onto ball and box, and the point of both that
+goes furthest along a direction, keep the signs of their argument and are found exactly:
+
+- linf separates by coordinate;
+- l2: ``min(s |z|, capacity)`` for the one scale s at which the length is 1;
+- l1: ``min(max(|z| - t, 0), capacity)`` for the one threshold t; along a direction, a fractional
+  knapsack that fills coordinates in the order of their pull.
+
+References
+----------
+.. [1] J. Duchi et al., "Efficient projections onto the l1-ball", ICML 2008 (no box).
+.. [2] F. Croce, M. Hein, "Mind the box: l1-APGD for sparse adversarial attacks", ICML 2021.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sklearn_robust._arrays import (
+    Array,
+    as_like,
+    is_torch,
+    namespace,
+    put_rows,
+    random_normal,
+    random_uniform,
+    row_max,
+    rows,
+    sort_rows,
+    take_rows,
+)
+
+
+class Norm(Protocol):
+    """What the library needs to know of a norm; to add one, write such a class and register it."""
+
+    name: str
+
+    def length(self, delta: Array) -> Array:
+        """Return ``||delta_i||`` for each row i."""
+
+    def dual_length(self, weights: Array) -> Array:
+        """Return ``max <weights_i, u>`` over the unit ball for each row i."""
+
+    def project(self, z: Array, capacity: Array | None = None) -> Array:
+        """Return the nearest point (Euclidean) to each row of `z` in unit ball and box."""
+
+    def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
+        """Return the point of unit ball and box that maximises ``<gradient_i, u>`` for each row."""
+
+    def sample(self, like: Array, generator: object) -> Array:
+        """Draw uniformly from the unit ball, one point for each row of `like`."""
+
+
+class Linf:
+    """The largest absolute coordinate; its dual is l1."""
+
+    name = "linf"
+
+    def length(self, delta: Array) -> Array:
+        return row_max(abs(rows(delta)))
+
+    def dual_length(self, weights: Array) -> Array:
+        return abs(rows(weights)).sum(1)
+
+    def project(self, z: Array, capacity: Array | None = None) -> Array:
+        if capacity is None:
+            return z.clip(-1, 1)
+        return z.clip(-capacity.clip(None, 1), capacity.clip(None, 1))
+
+    def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
+        sign = namespace(gradient).sign(gradient)
+        return sign if capacity is None else sign * capacity.clip(None, 1)
+
+    def sample(self, like: Array, generator: object) -> Array:
+        return 2 * random_uniform(like, generator) - 1
+
+
+class L2:
+    """The Euclidean length; its own dual."""
+
+    name = "l2"
+
+    def length(self, delta: Array) -> Array:
+        return (rows(delta) ** 2).sum(1) ** 0.5
+
+    def dual_length(self, weights: Array) -> Array:
+        return self.length(weights)
+
+    def project(self, z: Array, capacity: Array | None = None) -> Array:
+        if capacity is None:
+            return z / self.length(z).clip(1, None)[:, None]
+        xp, magnitude = namespace(z), abs(z)
+        scale = _l2_scale(magnitude, capacity).clip(None, 1)
+        return xp.sign(z) * xp.minimum(magnitude * scale[:, None], capacity)
+
+    def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
+        xp = namespace(gradient)
+        # Dividing by the largest entry first keeps the squares of tiny gradients above underflow.
+        top = row_max(abs(gradient))[:, None]
+        gradient = gradient / xp.where(top > 0, top, as_like(1, top))
+        if capacity is None:
+            length = self.length(gradient)[:, None]
+            return gradient / xp.where(length > 0, length, as_like(1, length))
+        magnitude = abs(gradient)
+        # An infinite scale means that the whole box lies in the ball: go to its corner.
+        scale = _l2_scale(magnitude, capacity).clip(None, xp.finfo(magnitude.dtype).max)
+        return xp.sign(gradient) * xp.minimum(magnitude * scale[:, None], capacity)
+
+    def sample(self, like: Array, generator: object) -> Array:
+        direction = self.steepest(random_normal(like, generator))
+        radius = random_uniform(like[:, :1], generator) ** (1 / like.shape[1])
+        return direction * radius
+
+
+class L1:
+    """The sum of absolute coordinates; its dual is linf."""
+
+    name = "l1"
+
+    def length(self, delta: Array) -> Array:
+        return abs(rows(delta)).sum(1)
+
+    def dual_length(self, weights: Array) -> Array:
+        return row_max(abs(rows(weights)))
+
+    def project(self, z: Array, capacity: Array | None = None) -> Array:
+        xp, magnitude = namespace(z), abs(z)
+        if capacity is None:
+            capacity = xp.full_like(z, xp.inf)
+        threshold = _l1_threshold(magnitude, capacity)[:, None]
+        return xp.sign(z) * xp.minimum((magnitude - threshold).clip(0, None), capacity)
+
+    def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
+        xp, magnitude = namespace(gradient), abs(gradient)
+        limit = xp.ones_like(gradient) if capacity is None else capacity.clip(None, 1)
+        limit = xp.where(magnitude > 0, limit, as_like(0, limit))
+        _, order = sort_rows(-magnitude)
+        limit = take_rows(limit, order)
+        before = limit.cumsum(1) - limit
+        filled = xp.minimum((1 - before).clip(0, None), limit)
+        return xp.sign(gradient) * put_rows(filled, order)
+
+    def sample(self, like: Array, generator: object) -> Array:
+        # |u| is uniform under the simplex: exponentials over their sum with one more exponential.
+        xp = namespace(like)
+        magnitude = -xp.log1p(-random_uniform(like, generator))
+        rest = -xp.log1p(-random_uniform(like[:, :1], generator))
+        sign = xp.sign(random_uniform(like, generator) - 0.5)
+        return sign * magnitude / (magnitude.sum(1)[:, None] + rest)
+
+
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
+
+
+def _l2_scale(magnitude: Array, capacity: Array) -> Array:
+    """Return s with ``sum_j min(s m_j, c_j)^2 = 1``; inf where the box lies within the ball.
+
+    The sum is piecewise quadratic in s with a kink at c_j / m_j, where coordinate j fills up.
+    """
+    xp = namespace(magnitude)
+    movable = (magnitude > 0) & (capacity > 0)
+    capacity = xp.where(movable, capacity, as_like(0, capacity))
+    magnitude = xp.where(movable, magnitude, as_like(0, magnitude))
+    safe = xp.where(movable, magnitude, as_like(1, magnitude))
+    kink, order = sort_rows(capacity / safe)
+    capacity, magnitude = take_rows(capacity, order), take_rows(magnitude, order)
+    finite = kink < xp.inf
+    full = (xp.where(finite, capacity, as_like(0, capacity)) ** 2).cumsum(1)
+    squares = magnitude**2
+    # Summed from the right, so that nothing is left by rounding once every coordinate is full.
+    free = xp.flip(xp.flip(squares, (1,)).cumsum(1), (1,)) - squares
+    at_kink = xp.where(
+        finite, full + xp.where(finite, kink, as_like(0, kink)) ** 2 * free, as_like(xp.inf, full)
+    )
+    n_full = (at_kink <= 1).sum(1)
+    last = (n_full - 1).clip(0, None)[:, None]
+    none_full = (n_full == 0)[:, None]
+    used = xp.where(none_full, as_like(0, full), take_rows(full, last))
+    left = xp.where(none_full, squares.sum(1)[:, None], take_rows(free, last))
+    left_safe = xp.where(left > 0, left, as_like(1, left))
+    scale = xp.where(left > 0, ((1 - used) / left_safe) ** 0.5, as_like(xp.inf, left))
+    return scale[:, 0]
+
+
+def _l1_threshold(magnitude: Array, capacity: Array) -> Array:
+    """Return the least t >= 0 with ``sum_j min(max(m_j - t, 0), c_j) <= 1``.
+
+    The sum is piecewise linear and falling in t: coordinate j starts to count at m_j, going down,
+    and stops growing at m_j - c_j.
+    """
+    xp = namespace(magnitude)
+    fills = (magnitude - capacity).clip(0, None)
+    kinks, order = sort_rows(-_concat(magnitude, fills))
+    kinks = -kinks
+    slopes = take_rows(_concat(xp.ones_like(magnitude), -xp.ones_like(magnitude)), order).cumsum(1)
+    gaps = kinks[:, :-1] - kinks[:, 1:]
+    total = _concat(xp.zeros_like(kinks[:, :1]), (slopes[:, :-1] * gaps).cumsum(1))
+    last = ((total <= 1).sum(1) - 1)[:, None]
+    start, used, slope = (take_rows(a, last) for a in (kinks, total, slopes))
+    slope = xp.where(slope > 0, slope, as_like(1, slope))
+    threshold = start - (1 - used) / slope
+    # The last kink of all is at 0 or above it: reaching it within the ball means no shrinking.
+    return xp.where(last == kinks.shape[1] - 1, as_like(0, start), threshold)[:, 0].clip(0, None)
+
+
+def _concat(a: Array, b: Array) -> Array:
+    xp = namespace(a)
+    return xp.cat((a, b), 1) if is_torch(a) else xp.concatenate((a, b), 1)

@@ -1,0 +1,179 @@
+r"""The threat model: the set from which the adversary may choose its input.
+
+.. math:: A(x) = \{x + \epsilon \circ u : \|u\| \le 1\} \cap [\mathrm{low}, \mathrm{high}]
+
+The radius epsilon is one number or one per feature (0: the adversary cannot touch it), in the
+units of X as passed. Everything below works on u, so that the formulas on the unit ball serve both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._arrays import Array, as_like, is_torch, namespace, rows
+from sklearn_robust._norms import NORMS, Norm
+from sklearn_robust._validation import check_clip_values, check_epsilon, check_in_range, check_norm
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """Ball and box around each sample; checked when made.
+
+    Parameters
+    ----------
+    epsilon : float or array of shape (n_features,) or of one sample's shape
+        Radius in the units of X; an array scales the ball by feature.
+    norm : {"linf", "l2", "l1"}, default="linf"
+    clip_values : None or (low, high), default=None
+        Valid range of the data, each a scalar or one value per feature. None: no box.
+    """
+
+    epsilon: Any
+    norm: str = "linf"
+    clip_values: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epsilon", check_epsilon(self.epsilon))
+        object.__setattr__(self, "norm", check_norm(self.norm))
+        object.__setattr__(self, "clip_values", check_clip_values(self.clip_values))
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the adversary can change nothing at all."""
+        return not np.any(self.epsilon)
+
+    @property
+    def geometry(self) -> Norm:
+        """The norm's formulas on the unit ball."""
+        return NORMS[self.norm]
+
+    def scaled(self, factor: float) -> ThreatModel:
+        """Return the same threat with epsilon multiplied by `factor`."""
+        return replace(self, epsilon=self.epsilon * factor)
+
+    def around(self, X: Array) -> Neighbourhood:
+        """Return the sets A(x_i) for the rows of `X`, ready to project onto."""
+        return Neighbourhood(self, X)
+
+    def check_data(self, X: Array) -> None:
+        """Raise ValueError if `X` has values outside `clip_values` or does not fit epsilon."""
+        n_features = int(np.prod(X.shape[1:]))
+        if np.ndim(self.epsilon) and np.size(self.epsilon) != n_features:
+            raise ValueError(
+                f"epsilon has {np.size(self.epsilon)} values but X has {n_features} features. "
+                "Pass one number, or one value per feature."
+            )
+        if self.clip_values is not None:
+            check_in_range(X, self.clip_values)
+
+    def size(self, X_adv: Array, X: Array) -> np.ndarray:
+        """Return how far each ``X_adv[i]`` is from ``X[i]`` in units of epsilon (1: on the sphere).
+
+        A change in a feature with epsilon 0 counts as inf. Computed in float64.
+        """
+        delta = rows(_to_numpy(X_adv)) - rows(_to_numpy(X))
+        epsilon = np.broadcast_to(np.ravel(self.epsilon), delta.shape[1:])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = np.where(delta == 0, 0.0, delta / epsilon)
+        return self.geometry.length(u)
+
+    def contains(self, X_adv: Array, X: Array) -> np.ndarray:
+        """Return for each sample whether ``X_adv[i]`` lies in ball and box.
+
+        The slack is what rounding alone can add: a few units in the last place of the values of X
+        for every coordinate that moved, as X + delta is stored in the precision of `X_adv`.
+        """
+        resolution = 4 * (np.finfo(_float_dtype(X_adv)).eps)
+        a, b = rows(_to_numpy(X_adv)), rows(_to_numpy(X))
+        moved = abs(a - b)
+        ulp = resolution * (abs(b) + moved) * (moved > 0)
+        inside = self.size(b + np.sign(a - b) * (moved - ulp).clip(0), b) <= 1 + resolution
+        if self.clip_values is not None:
+            low, high = (np.ravel(v) for v in self.clip_values)
+            slack = resolution * np.maximum(abs(low), abs(high))
+            inside &= ((a >= low - slack) & (a <= high + slack)).all(1)
+        return inside
+
+
+class Neighbourhood:
+    """The sets A(x_i) around one batch, with what does not change between steps computed once."""
+
+    def __init__(self, threat: ThreatModel, X: Array) -> None:
+        self.threat, self.X = threat, X
+        self._norm = threat.geometry
+        self.epsilon = _per_feature(threat.epsilon, X)
+        self._low = self._high = None
+        if threat.clip_values is not None:
+            self._low, self._high = (_per_feature(v, X) for v in threat.clip_values)
+        if threat.norm == "linf":
+            # Ball and box are both boxes: two bounds hold everything.
+            xp = namespace(X)
+            self._floor, self._ceiling = X - self.epsilon, X + self.epsilon
+            if self._low is not None:
+                self._floor = xp.maximum(self._floor, self._low)
+                self._ceiling = xp.minimum(self._ceiling, self._high)
+
+    def project(self, X_adv: Array) -> Array:
+        """Return the nearest point to each ``X_adv[i]`` in A(x_i); distances are taken in u."""
+        if self.threat.norm == "linf":
+            return X_adv.clip(self._floor, self._ceiling)
+        z = self._to_unit(X_adv - self.X)
+        return self._from_unit(self._norm.project(z, self._capacity(z)))
+
+    def sample(self, generator: Any) -> Array:
+        """Draw uniformly from the ball, then project onto the box."""
+        u = self._norm.sample(rows(self.X), generator).reshape(self.X.shape)
+        X_adv = self.X + self.epsilon * u
+        return X_adv if self._low is None else X_adv.clip(self._low, self._high)
+
+    def direction(self, gradient: Array) -> Array:
+        """Return the unit step of steepest ascent, ignoring the box."""
+        if self.threat.norm == "linf":
+            return namespace(gradient).sign(gradient)
+        scaled = rows(gradient * self.epsilon)
+        return self._norm.steepest(scaled).reshape(self.X.shape)
+
+    def furthest(self, gradient: Array) -> Array:
+        """Return the point of A(x_i) that maximises ``<gradient_i, x>``."""
+        pull = rows(gradient * self.epsilon)
+        return self._from_unit(self._norm.steepest(pull, self._capacity(pull)))
+
+    def _capacity(self, pull: Array) -> Array | None:
+        """Return how far u may go in the direction of `pull` before it leaves the box."""
+        if self._low is None:
+            return None
+        xp = namespace(pull)
+        up = rows(self._to_unit_shape(self._high - self.X))
+        down = rows(self._to_unit_shape(self.X - self._low))
+        return xp.where(pull > 0, up, down).clip(0, None)
+
+    def _to_unit_shape(self, delta: Array) -> Array:
+        xp = namespace(delta)
+        safe = xp.where(self.epsilon > 0, self.epsilon, as_like(1, delta))
+        return xp.where(self.epsilon > 0, delta / safe, as_like(0, delta))
+
+    def _to_unit(self, delta: Array) -> Array:
+        return rows(self._to_unit_shape(delta))
+
+    def _from_unit(self, u: Array) -> Array:
+        X_adv = self.X + self.epsilon * u.reshape(self.X.shape)
+        # Rounding in x + epsilon u may step over the box by one unit in the last place.
+        return X_adv if self._low is None else X_adv.clip(self._low, self._high)
+
+
+def _per_feature(value: Any, X: Array) -> Array:
+    """Return a scalar or per-feature `value` so that it broadcasts against `X`."""
+    value = as_like(value, X)
+    return value.reshape(X.shape[1:]) if value.ndim else value
+
+
+def _to_numpy(x: Array) -> np.ndarray:
+    return np.asarray(x.detach().cpu() if is_torch(x) else x, dtype=np.float64)
+
+
+def _float_dtype(x: Array) -> Any:
+    name = str(x.dtype).removeprefix("torch.")
+    return name if name.startswith("float") else "float64"

@@ -1,0 +1,122 @@
+"""Checks of parameters and data: one place, one voice for error messages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._arrays import Array, as_like, is_torch, rows
+from sklearn_robust._norms import NORMS
+
+
+def check_real(
+    value: Any,
+    name: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    infinite: bool = False,
+) -> float:
+    """Return `value` as float if it is a number in [low, high] (or (low, high])."""
+    rule = "a number" if infinite else "a finite number"
+    if low > -math.inf:
+        rule += f" {'>' if open_low else '>='} {low:g}"
+    if high < math.inf:
+        rule += f" and <= {high:g}"
+    if (
+        isinstance(value, bool | np.bool_)
+        or not isinstance(value, Real)
+        or math.isnan(value)
+        or (math.isinf(value) and not infinite)
+        or not low <= float(value) <= high
+        or (open_low and value == low)
+    ):
+        raise ValueError(f"{name} must be {rule}, got {value!r}.")
+    return float(value)
+
+
+def check_int(value: Any, name: str, *, low: int) -> int:
+    """Return `value` as int if it is an integer >= low."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < low:
+        raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+    return int(value)
+
+
+def check_option(value: Any, name: str, options: Iterable[str]) -> str:
+    """Return `value` if it is one of `options`."""
+    options = list(options)
+    if not isinstance(value, str) or value not in options:
+        known = ", ".join(repr(option) for option in options)
+        raise ValueError(f"{name} must be one of {known}, got {value!r}.")
+    return value
+
+
+def check_norm(norm: Any) -> str:
+    """Return `norm` if the library knows it."""
+    return check_option(norm, "norm", NORMS)
+
+
+def check_epsilon(epsilon: Any, n_features: int | None = None) -> float | np.ndarray:
+    """Return epsilon as a float, or as a float64 array if it is given per feature."""
+    if np.ndim(epsilon) == 0:
+        return check_real(epsilon, "epsilon", low=0)
+    values = np.asarray(epsilon, dtype=np.float64)
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError(
+            "epsilon must hold finite numbers >= 0, got an array with minimum "
+            f"{values.min():g} and maximum {values.max():g}."
+        )
+    if n_features is not None and values.size != n_features:
+        raise ValueError(
+            f"epsilon has {values.size} values but X has {n_features} features. "
+            "Pass one number, or one value per feature."
+        )
+    return values
+
+
+def check_clip_values(clip_values: Any) -> tuple[Any, Any] | None:
+    """Return clip_values as None or a pair (low, high) of floats or float64 arrays."""
+    if clip_values is None:
+        return None
+    message = (
+        "clip_values must be None or a pair (low, high) with low < high, each a number or one "
+        f"value per feature, got {clip_values!r}."
+    )
+    try:
+        low, high = (np.asarray(v, dtype=np.float64) for v in clip_values)
+        ordered = bool((low < high).all())
+    except (TypeError, ValueError):
+        raise ValueError(message) from None
+    if not ordered:  # also when a bound is NaN
+        raise ValueError(message)
+    return tuple(v if v.ndim else float(v) for v in (low, high))  # type: ignore[return-value]
+
+
+def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
+    """Raise ValueError if `X` has values outside `clip_values`."""
+    flat = rows(X)
+    for bound in clip_values:
+        if np.size(bound) not in (1, flat.shape[1]):
+            raise ValueError(
+                f"clip_values has {np.size(bound)} values but X has {flat.shape[1]} features. "
+                "Pass one number, or one value per feature."
+            )
+    low, high = (as_like(np.ravel(v), flat) for v in clip_values)
+    if len(flat) and ((flat < low) | (flat > high)).any():
+        shown = clip_values if all(np.ndim(v) == 0 for v in clip_values) else "the given ranges"
+        raise ValueError(
+            f"X has values in [{float(flat.min()):.6g}, {float(flat.max()):.6g}] outside "
+            f"clip_values={shown}. Scale X, or pass clip_values=None."
+        )
+
+
+def check_finite(X: Array, name: str) -> None:
+    """Raise ValueError if `X` has NaN or infinite values, with the count of samples."""
+    bad = ~rows(X).isfinite().all(dim=1) if is_torch(X) else ~np.isfinite(rows(X)).all(axis=1)
+    if bad.any():
+        raise ValueError(f"{name} has NaN or infinite values in {int(bad.sum())} samples.")

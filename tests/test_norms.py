@@ -1,0 +1,126 @@
+"""The geometry of the norms, held against scipy's solutions of the defining problems."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog, minimize
+
+from sklearn_robust._norms import NORMS
+
+ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
+DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
+
+
+def _cases(seed, n=25, d=6):
+    """Return points of all sizes and capacities with zeros, full and infinite ones."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, d)) * 10 ** rng.uniform(-2, 1, size=(n, 1))
+    z[0] = 0
+    z[1, 2:] = 0
+    capacity = rng.exponential(size=(n, d)) * 10 ** rng.uniform(-1.5, 0.5, size=(n, 1))
+    capacity[rng.random((n, d)) < 0.1] = 0
+    capacity[rng.random((n, d)) < 0.2] = np.inf
+    return z, capacity
+
+
+def _constraints(name, d):
+    """The unit ball as smooth constraints of ``|u|``; signs are those of the argument."""
+    if name == "linf":
+        return [{"type": "ineq", "fun": lambda v: 1 - v}]
+    if name == "l2":
+        return [{"type": "ineq", "fun": lambda v: 1 - v @ v, "jac": lambda v: -2 * v}]
+    return [{"type": "ineq", "fun": lambda v: 1 - v.sum(), "jac": lambda v: -np.ones(d)}]
+
+
+def _solve(name, objective, jac, capacity):
+    bounds = [(0, c if np.isfinite(c) else None) for c in capacity]
+    result = minimize(
+        objective,
+        np.zeros(len(capacity)),
+        jac=jac,
+        bounds=bounds,
+        method="SLSQP",
+        constraints=_constraints(name, len(capacity)),
+        options={"ftol": 1e-14, "maxiter": 500},
+    )
+    return result.x
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("boxed", [False, True])
+def test_projection_solves_the_projection_problem(name, boxed):
+    z, capacity = _cases(0)
+    ours = NORMS[name].project(z, capacity if boxed else None)
+    for i, row in enumerate(z):
+        limit = capacity[i] if boxed else np.full(len(row), np.inf)
+        target = abs(row)
+        expected = _solve(
+            name, lambda v, t=target: ((v - t) ** 2).sum() / 2, lambda v, t=target: v - t, limit
+        )
+        # SLSQP stops at 1e-14 in the objective, so at about 1e-7 in the point.
+        np.testing.assert_allclose(ours[i], np.sign(row) * expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("boxed", [False, True])
+def test_steepest_attains_the_maximum_of_a_linear_function(name, boxed):
+    g, capacity = _cases(1)
+    norm = NORMS[name]
+    u = norm.steepest(g, capacity if boxed else None)
+    assert (np.linalg.norm(u, ord=ORDER[name], axis=1) <= 1 + 1e-12).all()
+    for i, row in enumerate(g):
+        limit = capacity[i] if boxed else np.full(len(row), np.inf)
+        if name == "l2":
+            direction = abs(row) / (abs(row).max() or 1)
+            best = direction @ _solve(
+                name, lambda v, a=direction: -a @ v, lambda v, a=direction: -a, limit
+            )
+            best *= abs(row).max()
+        else:
+            A = np.eye(len(row)) if name == "linf" else np.ones((1, len(row)))
+            bounds = [(0, c if np.isfinite(c) else None) for c in limit]
+            best = -linprog(-abs(row), A_ub=A, b_ub=np.ones(len(A)), bounds=bounds).fun
+        np.testing.assert_allclose(row @ u[i], best, rtol=1e-6, atol=1e-12)
+        assert (abs(u[i]) <= limit + 1e-15).all()
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_dual_length_is_the_maximum_over_the_ball(name):
+    w = _cases(2)[0]
+    norm = NORMS[name]
+    attained = (w * norm.steepest(w)).sum(1)
+    np.testing.assert_allclose(norm.dual_length(w), attained, rtol=1e-12)
+    np.testing.assert_allclose(
+        norm.dual_length(w), np.linalg.norm(w, ord=ORDER[DUAL[name]], axis=1), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("boxed", [False, True])
+def test_torch_and_numpy_share_the_formulas(name, boxed):
+    z, capacity = _cases(3)
+    limit = capacity if boxed else None
+    t_limit = torch.from_numpy(capacity) if boxed else None
+    for method in ("project", "steepest"):
+        ours = getattr(NORMS[name], method)(z, limit)
+        theirs = getattr(NORMS[name], method)(torch.from_numpy(z), t_limit)
+        np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_samples_are_uniform_in_the_ball(name):
+    d, n = 5, 20_000
+    u = NORMS[name].sample(np.empty((n, d)), np.random.default_rng(0))
+    length = np.linalg.norm(u, ord=ORDER[name], axis=1)
+    # P(length <= r) = r^d exactly; 0.0136 is the 0.1 % point of Kolmogorov's statistic at n.
+    r = np.sort(length)
+    assert abs(r**d - np.arange(1, n + 1) / n).max() < 0.0136
+    # Each coordinate is symmetric: its mean lies within 4.5 standard errors of 0.
+    assert (abs(u.mean(0)) < 4.5 * u.std(0) / np.sqrt(n)).all()
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_tiny_float32_gradients_still_give_a_full_step(name):
+    g = np.full((1, 4), 1e-30, dtype=np.float32)
+    u = NORMS[name].steepest(g)
+    np.testing.assert_allclose(np.linalg.norm(u, ord=ORDER[name], axis=1), 1, rtol=1e-6)
