@@ -90,3 +90,16 @@ def random_normal(like: Array, generator: Any) -> Array:
 
         return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
     return generator.standard_normal(like.shape).astype(like.dtype, copy=False)
+
+
+def replace_rows(x: Array, mask: Array, new: Array) -> Array:
+    """Return a copy of `x` in which the rows selected by the boolean `mask` are those of `new`."""
+    x = x.clone() if is_torch(x) else x.copy()
+    x[mask] = new
+    return x
+
+
+def per_feature(value: Any, x: Array) -> Array:
+    """Return a scalar or a value per feature so that it broadcasts against the samples `x`."""
+    value = as_like(value, x)
+    return value.reshape(x.shape[1:]) if value.ndim else value

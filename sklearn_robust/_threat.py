@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, as_like, is_torch, namespace, rows
+from sklearn_robust._arrays import Array, as_like, is_torch, namespace, per_feature, rows
 from sklearn_robust._norms import NORMS, Norm
 from sklearn_robust._validation import check_clip_values, check_epsilon, check_in_range, check_norm
 
@@ -104,10 +104,10 @@ class Neighbourhood:
     def __init__(self, threat: ThreatModel, X: Array) -> None:
         self.threat, self.X = threat, X
         self._norm = threat.geometry
-        self.epsilon = _per_feature(threat.epsilon, X)
+        self.epsilon = per_feature(threat.epsilon, X)
         self._low = self._high = None
         if threat.clip_values is not None:
-            self._low, self._high = (_per_feature(v, X) for v in threat.clip_values)
+            self._low, self._high = (per_feature(v, X) for v in threat.clip_values)
         if threat.norm == "linf":
             # Ball and box are both boxes: two bounds hold everything.
             xp = namespace(X)
@@ -162,12 +162,6 @@ class Neighbourhood:
         X_adv = self.X + self.epsilon * u.reshape(self.X.shape)
         # Rounding in x + epsilon u may step over the box by one unit in the last place.
         return X_adv if self._low is None else X_adv.clip(self._low, self._high)
-
-
-def _per_feature(value: Any, X: Array) -> Array:
-    """Return a scalar or per-feature `value` so that it broadcasts against `X`."""
-    value = as_like(value, X)
-    return value.reshape(X.shape[1:]) if value.ndim else value
 
 
 def _to_numpy(x: Array) -> np.ndarray:

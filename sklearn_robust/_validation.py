@@ -61,21 +61,33 @@ def check_norm(norm: Any) -> str:
     return check_option(norm, "norm", NORMS)
 
 
-def check_epsilon(epsilon: Any, n_features: int | None = None) -> float | np.ndarray:
-    """Return epsilon as a float, or as a float64 array if it is given per feature."""
+def check_epsilon(
+    epsilon: Any, n_features: int | None = None, name: str = "epsilon"
+) -> float | np.ndarray:
+    """Return a radius as a float, or as a float64 array if it is given per feature."""
     if np.ndim(epsilon) == 0:
-        return check_real(epsilon, "epsilon", low=0)
+        return check_real(epsilon, name, low=0)
     values = np.asarray(epsilon, dtype=np.float64)
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(
-            "epsilon must hold finite numbers >= 0, got an array with minimum "
+            f"{name} must hold finite numbers >= 0, got an array with minimum "
             f"{values.min():g} and maximum {values.max():g}."
         )
     if n_features is not None and values.size != n_features:
         raise ValueError(
-            f"epsilon has {values.size} values but X has {n_features} features. "
+            f"{name} has {values.size} values but X has {n_features} features. "
             "Pass one number, or one value per feature."
         )
+    return values
+
+
+def check_step_size(step_size: Any, n_features: int | None = None) -> float | np.ndarray | None:
+    """Return a step as None, a positive float, or a float64 array with a positive entry."""
+    if step_size is None:
+        return None
+    values = check_epsilon(step_size, n_features, name="step_size")
+    if not np.any(values):
+        raise ValueError(f"step_size must be None or > 0, got {step_size!r}.")
     return values
 
 

@@ -1,0 +1,147 @@
+"""The one door through which attacks see a model: logits, and gradients with respect to the input.
+
+A door speaks the language of its model: it turns data into its arrays (`asarray`), gives `logits`,
+and, where the model is differentiable, `ascent`. Attacks know nothing else of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sklearn_robust._arrays import Array, rows
+from sklearn_robust.attacks._losses import Loss
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Model(Protocol):
+    """What every attack may ask of a model."""
+
+    n_classes: int
+
+    def asarray(self, X: Any) -> Array:
+        """Return the samples `X` as the arrays that the model takes."""
+
+    def labels(self, y: Any) -> Array:
+        """Return the class indices `y` as the arrays that the losses take."""
+
+    def logits(self, X: Array) -> Array:
+        """Return scores of shape (n_samples, n_classes); the largest is the prediction."""
+
+
+class DifferentiableModel(Model, Protocol):
+    """What an attack with gradients may ask of a model."""
+
+    def ascent(self, X: Array, y: Array, loss: Loss) -> tuple[Array, Array]:
+        """Return the logits at `X` and ``d loss / d X``, the latter up to a factor per sample."""
+
+
+class LinearModel:
+    """A linear classifier in numpy: logits ``X W^T + b``.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_classes, n_features)
+    intercept : ndarray of shape (n_classes,)
+    """
+
+    def __init__(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        self.coef, self.intercept = coef, intercept
+        self.n_classes = len(coef)
+
+    def asarray(self, X: Any) -> np.ndarray:
+        return np.asarray(X, dtype=np.float64)
+
+    def labels(self, y: Any) -> np.ndarray:
+        return np.asarray(y)
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        return rows(X) @ self.coef.T + self.intercept
+
+    def ascent(self, X: np.ndarray, y: np.ndarray, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
+        logits = self.logits(X)
+        return logits, (loss.direction(logits, y) @ self.coef).reshape(X.shape)
+
+
+class TorchModel:
+    """A torch module that maps a batch to logits, used as it predicts: in eval mode, frozen.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    n_classes : int
+    """
+
+    def __init__(self, module: torch.nn.Module, n_classes: int) -> None:
+        self.module, self.n_classes = module, n_classes
+
+    def _like(self) -> torch.Tensor:
+        import torch
+
+        tensors = (*self.module.parameters(), *self.module.buffers())
+        floats = (t for t in tensors if t.is_floating_point())
+        return next(floats, torch.zeros(()))
+
+    def asarray(self, X: Any) -> torch.Tensor:
+        import torch
+
+        like = self._like()
+        if not torch.is_tensor(X):
+            X = np.asarray(X)
+            # torch shares memory with numpy, and has no read-only tensors.
+            X = torch.as_tensor(X if X.flags.writeable else X.copy())
+        return X.to(like.device, like.dtype)
+
+    def labels(self, y: Any) -> torch.Tensor:
+        import torch
+
+        return torch.as_tensor(y, dtype=torch.long, device=self._like().device)
+
+    def logits(self, X: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        with as_predicting(self.module), torch.no_grad():
+            return self.module(X)
+
+    def ascent(
+        self, X: torch.Tensor, y: torch.Tensor, loss: Loss
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        with as_predicting(self.module), torch.enable_grad():
+            X = X.detach().requires_grad_()
+            logits = self.module(X)
+            if not logits.requires_grad:
+                raise ValueError(
+                    f"{type(self.module).__name__} gives no gradient with respect to its input. "
+                    "Use an attack without gradients."
+                )
+            direction = loss.direction(logits.detach(), y)
+            (gradient,) = torch.autograd.grad(logits, X, direction)
+        return logits.detach(), gradient
+
+
+@contextmanager
+def as_predicting(module: torch.nn.Module) -> Iterator[None]:
+    """Hold `module` in eval mode with frozen parameters; give each its own flags back afterwards.
+
+    Nested use costs nothing: what is already in that state is not touched.
+    """
+    training = [m for m in module.modules() if m.training]
+    learning = [p for p in module.parameters() if p.requires_grad]
+    for m in training:
+        m.training = False
+    for p in learning:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for m in training:
+            m.training = True
+        for p in learning:
+            p.requires_grad_(True)
