@@ -20,7 +20,9 @@ import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
 from sklearn_robust._arrays import make_generator
-from sklearn_robust._threat import Neighbourhood, ThreatModel
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks._model import LinearModel
+from sklearn_robust.attacks._pgd import PGD
 
 # Adam as published (Kingma and Ba, 2015), with the defaults of every common implementation.
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
@@ -100,7 +102,12 @@ def fit_pgd(
     """
     n_rows = 1 if n_classes == 2 else n_classes
     loss_of: Loss = _logistic_loss if n_classes == 2 else _softmax_loss
-    attack = _Attack(X, y, threat, loss_of, pgd_steps, step_size, random_start, only_correct)
+    pgd = PGD(
+        n_steps=pgd_steps,
+        step_size=step_size,
+        random_start=random_start,
+        only_correct=only_correct,
+    )
     generator = make_generator(random_state, X)
     weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
     total = weights.sum()
@@ -112,7 +119,7 @@ def fit_pgd(
     for i in range(max_iter):
         W, b = parameters[:, :-1], parameters[:, -1]
         attacked[i] = (i + 1) % attack_every == 0 and not threat.is_null
-        X_seen = attack(W, b, generator) if attacked[i] else X
+        X_seen = _attack(pgd, parameters, X, y, threat, generator) if attacked[i] else X
         value, residual = loss_of(X_seen @ W.T + b, y)
         losses[i] = float(share[:, 0] @ value) + 0.5 * penalty * float((W**2).sum())
         residual *= share
@@ -126,36 +133,20 @@ def fit_pgd(
     return parameters[:, :-1].copy(), parameters[:, -1].copy(), PGDHistory(losses, attacked)
 
 
-class _Attack:
-    """Algorithm 1 against a linear model; the sets A(x_i) are laid out once for all iterations."""
-
-    def __init__(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        threat: ThreatModel,
-        loss_of: Loss,
-        steps: int,
-        step_size: float | None,
-        random_start: bool,
-        only_correct: bool,
-    ) -> None:
-        self.X, self.y, self.loss_of, self.steps = X, y, loss_of, steps
-        self.around: Neighbourhood = threat.around(X)
-        step = 2.5 * threat.epsilon / steps if step_size is None else step_size
-        self.step_size = np.asarray(step, dtype=X.dtype)
-        self.random_start, self.only_correct = random_start, only_correct
-
-    def __call__(self, W: np.ndarray, b: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        X_adv = self.around.sample(generator) if self.random_start else self.X
-        for _ in range(self.steps):
-            _, residual = self.loss_of(X_adv @ W.T + b, self.y)
-            direction = self.around.direction(residual @ W)
-            X_adv = self.around.project(X_adv + self.step_size * direction)
-        if self.only_correct:
-            right = _is_right(self.X @ W.T + b, self.y)
-            X_adv = np.where(right[:, None], X_adv, self.X)
-        return X_adv
+def _attack(
+    pgd: PGD,
+    parameters: np.ndarray,
+    X: np.ndarray,
+    y: np.ndarray,
+    threat: ThreatModel,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Return the points that Algorithm 1 finds against the linear model with these parameters."""
+    W, b = parameters[:, :-1], parameters[:, -1]
+    if len(W) == 1:
+        # The logits -f/2 and f/2 have the cross-entropy log(1 + exp(-y f)).
+        W, b, y = np.concatenate([-W, W]) / 2, np.concatenate([-b, b]) / 2, (y > 0).astype(np.intp)
+    return pgd.perturb(LinearModel(W, b), X, y, threat, generator)
 
 
 class _Adam:
@@ -195,10 +186,3 @@ def _softmax_loss(scores: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
     residual = softmax(scores, axis=1)
     residual[each, y] -= 1
     return -log_softmax(scores, axis=1)[each, y], residual
-
-
-def _is_right(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return which samples the scores classify correctly."""
-    if scores.shape[1] == 1:
-        return y * scores[:, 0] > 0
-    return scores.argmax(axis=1) == y
