@@ -60,12 +60,7 @@ class ThreatModel:
 
     def check_data(self, X: Array) -> None:
         """Raise ValueError if `X` has values outside `clip_values` or does not fit epsilon."""
-        n_features = int(np.prod(X.shape[1:]))
-        if np.ndim(self.epsilon) and np.size(self.epsilon) != n_features:
-            raise ValueError(
-                f"epsilon has {np.size(self.epsilon)} values but X has {n_features} features. "
-                "Pass one number, or one value per feature."
-            )
+        check_epsilon(self.epsilon, int(np.prod(X.shape[1:])))
         if self.clip_values is not None:
             check_in_range(X, self.clip_values)
 

@@ -132,3 +132,19 @@ def check_finite(X: Array, name: str) -> None:
     bad = ~rows(X).isfinite().all(dim=1) if is_torch(X) else ~np.isfinite(rows(X)).all(axis=1)
     if bad.any():
         raise ValueError(f"{name} has NaN or infinite values in {int(bad.sum())} samples.")
+
+
+def draw_seed(random_state: Any) -> int:
+    """Return a seed for local generators; None takes fresh entropy, never numpy's global state."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+        return check_int(random_state, "random_state", low=0)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    raise ValueError(
+        "random_state must be None, an integer >= 0, a numpy RandomState or Generator, "
+        f"got {random_state!r}."
+    )

@@ -1,0 +1,321 @@
+"""The scikit-learn side of a robust network: parameters, data and labels in, predictions out.
+
+The estimator is a plain BaseEstimator; `fit` builds a torch module and a skorch net around it.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight
+
+from sklearn_robust._validation import (
+    check_epsilon,
+    check_int,
+    check_option,
+    check_real,
+    check_step_size,
+    draw_seed,
+)
+from sklearn_robust.attacks import PGD
+from sklearn_robust.neural_network._callbacks import EarlyStopping, default_callbacks
+from sklearn_robust.neural_network._inference import NetworkInference
+from sklearn_robust.neural_network._modules import Rescale
+from sklearn_robust.neural_network._net import Batch, RobustNet
+from sklearn_robust.neural_network._objectives import AdversarialCrossEntropy
+from sklearn_robust.neural_network._setup import (
+    OPTIMIZERS,
+    constant,
+    own_randomness,
+    resolve_device,
+    resolve_schedule,
+)
+
+
+class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
+    """Everything the network classifiers share; a subclass says how its module is made."""
+
+    # Hyperparameters, stored by the subclasses' explicit constructors.
+    epsilon_schedule: Any
+    max_epochs: int
+    batch_size: int
+    optimizer: Any
+    optimizer_params: dict[str, Any] | None
+    lr: float
+    class_weight: Any
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    tol: float
+    warm_start: bool
+    callbacks: Any
+    device: str
+    random_state: Any
+    verbose: int
+
+    @abstractmethod
+    def _make_network(self, generator: torch.Generator) -> torch.nn.Module:
+        """Return a fresh module from a batch in the shape of X, as floats, to logits."""
+
+    # Fitting -----------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseRobustClassifier:
+        """Train on (X, y) for `max_epochs` epochs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, h, w) or (n_samples, c, h, w)
+            Float or uint8; in the units of `epsilon`. uint8 is divided by 255 inside the model.
+        y : array-like of shape (n_samples,)
+            Labels of any kind.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If a hyperparameter or the data break their rule; nothing is trained then.
+        """
+        warm = self.warm_start and hasattr(self, "module_")
+        X, y, weight = self._read_training_data(X, y, sample_weight, reset=not warm)
+        self._check_parameters()
+        if warm and not np.array_equal(np.unique(y), self.classes_):
+            raise ValueError(
+                "warm_start=True needs the classes of the first fit, "
+                f"{self.classes_.tolist()}, got {np.unique(y).tolist()}."
+            )
+        self._start(X, np.unique(y), keep_module=warm)
+        data, valid = self._split(X, y, weight)
+        self._train(data, valid, self.max_epochs)
+        self._warn_if_constant(data)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> BaseRobustClassifier:
+        """Train for one epoch on (X, y), going on from where the model is.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array-like of shape (n_classes,), optional
+            All labels that will ever be seen; needed in the first call if `y` lacks some.
+
+        Returns
+        -------
+        self : object
+        """
+        first = not hasattr(self, "module_")
+        X, y, weight = self._read_training_data(X, y, sample_weight, reset=first)
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs all the data at once, which partial_fit "
+                "does not see. Pass a dict, or sample_weight."
+            )
+        if first:
+            self._check_parameters()
+            self._start(X, np.unique(y if classes is None else classes), keep_module=False)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                "classes must be those of the first call to partial_fit, "
+                f"{self.classes_.tolist()}, got {np.unique(classes).tolist()}."
+            )
+        self._train(self._batch(X, y, weight), None, 1)
+        return self
+
+    def _check_parameters(self) -> None:
+        check_epsilon(self.epsilon, self.n_features_in_)
+        check_step_size(self.step_size, self.n_features_in_)
+        check_int(self.pgd_steps, "pgd_steps", low=1)
+        check_int(self.max_epochs, "max_epochs", low=1)
+        check_int(self.verbose, "verbose", low=0)
+        check_real(self.lr, "lr", low=0, open_low=True)
+        check_option(self.dtype, "dtype", ("float32", "float64"))
+        if self.batch_size != -1:
+            check_int(self.batch_size, "batch_size", low=1)
+        if not callable(self.optimizer):
+            check_option(self.optimizer, "optimizer", OPTIMIZERS)
+        if not callable(self.epsilon_schedule):
+            check_option(self.epsilon_schedule, "epsilon_schedule", ("ramp", "constant"))
+        if self.early_stopping:
+            check_real(self.validation_fraction, "validation_fraction", low=0, open_low=True)
+            check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
+        resolve_device(self.device)
+
+    def _read_training_data(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return checked samples in their own shape, labels, and weights."""
+        bytes_in = getattr(X, "dtype", None) == np.uint8
+        X, y, shape = self._validated(X, y, reset=reset)
+        check_classification_targets(y)
+        if reset:
+            self.input_shape_ = shape
+            self.input_factor_ = 1 / 255 if bytes_in else 1.0
+            if bytes_in and 0 < np.max(self.epsilon) < 1:
+                warnings.warn(
+                    f"epsilon={self.epsilon} on uint8 data is less than one grey level of 255. "
+                    "Pass epsilon in grey levels, or X / 255.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            if (sample_weight < 0).any():
+                raise ValueError(
+                    "sample_weight must hold finite numbers >= 0, got a minimum of "
+                    f"{sample_weight.min():g}."
+                )
+        X = X.reshape(len(X), *self.input_shape_)
+        self._threat().check_data(X)
+        return X, y, sample_weight
+
+    def _start(self, X: np.ndarray, classes: np.ndarray, *, keep_module: bool) -> None:
+        """Build module and net; the random numbers of the whole fit come from `random_state`."""
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, got the single class "
+                f"{classes.tolist()}."
+            )
+        seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(3).tolist()
+        device = resolve_device(self.device)
+        generator = torch.Generator().manual_seed(seeds[0])
+        self.classes_ = classes
+        if not keep_module:
+            with own_randomness(seeds[1], device):
+                network = self._make_network(generator)
+            layers = [] if self.input_factor_ == 1 else [Rescale(self.input_factor_)]
+            self.module_ = torch.nn.Sequential(*layers, network) if layers else network
+        self.module_.to(device, getattr(torch, self.dtype))
+        self._check_logits(X[:1])
+        self.net_ = self._make_net(device).configure(
+            objective=self._objective(),
+            threat=self._threat(),
+            schedule=constant if keep_module else resolve_schedule(self.epsilon_schedule),
+            planned_epochs=self.max_epochs,
+            generator=generator,
+            noise=torch.Generator(device).manual_seed(seeds[2]),
+        )
+
+    def _check_logits(self, X: np.ndarray) -> None:
+        """Raise ValueError if the module does not map a sample to one logit per class."""
+        model = self._model()
+        logits = model.logits(model.asarray(X))
+        if tuple(logits.shape) != (len(X), len(self.classes_)):
+            raise ValueError(
+                "module must map a batch of shape (n_samples, "
+                f"{', '.join(map(str, self.input_shape_))}) to logits of shape (n_samples, "
+                f"{len(self.classes_)}), got {tuple(logits.shape)} for one sample."
+            )
+
+    def _make_net(self, device: torch.device) -> RobustNet:
+        optimizer = self.optimizer
+        if not callable(optimizer):
+            optimizer = OPTIMIZERS[optimizer]
+        callbacks = default_callbacks(self.verbose, validation=self.early_stopping)
+        if self.early_stopping:
+            callbacks.append(("early_stopping", EarlyStopping(self.n_iter_no_change, self.tol)))
+        net = RobustNet(
+            self.module_,
+            criterion=torch.nn.CrossEntropyLoss,
+            optimizer=optimizer,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            train_split=None,
+            device=device,
+            verbose=0,
+            callbacks=callbacks + list(copy.deepcopy(self.callbacks) or []),
+            **{f"optimizer__{k}": v for k, v in (self.optimizer_params or {}).items()},
+        )
+        return net.initialize()
+
+    def _split(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[Batch, Batch | None]:
+        if not self.early_stopping:
+            return self._batch(X, y, weight), None
+        rest, held_out = train_test_split(
+            np.arange(len(y)),
+            test_size=self.validation_fraction,
+            stratify=y,
+            random_state=draw_seed(self.random_state),
+        )
+        parts = (
+            self._batch(X[i], y[i], None if weight is None else weight[i]) for i in (rest, held_out)
+        )
+        return next(parts), next(parts)
+
+    def _batch(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> Batch:
+        """Return the data as tensors on the device; samples of weight 0 are left out."""
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        if self.class_weight is not None:
+            weight = weight * compute_sample_weight(self.class_weight, y)
+        keep = weight > 0
+        if not keep.any():
+            raise ValueError("sample_weight must have a positive entry, got zeros only.")
+        if not keep.all():
+            X, y, weight = X[keep], y[keep], weight[keep]
+        model = self._model()
+        # The mean weight is 1 once, over all data: dividing by the sum within a mini-batch would
+        # cancel the weights there.
+        return Batch(
+            model.asarray(X),
+            model.labels(self._encode(y)),
+            model.asarray(weight / weight.mean()),
+        )
+
+    def _train(self, data: Batch, valid: Batch | None, epochs: int) -> None:
+        seed = int(torch.randint(2**31, (1,), generator=self.net_.generator))
+        with own_randomness(seed, data.X.device):  # dropout draws from torch's global generator
+            self.net_.train(data, valid, epochs)
+        self.module_.eval()
+        self.n_iter_ = len(self.net_.history)
+        self.loss_ = self.net_.history[-1, "train_loss"]
+
+    def _warn_if_constant(self, data: Batch) -> None:
+        """Say so if the last epoch predicted one class for everything: training has collapsed."""
+        counts = self.net_.prediction_counts
+        largest_class = torch.bincount(data.y).max() / len(data.y)
+        if counts.max() >= 0.999 * counts.sum() and largest_class < 0.99:
+            warnings.warn(
+                "The network predicts one class for every training sample: training has "
+                "collapsed to a constant output (clean loss "
+                f"{self.net_.history[-1, 'train_clean_loss']:.2f}). "
+                "Use epsilon_schedule='ramp', a smaller lr, more epochs, or a smaller epsilon.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _objective(self) -> AdversarialCrossEntropy:
+        return AdversarialCrossEntropy(self._attack())
+
+    def _attack(self) -> PGD:
+        return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
+
+    # Persistence -------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            state.pop("module_", None)  # net_ holds the same object; two copies would drift apart
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "net_"):
+            self.module_ = self.net_.module_

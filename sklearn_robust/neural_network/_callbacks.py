@@ -1,0 +1,81 @@
+"""What happens around an epoch: means over batches, one line of progress, early stopping."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, ProgressBar
+
+from sklearn_robust.neural_network._net import RobustNet, TrainingStopped
+
+MEANS = ("loss", "clean_loss", "clean_accuracy", "adversarial_accuracy")
+
+
+class EpochStart(Callback):
+    """Tell the net that an epoch begins."""
+
+    def on_epoch_begin(self, net: RobustNet, **kwargs: Any) -> None:
+        net.begin_epoch()
+
+
+class EpochLine(Callback):
+    """Print one line per epoch: losses and accuracies on the training batches, radius, seconds."""
+
+    def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
+        row = net.history[-1]
+        text = (
+            f"epoch {row['epoch']:>3}"
+            f"  clean loss {row['train_clean_loss']:.4f}"
+            f"  clean acc {row['train_clean_accuracy']:.4f}"
+            f"  adversarial acc {row['train_adversarial_accuracy']:.4f}"
+        )
+        if "valid_adversarial_accuracy" in row:
+            text += (
+                f"  valid clean {row['valid_clean_accuracy']:.4f}"
+                f"  valid adversarial {row['valid_adversarial_accuracy']:.4f}"
+            )
+        print(f"{text}  {row['dur']:.1f} s", flush=True)
+
+
+class EarlyStopping(Callback):
+    """Stop when the robust validation accuracy has not risen for some epochs; keep the best."""
+
+    def __init__(self, patience: int, tol: float) -> None:
+        self.patience, self.tol = patience, tol
+
+    def on_train_begin(self, net: RobustNet, **kwargs: Any) -> None:
+        self.best_, self.waited_, self.weights_ = -float("inf"), 0, None
+
+    def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
+        score = net.history[-1, "valid_adversarial_accuracy"]
+        self.waited_ += 1
+        if score > self.best_ + self.tol:
+            self.waited_ = 0
+        if score > self.best_:
+            self.best_ = score
+            self.weights_ = copy.deepcopy(net.module_.state_dict())
+        if self.waited_ >= self.patience:
+            raise TrainingStopped
+
+    def on_train_end(self, net: RobustNet, **kwargs: Any) -> None:
+        if self.weights_ is not None:
+            net.module_.load_state_dict(self.weights_)
+        self.weights_ = None
+
+
+def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callback]]:
+    """Return what every net runs before the user's callbacks."""
+    callbacks: list[tuple[str, Callback]] = [
+        ("epoch_start", EpochStart()),
+        ("epoch_timer", EpochTimer()),
+    ]
+    for part in ("train", "valid") if validation else ("train",):
+        for mean in MEANS:
+            name = f"{part}_{mean}"
+            callbacks.append((name, PassthroughScoring(name, on_train=part == "train")))
+    if verbose > 1:
+        callbacks.append(("progress_bar", ProgressBar()))
+    if verbose:
+        callbacks.append(("epoch_line", EpochLine()))
+    return callbacks

@@ -1,0 +1,217 @@
+"""What a fitted network answers: predictions, accuracy under attack, input gradients."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import draw_seed
+from sklearn_robust.attacks import PGD, TorchModel
+from sklearn_robust.attacks._evaluation import Verdict, evaluate
+from sklearn_robust.attacks._model import as_predicting
+from sklearn_robust.neural_network._objectives import cross_entropy
+from sklearn_robust.neural_network._setup import chunks
+
+
+class NetworkInference(BaseEstimator):
+    """The part of a network classifier that reads samples and needs no training."""
+
+    epsilon: Any
+    norm: str
+    clip_values: Any
+    pgd_steps: int
+    step_size: Any
+    random_start: bool
+    dtype: str
+    classes_: np.ndarray
+    input_shape_: tuple[int, ...]
+    module_: torch.nn.Module
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the logits, (n_samples, n_classes), or their difference for two classes."""
+        logits = self._logits(self._read(X))
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, shape (n_samples, n_classes)."""
+        return softmax(self._logits(self._read(X)), axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of the probability of each class, (n_samples, n_classes)."""
+        return log_softmax(self._logits(self._read(X)), axis=1)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predicted label of each sample, shape (n_samples,)."""
+        X = self._read(X)
+        return self.classes_[self._predict_index(X)]
+
+    def robust_score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        epsilon: Any = None,
+        norm: str | None = None,
+        clip_values: Any = "own",
+        n_steps: int = 40,
+        step_size: Any = None,
+        n_restarts: int = 1,
+        random_state: Any = 0,
+    ) -> float:
+        """Return the accuracy under attack: an upper bound of the robust accuracy.
+
+        Every sample counts in the denominator; the sample itself is a candidate, so the result
+        never exceeds `score`. The attack is PGD, worst case over steps and restarts.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `score`.
+        epsilon : float or array, optional
+            Radius in the units of X. None: the estimator's own. A sweep over epsilon must fix it
+            here, or the smallest radius wins by construction.
+        norm : {"linf", "l2", "l1"}, optional
+            None: the estimator's own.
+        clip_values : None, (low, high) or "own", default="own"
+            Valid range of the data; None: no clipping; "own": the estimator's.
+        n_steps, step_size, n_restarts
+            Of the attack, see `sklearn_robust.attacks.PGD`.
+        random_state : int, RandomState, Generator or None, default=0
+            Seed of the random starts.
+
+        Returns
+        -------
+        score : float in [0, 1]
+        """
+        attack = PGD(n_steps, step_size, n_restarts=n_restarts, keep="fooling")
+        threat = self._threat(epsilon, norm, clip_values)
+        verdict = self._evaluate(X, y, threat, attack, draw_seed(random_state))
+        return float(np.average(verdict.robust, weights=sample_weight))
+
+    def perturb(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epsilon: Any = None,
+        norm: str | None = None,
+        clip_values: Any = "own",
+        n_steps: int | None = None,
+        step_size: Any = None,
+        random_state: Any = 0,
+    ) -> np.ndarray:
+        """Return the adversarial batch for (X, y) in the shape of X.
+
+        Misclassified samples come back as they are (Algorithm 1). Parameters are those of
+        `robust_score`; `n_steps` None takes the estimator's `pgd_steps` and `step_size`.
+        """
+        if n_steps is None:
+            n_steps, step_size = self.pgd_steps, self.step_size if step_size is None else step_size
+        attack = PGD(n_steps, step_size, random_start=self.random_start, keep="fooling")
+        threat = self._threat(epsilon, norm, clip_values)
+        shape = np.shape(X)
+        return self._evaluate(X, y, threat, attack, draw_seed(random_state)).X_adv.reshape(shape)
+
+    def input_gradients(self, X: Any, y: Any = None) -> np.ndarray:
+        """Return the gradient of the cross-entropy with respect to the input, in the shape of X.
+
+        Computed in float64, so that confident samples do not underflow to 0.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in `fit`.
+        y : array-like of shape (n_samples,), optional
+            Labels whose loss is meant. None: the predicted ones.
+
+        Returns
+        -------
+        gradients : float64 ndarray in the shape of X
+        """
+        shape = np.shape(X)
+        X = self._read(X)
+        labels = self._predict_index(X) if y is None else self._encode(y)
+        model = self._model(torch.float64)
+        gradients = np.empty(X.shape)
+        with as_predicting(model.module):
+            for pick in chunks(len(X)):
+                x = model.asarray(X[pick]).requires_grad_()
+                loss = cross_entropy(model.module(x), model.labels(labels[pick])).sum()
+                gradients[pick] = torch.autograd.grad(loss, x)[0].cpu().numpy()
+        return gradients.reshape(shape)
+
+    def _evaluate(self, X: Any, y: Any, threat: ThreatModel, attack: Any, seed: int) -> Verdict:
+        X = self._read(X)
+        labels = self._encode(y)
+        if len(labels) != len(X):
+            raise ValueError(f"X has {len(X)} samples but y has {len(labels)}.")
+        threat.check_data(X)
+        return evaluate(self._model(), X, labels, threat, attack, self._predict_index, seed=seed)
+
+    def _read(self, X: Any) -> np.ndarray:
+        """Return checked samples in the shape of the training data."""
+        check_is_fitted(self)
+        return self._validated(X, None, reset=False)[0].reshape(-1, *self.input_shape_)
+
+    def _encode(self, y: Any) -> np.ndarray:
+        """Return class indices; raise ValueError for labels that `fit` has not seen."""
+        y = np.asarray(y)
+        index = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
+        unseen = self.classes_[index] != y
+        if np.any(unseen):
+            raise ValueError(
+                f"y has labels that were not seen in fit: {np.unique(y[unseen]).tolist()[:10]}. "
+                f"The classes are {self.classes_.tolist()[:10]}."
+            )
+        return index
+
+    def _model(self, dtype: torch.dtype | None = None) -> TorchModel:
+        """Return the door to the module, or to a copy of it in another precision."""
+        module = self.module_
+        if dtype is not None and dtype != getattr(torch, self.dtype):
+            module = copy.deepcopy(module).to(dtype)
+        return TorchModel(module, len(self.classes_))
+
+    def _logits(self, X: np.ndarray) -> np.ndarray:
+        """Return float64 logits: in float32 they would depend on a sample's neighbours."""
+        model = self._model(torch.float64)
+        parts = [model.logits(model.asarray(X[pick])).cpu().numpy() for pick in chunks(len(X))]
+        return np.concatenate(parts)
+
+    def _predict_index(self, X: np.ndarray) -> np.ndarray:
+        return self._logits(X).argmax(axis=1)
+
+    def _threat(
+        self, epsilon: Any = None, norm: Any = None, clip_values: Any = "own"
+    ) -> ThreatModel:
+        """Return the estimator's threat model, parts of it replaced."""
+        own_clip = isinstance(clip_values, str) and clip_values == "own"
+        return ThreatModel(
+            self.epsilon if epsilon is None else epsilon,
+            self.norm if norm is None else norm,
+            self.clip_values if own_clip else clip_values,
+        )
+
+    def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any, tuple[int, ...]]:
+        """Return X as a float array of shape (n_samples, n_features), y, and a sample's shape."""
+        if hasattr(X, "ndim") and X.ndim > 2:
+            X = np.asarray(X)
+        if getattr(X, "dtype", None) == np.uint8:
+            X = X.astype(np.float32)  # exact, and half of float64
+        shape = X.shape[1:] if hasattr(X, "shape") else None
+        if shape is not None and len(shape) > 1:
+            X = X.reshape(len(X), -1)
+        kwargs: dict[str, Any] = {"dtype": [np.float64, np.float32], "reset": reset}
+        if y is None:
+            X = validate_data(self, X, **kwargs)
+        else:
+            X, y = validate_data(self, X, y, **kwargs)
+        return X, y, shape if shape is not None and len(shape) > 1 else X.shape[1:]
