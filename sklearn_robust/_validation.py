@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from sklearn_robust._arrays import Array, as_like, is_torch, rows
 from sklearn_robust._norms import NORMS
@@ -148,3 +149,16 @@ def draw_seed(random_state: Any) -> int:
         "random_state must be None, an integer >= 0, a numpy RandomState or Generator, "
         f"got {random_state!r}."
     )
+
+
+def encode_labels(y: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the index of each label in the sorted `classes`; raise ValueError if one is new."""
+    y = column_or_1d(y)
+    index = np.searchsorted(classes, y).clip(0, len(classes) - 1)
+    unseen = classes[index] != y
+    if np.any(unseen):
+        raise ValueError(
+            f"y has labels that were not seen in fit: {np.unique(y[unseen]).tolist()[:10]}. "
+            f"The classes are {classes.tolist()[:10]}."
+        )
+    return index

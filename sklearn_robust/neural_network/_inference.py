@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import draw_seed
+from sklearn_robust._validation import draw_seed, encode_labels
 from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
 from sklearn_robust.attacks._model import as_predicting
@@ -163,15 +163,7 @@ class NetworkInference(BaseEstimator):
 
     def _encode(self, y: Any) -> np.ndarray:
         """Return class indices; raise ValueError for labels that `fit` has not seen."""
-        y = np.asarray(y)
-        index = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
-        unseen = self.classes_[index] != y
-        if np.any(unseen):
-            raise ValueError(
-                f"y has labels that were not seen in fit: {np.unique(y[unseen]).tolist()[:10]}. "
-                f"The classes are {self.classes_.tolist()[:10]}."
-            )
-        return index
+        return encode_labels(y, self.classes_)
 
     def _model(self, dtype: torch.dtype | None = None) -> TorchModel:
         """Return the door to the module, or to a copy of it in another precision."""

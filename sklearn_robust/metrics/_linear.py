@@ -1,0 +1,43 @@
+"""Recognising linear classifiers, the library's and scikit-learn's, by what they compute."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_array, check_is_fitted
+
+
+class LinearView(NamedTuple):
+    """A classifier whose scores are ``X @ coef.T + intercept``, and the samples it is seen on."""
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    X: Any
+
+
+def as_linear(estimator: Any, X: Any) -> LinearView | None:
+    """Return the linear form of a fitted classifier, or None if it has none.
+
+    Having ``coef_`` is not enough (one-against-one SVMs have it too): the scores that it gives on
+    `X` must be those of ``decision_function``.
+    """
+    check_is_fitted(estimator)
+    needed = ("coef_", "intercept_", "classes_", "decision_function")
+    if not all(hasattr(estimator, name) for name in needed):
+        return None
+    coef = estimator.coef_
+    coef = np.atleast_2d(coef.toarray() if sparse.issparse(coef) else np.asarray(coef, float))
+    n_classes = len(estimator.classes_)
+    if len(coef) != (1 if n_classes == 2 else n_classes):
+        return None
+    intercept = np.broadcast_to(np.ravel(estimator.intercept_).astype(float), (len(coef),))
+    scores = estimator.decision_function(X)
+    X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
+    ours = safe_sparse_dot(X, coef.T) + intercept
+    scale = 1 + np.abs(ours).max()
+    if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=1e-4 * scale):
+        return None
+    return LinearView(coef, intercept, X)
