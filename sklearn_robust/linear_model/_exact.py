@@ -1,0 +1,178 @@
+"""The exact solver of binary models: which method on which problem, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_robust.linear_model._lbfgs import lbfgs
+from sklearn_robust.linear_model._losses import LOSSES, MarginLoss
+from sklearn_robust.linear_model._monitor import Monitor
+from sklearn_robust.linear_model._newton import newton
+from sklearn_robust.linear_model._problem import Problem, State
+
+# Newton's quadratic programs cost the cube of the working set: beyond this, L-BFGS.
+_NEWTON_CAP = 1500
+# Losses with a kink are smoothed less and less, starting here, until the gap of the loss itself
+# is within tol.
+_SMOOTHING_FACTOR = 0.1
+_MIN_SMOOTHING = 1e-9
+
+
+@dataclass
+class Solution:
+    """What a solver found, and how good it is."""
+
+    coef: np.ndarray  # (n_features,)
+    intercept: float
+    objective: float  # F, with weights that sum to 1
+    dual_gap: float  # relative; with C=inf the relative stationarity residual
+    n_iter: int  # points at which the gap was computed
+    converged: bool
+    separable: bool = False  # C=inf and a robust margin at every sample: there is no minimiser
+
+
+def solve(
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    epsilon: Any,
+    norm: str = "linf",
+    C: float = 1.0,
+    fit_intercept: bool = True,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    loss: str = "logistic",
+    start: tuple[np.ndarray, float] | None = None,
+    verbose: int = 0,
+) -> Solution:
+    r"""Minimise ``sum_i s_i phi(m_i, ||eps * w||_q) + ||w||^2 / (2 C)`` to a certified gap.
+
+    Parameters
+    ----------
+    X : ndarray or sparse matrix of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+        -1 and +1, both with positive weight.
+    sample_weight : ndarray of shape (n_samples,) or None
+    epsilon : float or ndarray of shape (n_features,)
+    norm : {"linf", "l2", "l1"}
+        The adversary's.
+    C : float
+        Inverse penalty; inf for none.
+    tol : float
+        Largest relative duality gap to stop at.
+    max_iter : int
+        Largest number of iterations of each method.
+    loss : {"logistic", "squared_hinge", "hinge", "squared"}
+    start : (coef, intercept) or None
+
+    Returns
+    -------
+    Solution
+    """
+    problem = make_problem(X, y, sample_weight, epsilon, norm, C, fit_intercept, LOSSES[loss]())
+    monitor = Monitor(problem, tol, verbose)
+    state = _solve_problem(problem, monitor, max_iter, start)
+    return Solution(
+        coef=state.w,
+        intercept=float(state.b),
+        objective=state.value,
+        dual_gap=float(monitor.gap),
+        n_iter=monitor.n_iter,
+        converged=monitor.gap <= tol and not monitor.separable,
+        separable=monitor.separable,
+    )
+
+
+def make_problem(
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    epsilon: Any,
+    norm: str,
+    C: float,
+    fit_intercept: bool,
+    loss: MarginLoss,
+) -> Problem:
+    """Return the problem in float64, without samples of weight 0."""
+    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+    if (weight == 0).any():
+        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+    total = float(weight.sum())
+    X = X.tocsr().astype(float, copy=False) if sparse.issparse(X) else np.asarray(X, dtype=float)
+    return Problem(
+        X=X,
+        y=np.asarray(y, dtype=float),
+        c=weight / total,
+        radius=np.broadcast_to(np.asarray(epsilon, dtype=float), X.shape[1:]).copy(),
+        norm=norm,
+        lam=1 / (C * total),
+        fit_intercept=fit_intercept,
+        loss=loss,
+    )
+
+
+def _solve_problem(
+    problem: Problem,
+    monitor: Monitor,
+    max_iter: int,
+    start: tuple[np.ndarray, float] | None,
+) -> State:
+    zero = State(problem, np.zeros(len(problem.radius)), 0.0, np.zeros(len(problem.y)))
+    if start is None:
+        state = zero
+    else:
+        state = State(problem, np.array(start[0], dtype=float), float(start[1]))
+    g, S = monitor.check(zero)
+    if monitor.done:
+        return zero
+    n_first = int((abs(g) > S * problem.radius).sum())
+    if state is zero and problem.norm in ("l2", "l1"):
+        state = _leave_zero(problem, zero, g, S)
+    while True:
+        state = _minimise(problem, state, monitor, max_iter, n_first)
+        smoothing = problem.loss.smoothing
+        if monitor.done or smoothing == 0 or smoothing <= _MIN_SMOOTHING:
+            return state
+        problem.loss.smoothing = _SMOOTHING_FACTOR * smoothing
+        state = State(problem, state.w, state.b)
+
+
+def _minimise(
+    problem: Problem, state: State, monitor: Monitor, max_iter: int, n_first: int
+) -> State:
+    """Newton where a Hessian is cheap, else L-BFGS; then, if need be, the one and the other."""
+    n_features = len(problem.radius)
+    size = n_first if problem.norm == "linf" else n_features
+    if size <= _NEWTON_CAP:
+        state = newton(problem, state, monitor, min(max_iter, 60), max(64, n_first))
+    else:
+        state = lbfgs(problem, state, monitor, min(max_iter, 200))
+        if not monitor.done and np.count_nonzero(state.w) <= _NEWTON_CAP and size < n_features:
+            state = newton(problem, state, monitor, min(max_iter, 60), 64)
+    if not monitor.done:
+        state = lbfgs(problem, state, monitor, max_iter)
+    return state
+
+
+def _leave_zero(problem: Problem, zero: State, g: np.ndarray, S: float) -> State:
+    """Return the best of some points on the ray of steepest descent from w = 0, the kink of t."""
+    e, rest = problem.radius, problem.distance(g, S)
+    if problem.norm == "l1":
+        on = e > 0
+        ray = np.where(on, np.sign(g) / np.where(on, e, 1), rest)
+    else:
+        ray = rest
+    margins = problem.margins(ray, 0.0)
+    best, length = zero, 1.0 / max(float(np.sqrt(ray @ ray)), np.finfo(float).tiny)
+    states = [
+        State(problem, length * 4.0**k * ray, zero.b, problem.y * zero.b + length * 4.0**k * margins)
+        for k in range(-12, 5)
+    ]
+    for state in states:
+        best = state if state.value < best.value else best
+    return best

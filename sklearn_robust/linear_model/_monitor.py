@@ -1,0 +1,56 @@
+"""When to stop: the duality gap (finite C) or the stationarity residual (C = inf) of each point."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_robust.linear_model._problem import Problem, State
+
+
+class Monitor:
+    """Keeps the best lower bound seen and judges points by it.
+
+    Attributes
+    ----------
+    gap : float
+        (F - bound) / F at the last point checked. With C = inf, where nothing bounds F from below,
+        the least subgradient relative to that at zero weights.
+    done : bool
+        Whether gap <= tol, or no minimiser exists (`separable`).
+    separable : bool
+        C = inf, and every sample has a positive robust margin: scaling w up lowers F for ever.
+    """
+
+    def __init__(self, problem: Problem, tol: float, verbose: int = 0) -> None:
+        self.problem, self.tol, self.verbose = problem, tol, verbose
+        self.bound, self.gap = -np.inf, np.inf
+        self.done = self.separable = False
+        self.n_iter = 0
+        self._scale: float | None = None
+
+    def check(self, state: State) -> tuple[np.ndarray, float]:
+        """Judge `state`; return ``X^T (c a y)`` and ``sum c s`` there."""
+        problem = self.problem
+        bound, g, S = problem.lower_bound(state)
+        if problem.lam > 0:
+            self.bound = max(self.bound, bound)
+            self.gap = (state.value - self.bound) / max(state.value, np.finfo(float).tiny)
+        else:
+            if self._scale is None:
+                zero = State(problem, np.zeros_like(state.w), 0.0, np.zeros_like(state.m))
+                pull = problem.correlate(problem.cy * zero.a)
+                self._scale = max(float(abs(pull).max(initial=0)), np.finfo(float).tiny)
+            self.gap = problem.stationarity(state, g, S) / self._scale
+            self.separable = bool((state.m > state.t).all())
+        self.done = self.gap <= self.tol or self.separable
+        self.n_iter += 1
+        if self.verbose:
+            print(
+                f"check {self.n_iter:3d}  objective {state.value:.9g}  gap {self.gap:.2e}  "
+                f"non-zero {np.count_nonzero(state.w)}"
+            )
+        return g, S
+
+    def target(self, state: State) -> float:
+        """Return how far above the minimum F may stay, in its own units."""
+        return self.tol * state.value

@@ -1,0 +1,249 @@
+"""Newton's method for the exact problem: an active set of features, and Hessians as cheap as will do.
+
+Each round corrects the weights by a quadratic program in the chart of the current point. Its
+Hessian need not be the true one, only its gradient: on tall data it is summed over a sample of the
+rows and improved by BFGS updates, and summed anew over more rows when progress is poor, up to all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_robust._arrays import make_generator
+from sklearn_robust.linear_model._charts import make_chart
+from sklearn_robust.linear_model._monitor import Monitor
+from sklearn_robust.linear_model._problem import Problem, State, dual_length, weighted_gram
+from sklearn_robust.linear_model._quadratic import minimise_quadratic
+
+# Steps on one working set before all features are looked at again, where that is cheaper.
+_INNER_STEPS = 4
+# Rows per coefficient in the first Hessian; fewer give poor directions (measured on tall data).
+_ROWS_PER_COEF = 10
+# A step that leaves more than this share of the Newton decrement calls for a better Hessian.
+_GOOD_CONTRACTION = 0.05
+# Sparse submatrices with more than this share of non-zeros are faster as dense ones.
+_DENSE_SHARE = 0.1
+
+
+class Hessian:
+    """The Hessian by (w, t, b) of the features of one working set, exact or approximate."""
+
+    def __init__(self, problem: Problem, columns: np.ndarray | None, n_rows: int | None) -> None:
+        self.problem, self.columns = problem, columns
+        X = problem.X if columns is None else problem.X[:, columns]
+        if columns is not None and sparse.issparse(X):
+            X = X.toarray() if X.nnz > _DENSE_SHARE * np.prod(X.shape) else X.tocsr()
+        self.X: Any = X
+        self.XT = X.T
+        self.n_rows = min(n_rows or _ROWS_PER_COEF * (X.shape[1] + 10), X.shape[0])
+        self.matrix: np.ndarray | None = None
+        # The last point, its gradient and the decrement there.
+        self.last: tuple[np.ndarray, np.ndarray, float] | None = None
+
+    @property
+    def W(self) -> Any:
+        """The index of the features in an array of all."""
+        return slice(None) if self.columns is None else self.columns
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all rows are summed."""
+        return 2 * self.n_rows > self.X.shape[0]
+
+    def refresh(self, state: State) -> None:
+        """Sum the Hessian at `state` over the current number of rows."""
+        problem = self.problem
+        mm, mt, tt = (problem.c * v for v in problem.loss.curvatures(state.m, state.t))
+        m = self.X.shape[1]
+        H = np.empty((m + 2, m + 2))
+        H[:m, :m] = self._gram(mm)
+        H[range(m), range(m)] += problem.lam
+        borders = self.XT @ np.column_stack([-mt * problem.y, mm])
+        H[:m, m:], H[m:, :m] = borders, borders.T
+        H[m, m], H[m + 1, m + 1] = tt.sum(), mm.sum()
+        H[m, m + 1] = H[m + 1, m] = -(mt @ problem.y)
+        self.matrix = H
+
+    def improve(self, step: np.ndarray, change: np.ndarray) -> None:
+        """Make the Hessian map this step to this change of the gradient (BFGS)."""
+        H = self.matrix
+        assert H is not None
+        seen = H @ step
+        old, new = float(step @ seen), float(step @ change)
+        if new > 1e-10 * old > 0:
+            H -= np.outer(seen, seen / old)
+            H += np.outer(change, change / new)
+
+    def _gram(self, mm: np.ndarray) -> np.ndarray:
+        curved = np.flatnonzero(mm)
+        if self.is_exact or len(curved) <= self.n_rows:
+            return weighted_gram(self.X, mm)
+        rng = make_generator(self.n_rows, mm)
+        rows = np.sort(rng.choice(curved, self.n_rows, replace=False))
+        return weighted_gram(self.X[rows], mm[rows] * (mm.sum() / mm[rows].sum()))
+
+
+def newton(problem: Problem, state: State, monitor: Monitor, max_iter: int, cap: int) -> State:
+    """Minimise from `state` until `monitor` is satisfied, progress ends or `max_iter` rounds.
+
+    `cap` is the size of the first working set (linf adversary; the others move all features).
+    """
+    hessian: Hessian | None = None
+    stuck = 0
+    for _ in range(max_iter):
+        g, S = monitor.check(state)
+        if monitor.done or stuck > 2:
+            break
+        columns = _working_set(problem, state, g, S, cap, hessian)
+        if hessian is None or not _same(columns, hessian.columns):
+            n_rows = None if hessian is None else hessian.n_rows
+            hessian = Hessian(problem, columns, n_rows)
+        before = state.value
+        state = _descend(problem, state, hessian, g, S, monitor.target(state))
+        stuck = stuck + 1 if not state.value < before else 0
+        if stuck:
+            hessian.n_rows, hessian.matrix = len(problem.y), None
+    else:
+        monitor.check(state)
+    return state
+
+
+def _descend(
+    problem: Problem, state: State, hessian: Hessian, g: np.ndarray, S: float, target: float
+) -> State:
+    """Take a few steps on one working set, starting with the gradient already known."""
+    W = hessian.W
+    n_steps = 1 if hessian.columns is None else _INNER_STEPS
+    g_W, first = g[W], None
+    for step_number in range(n_steps):
+        if step_number:
+            g_W, S = hessian.XT @ (problem.cy * state.a), float(problem.c @ state.s)
+        local = _Local(problem, state, W, g_W, S)
+        end, decrement = _propose(problem, state, hessian, local)
+        new = _line_search(problem, state, hessian, local, end, -decrement)
+        if new is None:
+            hessian.n_rows, hessian.matrix = len(problem.y), None
+            break
+        state = new
+        first = decrement if first is None else first
+        if decrement < max(0.01 * first, 0.01 * target):
+            break
+    return state
+
+
+class _Local:
+    """A point in its chart, with the gradient there: by (w, t, b), and by the coordinates (x, b)."""
+
+    def __init__(self, problem: Problem, state: State, W: Any, g: np.ndarray, S: float) -> None:
+        w, gw = state.w[W], problem.lam * state.w[W] - g
+        self.chart = make_chart(problem.norm, w, problem.radius[W], _signs(w, g), state.t)
+        gb = -float(problem.cy @ state.a)
+        self.S = S
+        self.point = np.concatenate([w, [state.t, state.b]])
+        self.slopes = np.concatenate([gw, [S, gb]])
+        # Without an intercept, b is no coordinate.
+        self.n = len(self.chart.start) + problem.fit_intercept
+        self.start = np.append(self.chart.start, state.b)[: self.n]
+        self.bounded = np.append(self.chart.bounded, False)[: self.n]
+        self.gradient = np.append(self.chart.gradient(gw, S), gb)[: self.n]
+
+    def minimise(self, matrix: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the minimiser of the quadratic model with this Hessian, and how far it falls."""
+        H = self.chart.hessian(matrix, self.S)[: self.n, : self.n]
+        H[np.diag_indices_from(H)] *= 1 + 1e-12
+        free = ~self.bounded | (self.start > 0) | (self.gradient < 0)
+        end = minimise_quadratic(H, H @ self.start - self.gradient, self.bounded, free, self.start)
+        return end, float(self.gradient @ (self.start - end))
+
+
+def _propose(
+    problem: Problem, state: State, hessian: Hessian, local: _Local
+) -> tuple[np.ndarray, float]:
+    """Return the coordinates to go to and the decrement, with a Hessian that is good enough."""
+    last = hessian.last
+    hessian.last = (local.point, local.slopes, np.inf)
+    if hessian.matrix is not None and last is not None:
+        hessian.improve(local.point - last[0], local.slopes - last[1])
+        end, decrement = local.minimise(hessian.matrix)
+        if 0 < decrement <= _GOOD_CONTRACTION * last[2]:
+            hessian.last = (local.point, local.slopes, decrement)
+            return end, decrement
+        hessian.n_rows = min(2 * hessian.n_rows, len(problem.y))
+    hessian.refresh(state)
+    end, decrement = local.minimise(hessian.matrix)
+    hessian.last = (local.point, local.slopes, decrement)
+    return end, decrement
+
+
+def _line_search(
+    problem: Problem,
+    state: State,
+    hessian: Hessian,
+    local: _Local,
+    end: np.ndarray,
+    slope: float,
+) -> State | None:
+    """Return the first of the steps 1, 1/2, ... that lowers F enough (Armijo); None without."""
+    if not slope < 0:
+        return None
+    n_x, W = len(local.chart.start), hessian.W
+    w_start, w_end = local.point[:-2], local.chart.weights(end[:n_x])
+    dw, db = w_end - w_start, float(end[-1] - state.b) if problem.fit_intercept else 0.0
+    dm = problem.y * (hessian.X @ dw + db)
+    base = problem.smooth_value(state.m, state.t, w_start)
+    # Near the minimum F falls by less than it is rounded.
+    allowed = base + 4 * np.finfo(float).eps * abs(base)
+    length = 1.0
+    while length > 1e-6:
+        w_W = w_end if length == 1 else w_start + length * dw
+        # The working set holds all non-zero weights, so its length is the length.
+        m, t = state.m + length * dm, dual_length(problem.norm, problem.radius[W] * w_W)
+        if problem.smooth_value(m, t, w_W) <= allowed + 1e-4 * length * slope:
+            w = np.zeros_like(state.w)
+            w[W] = w_W
+            return State(problem, w, state.b + length * db, m)
+        length /= 2
+    return None
+
+
+def _signs(w: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return the sign of each weight, or the one it would take if it left zero."""
+    sign = np.where(w != 0, np.sign(w), np.sign(g))
+    return np.where(sign == 0, 1.0, sign)
+
+
+def _working_set(
+    problem: Problem, state: State, g: np.ndarray, S: float, cap: int, last: Hessian | None
+) -> np.ndarray | None:
+    """Return the features to move: the non-zero ones and the worst violators; None for all."""
+    if problem.norm != "linf":
+        return None
+    n_features = len(g)
+    support = state.w != 0
+    violation = np.where(support, 0, abs(g) - S * problem.radius)
+    extra = np.flatnonzero(violation > 0)
+    n_support = int(support.sum())
+    room = max(cap, 2 * n_support) - n_support
+    if len(extra) > room:
+        room = max(room, 10)
+        if room < len(extra):
+            extra = extra[np.argpartition(-violation[extra], room - 1)[:room]]
+    chosen = support
+    chosen[extra] = True
+    n_chosen = int(chosen.sum())
+    if n_chosen > 0.7 * n_features:
+        return None
+    if last is not None and last.columns is not None:
+        # The last set serves again if it holds the new one and is not much larger.
+        kept = np.zeros(n_features, dtype=bool)
+        kept[last.columns] = True
+        if not (chosen & ~kept).any() and len(last.columns) <= 1.5 * n_chosen + 10:
+            return last.columns
+    return np.flatnonzero(chosen)
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))

@@ -1,0 +1,220 @@
+r"""The convex problem behind exact adversarial training of a binary linear model, and its certificate.
+
+.. math:: F(w, b) = \sum_i c_i \, \phi(m_i, t) + \tfrac{\lambda}{2} \|w\|_2^2, \quad
+          m_i = y_i (w \cdot x_i + b), \quad t = \|\epsilon \circ w\|_q,
+
+with q dual to the adversary's norm p, weights c that sum to 1 and lambda = 1 / (C sum(s)).
+
+For dual variables (a_i, s_i) with ``sum_i c_i a_i y_i = 0`` put ``g = sum c a y x`` and
+``S = sum c s``. Then, as ``S t = max v . w`` over ``V = {S epsilon * u : ||u||_p <= 1}``,
+
+.. math:: \min F \;\ge\; \sum_i c_i H(a_i, s_i) - \frac{1}{2 \lambda} \min_{v \in V} \|g - v\|^2 ,
+
+one product with X^T and one projection. At the minimiser the two sides are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_robust.linear_model._losses import MarginLoss
+
+# Rows whose weighted copy is held at a time while a Hessian is summed up: it stays in the cache.
+_CHUNK_VALUES = 2**17
+
+
+class State:
+    """A point (w, b) with what the problem says there; everything is in float64."""
+
+    __slots__ = ("a", "b", "m", "s", "t", "value", "w")
+
+    def __init__(self, problem: Problem, w: np.ndarray, b: float, m: np.ndarray | None = None):
+        self.w, self.b = w, b
+        self.m = problem.margins(w, b) if m is None else m
+        self.t = problem.length(w)
+        if problem.fit_intercept:
+            self._centre(problem)
+        self.a, self.s = problem.loss.slopes(self.m, self.t)
+        self.value = float(problem.c @ problem.loss.value(self.m, self.t)) + (
+            0.5 * problem.lam * float(w @ w)
+        )
+
+    def _centre(self, problem: Problem) -> None:
+        """Move b to its best value for this w, as far as two Newton steps go.
+
+        The certificate needs balanced dual variables; this costs little beside a product with X.
+        """
+        for _ in range(2):
+            a, s = problem.loss.slopes(self.m, self.t)
+            off = float(problem.cy @ a)
+            if abs(off) <= 1e-12 * float(problem.c @ s):
+                return
+            curvature = float(problem.c @ problem.loss.curvatures(self.m, self.t)[0])
+            step = off / curvature if curvature > 0 else 0.0
+            moved = self.m + problem.y * step
+            if not abs(float(problem.cy @ problem.loss.slopes(moved, self.t)[0])) < abs(off):
+                return
+            self.b, self.m = self.b + step, moved
+
+
+@dataclass
+class Problem:
+    """Data of one problem; see the module for the notation."""
+
+    X: Any  # float64, dense or CSR
+    y: np.ndarray  # -1.0 and 1.0
+    c: np.ndarray  # positive, sum 1
+    radius: np.ndarray  # epsilon of each feature
+    norm: str
+    lam: float
+    fit_intercept: bool
+    loss: MarginLoss
+    cy: np.ndarray = field(init=False)
+    n_passes: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.cy = self.c * self.y
+        self._transposed = self.X.T
+        if not self.radius.any():
+            self.norm = "none"  # nothing to attack: smooth, whatever the norm
+
+    def margins(self, w: np.ndarray, b: float) -> np.ndarray:
+        """Return y (X w + b)."""
+        self.n_passes += 1
+        used = np.flatnonzero(w)
+        if 4 * len(used) < len(w) and not sparse.issparse(self.X):
+            return self.y * (self.X[:, used] @ w[used] + b)
+        return self.y * (self.X @ w + b)
+
+    def correlate(self, v: np.ndarray) -> np.ndarray:
+        """Return X^T v."""
+        self.n_passes += 1
+        return self._transposed @ v
+
+    def smooth_value(self, m: np.ndarray, t: float, w: np.ndarray) -> float:
+        """Return the objective that is minimised, at margins m, length t and weights w."""
+        return float(self.c @ self.loss.smooth_value(m, t)) + 0.5 * self.lam * float(w @ w)
+
+    def length(self, w: np.ndarray) -> float:
+        """Return t = ||epsilon * w||_q."""
+        return dual_length(self.norm, self.radius * w)
+
+    def lower_bound(self, state: State) -> tuple[float, np.ndarray, float]:
+        """Return a bound on the minimum of F from the slopes at `state`, with g and S.
+
+        Needs a finite C.
+        """
+        a, s = self._balanced(state)
+        g, S = self.correlate(self.cy * a), float(self.c @ s)
+        if self.lam == 0:
+            return -np.inf, g, S
+        distance = self.distance(g, S)
+        entropy = float(self.c @ self.loss.entropy(a, s))
+        return entropy - float(distance @ distance) / (2 * self.lam), g, S
+
+    def distance(self, g: np.ndarray, S: float) -> np.ndarray:
+        """Return g minus its projection onto V."""
+        return g - project(self.norm, g, S * self.radius)
+
+    def stationarity(self, state: State, g: np.ndarray, S: float) -> float:
+        """Return the largest entry of the least subgradient of F by w at `state`, to scale."""
+        e, w = self.radius, state.w
+        rest = self.lam * w - g
+        if self.norm == "linf":
+            pull = np.sign(rest) * np.maximum(abs(rest) - S * e, 0)
+            rest = np.where(w == 0, pull, rest + S * e * np.sign(w))
+        elif self.norm != "none" and state.t == 0:
+            rest = rest + project(self.norm, -rest, S * e)
+        elif self.norm == "l2":
+            rest = rest + S * e**2 * w / state.t
+        elif self.norm == "l1":
+            tied = e * abs(w) >= state.t * (1 - 1e-9)
+            share = np.where(tied, np.maximum(-rest * np.sign(w), 0), 0)
+            total = np.sum(share[tied] / e[tied])
+            rest = rest + np.sign(w) * share * (S / total if total > 0 else 1)
+        return float(abs(rest).max(initial=0))
+
+    def _balanced(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Return (a, s) with ``sum c a y = 0``: one class is shrunk, which stays admissible."""
+        if not self.fit_intercept:
+            return state.a, state.s
+        up, down = self.y > 0, self.y < 0
+        plus, minus = float(self.c[up] @ state.a[up]), float(self.c[down] @ state.a[down])
+        if plus <= 0 or minus <= 0:
+            return np.zeros_like(state.a), np.zeros_like(state.s)
+        least = min(plus, minus)
+        factor = np.where(up, least / plus, least / minus)
+        return state.a * factor, state.s * factor
+
+
+def dual_length(norm: str, ew: np.ndarray) -> float:
+    """Return the length of ``ew = epsilon * w`` in the norm dual to the adversary's."""
+    if norm == "linf":
+        return float(abs(ew).sum())
+    if norm == "l2":
+        return float(np.sqrt(ew @ ew))
+    return float(abs(ew).max(initial=0)) if norm == "l1" else 0.0
+
+
+def project(norm: str, g: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return the nearest point to g of ``{axes * u : ||u||_p <= 1}``, p the adversary's norm."""
+    if norm == "linf":
+        return g.clip(-axes, axes)
+    if norm == "none":
+        return np.zeros_like(g)
+    v, on = np.zeros_like(g), axes > 0
+    solve = _project_l2 if norm == "l2" else _project_l1
+    v[on] = solve(g[on], axes[on])
+    return v
+
+
+def _project_l2(g: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Nearest point of an ellipsoid: ``g a^2 / (a^2 + mu)`` for the one mu that lies on it."""
+    if np.sum((g / axes) ** 2) <= 1:
+        return g
+    if np.ptp(axes) == 0:
+        return g * (axes[0] / np.sqrt(g @ g))
+    # f(mu) = |a g / (a^2 + mu)| falls and 1/f is nearly linear: Newton on it from the left
+    # increases monotonically to the root. Stopping early keeps a valid bound: v is scaled inside.
+    mu = 0.0
+    for _ in range(50):
+        u = axes * g / (axes**2 + mu)
+        length = np.sqrt(u @ u)
+        if length <= 1 + 1e-14:
+            break
+        mu += (length - 1) * length**2 / np.sum(u**2 / (axes**2 + mu))
+    u = axes * g / (axes**2 + mu)
+    return axes * u / max(1.0, np.sqrt(u @ u))
+
+
+def _project_l1(g: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Nearest point of a weighted l1 ball: ``max(|g| - mu / a, 0)`` for the one mu on it."""
+    magnitude = abs(g)
+    if np.sum(magnitude / axes) <= 1:
+        return g
+    order = np.argsort(-magnitude * axes)
+    total = np.cumsum(magnitude[order] / axes[order])
+    inverse = np.cumsum(1 / axes[order] ** 2)
+    mu = (total - 1) / inverse
+    last = np.flatnonzero(mu < (magnitude * axes)[order])[-1]
+    return np.sign(g) * np.maximum(magnitude - mu[last] / axes, 0)
+
+
+def weighted_gram(X: Any, weight: np.ndarray) -> np.ndarray:
+    """Return X^T diag(weight) X as a dense matrix, without a copy of X."""
+    if sparse.issparse(X):
+        return np.asarray((X.T @ sparse.diags_array(weight) @ X).toarray())
+    rows = np.flatnonzero(weight)
+    whole = len(rows) > 0.7 * len(weight)
+    root = np.sqrt(weight)
+    total = np.zeros((X.shape[1], X.shape[1]))
+    size = max(64, _CHUNK_VALUES // max(1, X.shape[1]))
+    for start in range(0, len(weight) if whole else len(rows), size):
+        part = slice(start, start + size) if whole else rows[start : start + size]
+        block = X[part] * root[part, None]
+        total += block.T @ block
+    return total
