@@ -74,7 +74,7 @@ def robust_score(
     >>> X = (X - X.mean(0)) / X.std(0)
     >>> clf = RidgeClassifier().fit(X, y)
     >>> round(clf.score(X, y), 3), round(robust_score(clf, X, y, epsilon=0.1), 3)
-    (0.967, 0.896)
+    (0.968, 0.803)
     """
     if hasattr(estimator, "module_"):
         return estimator.robust_score(
@@ -182,7 +182,7 @@ def make_robust_scorer(
     >>> X, y = load_iris(return_X_y=True)
     >>> clf = LogisticRegression(max_iter=1000)
     >>> cross_val_score(clf, X, y, scoring=make_robust_scorer(epsilon=0.1)).round(2).tolist()
-    [0.9, 0.97, 0.9, 0.93, 0.97]
+    [0.93, 0.97, 0.8, 0.9, 1.0]
     """
     check_epsilon(epsilon)
     if norm is not None:
