@@ -131,6 +131,13 @@ class Neighbourhood:
         scaled = rows(gradient * self.epsilon)
         return self._norm.steepest(scaled).reshape(self.X.shape)
 
+    def inward(self, X_adv: Array, gradient: Array) -> Array:
+        """Return `gradient`, 0 where following it leads from `X_adv` straight out of the box."""
+        if self._low is None:
+            return gradient
+        blocked = ((gradient > 0) & (X_adv >= self._high)) | ((gradient < 0) & (X_adv <= self._low))
+        return namespace(gradient).where(blocked, as_like(0, gradient), gradient)
+
     def furthest(self, gradient: Array) -> Array:
         """Return the point of A(x_i) that maximises ``<gradient_i, x>``."""
         pull = rows(gradient * self.epsilon)
