@@ -123,7 +123,8 @@ class TorchModel:
                 )
             direction = loss.direction(logits.detach(), y)
             (gradient,) = torch.autograd.grad(logits, X, direction)
-        return logits.detach(), gradient
+        # Where the logits are NaN the sample is broken already; the attack must stay finite.
+        return logits.detach(), gradient.nan_to_num_()
 
 
 @contextmanager

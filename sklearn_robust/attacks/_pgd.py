@@ -1,15 +1,72 @@
-r"""Projected gradient descent, Algorithm 1 of the report, for every norm and with restarts."""
+r"""Steps along the gradient: FGSM, and projected gradient descent, Algorithm 1 of the report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn_robust._arrays import Array, namespace, per_feature, replace_rows
+import numpy as np
+
+from sklearn_robust._arrays import Array, per_feature, rows
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_int, check_option, check_step_size
-from sklearn_robust.attacks._losses import Loss, get_loss, is_right
+from sklearn_robust._validation import check_int, check_option, check_real, check_step_size
+from sklearn_robust.attacks._losses import Loss, get_loss
 from sklearn_robust.attacks._model import DifferentiableModel
+from sklearn_robust.attacks._search import Kept, check_model, check_targets, search, spread, uphill
+
+# All steps together must be able to cover this share of epsilon, or the attack is no attack.
+_LEAST_REACH = 0.01
+
+
+@dataclass(frozen=True)
+class FGSM:
+    r"""Fast gradient sign method: one step to the far end of the threat set.
+
+    .. math:: X_{adv} = \arg\max_{x' \in A(x)} \langle \nabla_x L(F(x), y), x' \rangle
+
+    which is ``x + epsilon * sign(gradient)`` under linf [1]_ and exact for a linear model.
+    Costs a forward pass and a gradient.
+
+    Parameters
+    ----------
+    loss : {"cross_entropy", "margin", "dlr"} or Loss, default="cross_entropy"
+
+    References
+    ----------
+    .. [1] I. Goodfellow et al., "Explaining and harnessing adversarial examples", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y = np.array([[1., 0.]]), np.array([1])
+    >>> attacks.FGSM().perturb(model, X, y, attacks.ThreatModel(0.5), np.random.default_rng(0))
+    array([[0.5, 0.5]])
+    """
+
+    loss: str | Loss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        get_loss(self.loss)
+
+    def perturb(
+        self,
+        model: DifferentiableModel,
+        X: Array,
+        y: Array,
+        threat: ThreatModel,
+        generator: Any,
+    ) -> Array:
+        """Return the adversarial batch; parameters as in `PGD.perturb`."""
+        check_model(model, self)
+        if threat.is_null or not len(X):
+            return X
+
+        def run(X: Array, y: Array, loss: Loss) -> Array:
+            return threat.around(X).furthest(model.ascent(X, y, loss)[1])
+
+        return search(model, X, y, run, loss=self.loss)
 
 
 @dataclass(frozen=True)
@@ -34,18 +91,24 @@ class PGD:
     n_restarts : int, default=1
         Number of runs; each one attacks only the samples that are still classified correctly.
         More than one needs a random start.
-    loss : {"cross_entropy", "margin"} or Loss, default="cross_entropy"
+    loss : {"cross_entropy", "margin", "dlr"} or Loss, default="cross_entropy"
         What is maximised.
+    n_targets : int, default=0
+        0: untargeted. Otherwise one run per restart towards each of the `n_targets` likeliest wrong
+        classes (all of them if there are fewer), with the targeted form of the loss.
+    momentum : float in [0, 1), default=0
+        Steps follow ``m <- momentum * m + gradient / |gradient|_1`` [3]_.
     only_correct : bool, default=True
         Leave samples as they are which are misclassified already.
     keep : {"last", "fooling"}, default="last"
         Which iterate to return: the last one, as in the algorithm, or the first that is
-        misclassified, which costs one more forward pass and makes a stronger attack.
+        misclassified, which costs nothing and makes a stronger attack.
 
     References
     ----------
     .. [1] Collins, Li, Li, "Interpretable gradients with robust training", 2019, Algorithm 1.
     .. [2] A. Madry et al., "Towards deep learning models resistant to adversarial attacks", 2018.
+    .. [3] Y. Dong et al., "Boosting adversarial attacks with momentum", 2018, Algorithm 1.
 
     Examples
     --------
@@ -65,14 +128,17 @@ class PGD:
     loss: str | Loss = "cross_entropy"
     only_correct: bool = True
     keep: str = "last"
+    n_targets: int = 0
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         check_int(self.n_steps, "n_steps", low=1)
         check_int(self.n_restarts, "n_restarts", low=1)
+        check_targets(self.n_targets, self.loss)
         get_loss(self.loss)
-        if self.step_size is not None:
-            check_step_size(self.step_size)
+        check_step_size(self.step_size)
         check_option(self.keep, "keep", ("last", "fooling"))
+        check_real(self.momentum, "momentum", low=0, high=1)
         if self.n_restarts > 1 and not self.random_start:
             raise ValueError(
                 "n_restarts > 1 needs random_start=True: without it every run is the same."
@@ -102,58 +168,63 @@ class PGD:
         logits : array of shape (n_samples, n_classes), optional
             The logits at `X` if they are known already, which saves a forward pass.
         """
+        check_model(model, self, n_targets=self.n_targets)
         if threat.is_null or not len(X):
             return X
-        if self.only_correct:
-            todo = is_right(model.logits(X) if logits is None else logits, y)
-        else:
-            todo = y == y
-        X_adv = X
-        for restart in range(self.n_restarts):
-            if not todo.any():
-                break
-            if todo.all():
-                found = X_adv = self._run(model, X, y, threat, generator)
-            else:
-                found = self._run(model, X[todo], y[todo], threat, generator)
-                X_adv = replace_rows(X_adv, todo, found)
-            if restart < self.n_restarts - 1:
-                todo = replace_rows(todo, todo, is_right(model.logits(found), y[todo]))
-        return X_adv
+        step = self._step(threat)
+
+        def run(X: Array, y: Array, loss: Loss) -> Array:
+            return self._run(model, X, y, threat, generator, loss, per_feature(step, X))
+
+        return search(
+            model,
+            X,
+            y,
+            run,
+            loss=self.loss,
+            n_restarts=self.n_restarts,
+            n_targets=self.n_targets,
+            only_correct=self.only_correct,
+            logits=logits,
+        )
+
+    def _step(self, threat: ThreatModel) -> Any:
+        if self.step_size is None:
+            return 2.5 * threat.epsilon / self.n_steps
+        reach, radius = self.n_steps * np.max(self.step_size), np.max(threat.epsilon)
+        if reach < _LEAST_REACH * radius:
+            raise ValueError(
+                f"step_size must let {self.n_steps} steps cover at least {_LEAST_REACH:.0%} of "
+                f"epsilon={radius:g}, got {np.max(self.step_size):g}, which covers "
+                f"{reach / radius:.2%}. Both are in the units of X; pass step_size=None."
+            )
+        return self.step_size
 
     def _run(
-        self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
+        self,
+        model: DifferentiableModel,
+        X: Array,
+        y: Array,
+        threat: ThreatModel,
+        generator: Any,
+        loss: Loss,
+        step: Array,
     ) -> Array:
-        around, loss = threat.around(X), get_loss(self.loss)
-        step = self.step_size
-        if step is None:
-            step = 2.5 * threat.epsilon / self.n_steps
-        step = per_feature(step, X)
+        around = threat.around(X)
         X_adv = around.sample(generator) if self.random_start else X
-        watch = _FirstFooling(X, y) if self.keep == "fooling" else None
+        kept = Kept(X, y) if self.keep == "fooling" else None
+        memory: Array = 0
         for _ in range(self.n_steps):
             logits, gradient = model.ascent(X_adv, y, loss)
-            if watch is not None:
-                watch.see(X_adv, logits)
-            X_adv = around.project(X_adv + step * around.direction(gradient))
-        return X_adv if watch is None else watch.best(X_adv)
+            if kept is not None:
+                kept.see(X_adv, logits)
+            if self.momentum:
+                gradient = memory = self.momentum * memory + _to_unit_length(gradient)
+            X_adv = around.project(X_adv + step * uphill(around, X_adv, gradient))
+        return X_adv if kept is None else kept.best(X_adv)
 
 
-class _FirstFooling:
-    """Remembers for each sample the first iterate that was misclassified."""
-
-    def __init__(self, X: Array, y: Array) -> None:
-        self._y, self._kept = y, X
-        self._found = y != y
-
-    def see(self, X_adv: Array, logits: Array) -> None:
-        new = ~is_right(logits, self._y) & ~self._found
-        self._kept = self._choose(new, X_adv, self._kept)
-        self._found = self._found | new
-
-    def best(self, X_adv: Array) -> Array:
-        return self._choose(self._found, self._kept, X_adv)
-
-    @staticmethod
-    def _choose(mask: Array, a: Array, b: Array) -> Array:
-        return namespace(a).where(mask.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+def _to_unit_length(gradient: Array) -> Array:
+    """Return each gradient divided by its l1 length; zero stays zero."""
+    length = abs(rows(gradient)).sum(1)
+    return gradient / spread(length + (length == 0), gradient)

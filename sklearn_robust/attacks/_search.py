@@ -1,0 +1,144 @@
+"""What the attacks share: whom to attack, how often, at which class, and how to keep what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._arrays import Array, as_like, namespace, replace_rows, sort_rows
+from sklearn_robust._threat import Neighbourhood
+from sklearn_robust._validation import check_int
+from sklearn_robust.attacks._losses import Loss, get_loss, is_right, without
+from sklearn_robust.attacks._model import Model
+
+Run = Callable[[Array, Array, Loss], Array]
+
+
+def search(
+    model: Model,
+    X: Array,
+    y: Array,
+    run: Run,
+    *,
+    loss: str | Loss,
+    n_restarts: int = 1,
+    n_targets: int = 0,
+    only_correct: bool = True,
+    logits: Array | None = None,
+) -> Array:
+    """Run an attack several times, each run on the samples that are still classified correctly.
+
+    Parameters
+    ----------
+    model : Model
+    X, y : arrays
+        The clean samples and their class indices.
+    run : callable
+        Maps the samples to attack, their labels and the loss to the points it has found.
+    loss : str or Loss
+    n_restarts : int
+    n_targets : int
+        0: untargeted. Otherwise one run for each of so many wrong classes, most likely first; all
+        of them if there are fewer.
+    only_correct : bool
+        Whether to leave alone what is misclassified as it is.
+    logits : array, optional
+        Those at `X`, if they are known.
+
+    Returns
+    -------
+    X_adv : array in the shape of X
+    """
+    loss = get_loss(loss)
+    if logits is None and (only_correct or n_targets):
+        logits = model.logits(X)
+    todo = is_right(logits, y) if only_correct else y == y
+    losses = [loss] if n_targets == 0 else list(_aimed(loss, logits, y, n_targets))
+    plan = [aimed for aimed in losses for _ in range(n_restarts)]
+    X_adv = X
+    for number, aimed in enumerate(plan):
+        if not todo.any():
+            break
+        if todo.all():
+            found = X_adv = run(X, y, aimed)
+        else:
+            found = run(X[todo], y[todo], aimed.take(todo))
+            X_adv = replace_rows(X_adv, todo, found)
+        if number < len(plan) - 1:
+            todo = replace_rows(todo, todo, is_right(model.logits(found), y[todo]))
+    return X_adv
+
+
+def _aimed(loss: Loss, logits: Array, y: Array, n_targets: int) -> Iterator[Loss]:
+    """Yield the loss aimed at the likeliest wrong class of each sample, the second, and so on."""
+    n_classes = logits.shape[1]
+    _, order = sort_rows(-without(logits, y))
+    for rank in range(min(n_targets, n_classes - 1)):
+        yield loss.at(order[:, rank])
+
+
+def check_targets(n_targets: Any, loss: str | Loss) -> None:
+    """Raise ValueError unless `n_targets` is a count and, if > 0, the loss can be aimed."""
+    check_int(n_targets, "n_targets", low=0)
+    if n_targets:
+        get_loss(loss).at(np.zeros(1, dtype=int))
+
+
+def check_model(model: Any, attack: Any, *, n_targets: int = 0, gradients: bool = True) -> None:
+    """Raise ValueError if the attack cannot work on this model."""
+    name = type(attack).__name__
+    if gradients and not hasattr(model, "ascent"):
+        raise ValueError(
+            f"{name} needs gradients with respect to the input, which {type(model).__name__} does "
+            "not give. Use an attack that needs scores only: Square(), or attack='auto'."
+        )
+    if model.n_classes == 1:  # training passes 0, not knowing the number
+        raise ValueError(
+            f"{name} needs a model with at least 2 classes, got n_classes=1: "
+            + ("there is no class to aim at." if n_targets else "no input can be misclassified.")
+        )
+
+
+def spread(values: Array, like: Array) -> Array:
+    """Return one value per sample, shaped so that it broadcasts against the samples `like`."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def where_rows(mask: Array, a: Array, b: Array) -> Array:
+    """Return ``a[i]`` where ``mask[i]`` and ``b[i]`` elsewhere."""
+    return namespace(a).where(spread(mask, a), a, b)
+
+
+def full(like: Array, value: float) -> Array:
+    """Return `value` once for each sample of `like`, in its dtype and on its device."""
+    return namespace(like).zeros_like(like.reshape(len(like), -1)[:, 0]) + as_like(value, like)
+
+
+class Kept:
+    """Remembers for each sample the first point that was misclassified."""
+
+    def __init__(self, X: Array, y: Array) -> None:
+        self._y, self._kept = y, X
+        self.found = y != y
+
+    def see(self, X_adv: Array, logits: Array) -> None:
+        new = ~is_right(logits, self._y) & ~self.found
+        self._kept = where_rows(new, X_adv, self._kept)
+        self.found = self.found | new
+
+    def best(self, otherwise: Array) -> Array:
+        """Return the misclassified points, and `otherwise` where there is none."""
+        return where_rows(self.found, self._kept, otherwise)
+
+
+def uphill(around: Neighbourhood, X: Array, gradient: Array) -> Array:
+    """Return the unit step of steepest ascent from `X` that uses only features free to move.
+
+    Under linf a feature at the end of its range costs the others nothing. Under l2 and l1 it uses
+    up the step: in l1, where a step moves one feature, the attack would never leave it.
+    """
+    if around.threat.norm == "linf" or around.threat.clip_values is None:
+        return around.direction(gradient)
+    return around.direction(around.inward(X, gradient))
