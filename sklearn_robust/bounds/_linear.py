@@ -1,4 +1,4 @@
-r"""What the strongest adversary does to a linear classifier: exact, for every norm, with or without box.
+r"""What the strongest adversary does to a linear classifier: exact for every norm and box.
 
 With scores f_k(x) = w_k . x + b_k, the label y against a rival j has over the threat set A(x) the
 margin

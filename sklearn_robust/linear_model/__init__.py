@@ -1,5 +1,7 @@
-"""Linear classifiers that are trained against an adversary, and the classifier of Theorem 1."""
+"""Linear models trained on the worst case of every sample."""
 
+from sklearn_robust.linear_model._epsilon_max import epsilon_max
+from sklearn_robust.linear_model._logistic import AdversarialLogisticRegression
 from sklearn_robust.linear_model._sample_mean import SampleMeanClassifier
 
-__all__ = ["SampleMeanClassifier"]
+__all__ = ["AdversarialLogisticRegression", "SampleMeanClassifier", "epsilon_max"]

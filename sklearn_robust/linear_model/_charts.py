@@ -1,6 +1,6 @@
 r"""Coordinates in which the worst case is smooth near a point, one chart for each adversary.
 
-In the variables (w, t, b) the objective is smooth; what is not is the tie ``t = ||epsilon * w||_q``.
+In the variables (w, t, b) the objective is smooth; what is not is ``t = ||epsilon * w||_q``.
 A chart turns it into bounds ``x_j >= 0``, under which t is linear in x (l2: smooth):
 
 - linf adversary, t = sum e |w|: with the signs sigma fixed, ``w = sigma x`` and ``t = e . x``;

@@ -170,7 +170,9 @@ def _leave_zero(problem: Problem, zero: State, g: np.ndarray, S: float) -> State
     margins = problem.margins(ray, 0.0)
     best, length = zero, 1.0 / max(float(np.sqrt(ray @ ray)), np.finfo(float).tiny)
     states = [
-        State(problem, length * 4.0**k * ray, zero.b, problem.y * zero.b + length * 4.0**k * margins)
+        State(
+            problem, length * 4.0**k * ray, zero.b, problem.y * zero.b + length * 4.0**k * margins
+        )
         for k in range(-12, 5)
     ]
     for state in states:

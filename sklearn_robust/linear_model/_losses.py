@@ -96,7 +96,7 @@ class SquaredHinge(MarginLoss):
 
 
 class Hinge(MarginLoss):
-    """max(0, 1 - z); minimised with a parabola of the width `smoothing` in the place of the kink."""
+    """max(0, 1 - z); minimised with a parabola, as wide as `smoothing`, for the kink."""
 
     def __init__(self, smoothing: float = 1e-2) -> None:
         self.smoothing = smoothing

@@ -1,4 +1,4 @@
-"""Newton's method for the exact problem: an active set of features, and Hessians as cheap as will do.
+"""Newton's method for the exact problem: active features, and Hessians as cheap as will do.
 
 Each round corrects the weights by a quadratic program in the chart of the current point. Its
 Hessian need not be the true one, only its gradient: on tall data it is summed over a sample of the
@@ -53,8 +53,8 @@ class Hessian:
         """Whether all rows are summed."""
         return 2 * self.n_rows > self.X.shape[0]
 
-    def refresh(self, state: State) -> None:
-        """Sum the Hessian at `state` over the current number of rows."""
+    def refresh(self, state: State) -> np.ndarray:
+        """Sum the Hessian at `state` over the current number of rows, and return it."""
         problem = self.problem
         mm, mt, tt = (problem.c * v for v in problem.loss.curvatures(state.m, state.t))
         m = self.X.shape[1]
@@ -66,6 +66,7 @@ class Hessian:
         H[m, m], H[m + 1, m + 1] = tt.sum(), mm.sum()
         H[m, m + 1] = H[m + 1, m] = -(mt @ problem.y)
         self.matrix = H
+        return H
 
     def improve(self, step: np.ndarray, change: np.ndarray) -> None:
         """Make the Hessian map this step to this change of the gradient (BFGS)."""
@@ -135,7 +136,7 @@ def _descend(
 
 
 class _Local:
-    """A point in its chart, with the gradient there: by (w, t, b), and by the coordinates (x, b)."""
+    """A point in its chart, with its gradient by (w, t, b), and by the coordinates (x, b)."""
 
     def __init__(self, problem: Problem, state: State, W: Any, g: np.ndarray, S: float) -> None:
         w, gw = state.w[W], problem.lam * state.w[W] - g
@@ -172,8 +173,7 @@ def _propose(
             hessian.last = (local.point, local.slopes, decrement)
             return end, decrement
         hessian.n_rows = min(2 * hessian.n_rows, len(problem.y))
-    hessian.refresh(state)
-    end, decrement = local.minimise(hessian.matrix)
+    end, decrement = local.minimise(hessian.refresh(state))
     hessian.last = (local.point, local.slopes, decrement)
     return end, decrement
 

@@ -1,4 +1,4 @@
-r"""The convex problem behind exact adversarial training of a binary linear model, and its certificate.
+r"""The convex problem of exact adversarial training of a binary linear model; its certificate.
 
 .. math:: F(w, b) = \sum_i c_i \, \phi(m_i, t) + \tfrac{\lambda}{2} \|w\|_2^2, \quad
           m_i = y_i (w \cdot x_i + b), \quad t = \|\epsilon \circ w\|_q,
@@ -167,8 +167,9 @@ def project(norm: str, g: np.ndarray, axes: np.ndarray) -> np.ndarray:
     if norm == "none":
         return np.zeros_like(g)
     v, on = np.zeros_like(g), axes > 0
-    solve = _project_l2 if norm == "l2" else _project_l1
-    v[on] = solve(g[on], axes[on])
+    solve, unit = _project_l2 if norm == "l2" else _project_l1, axes.max(initial=0)
+    if unit > 0:  # the formulas below square: in units of the set they neither over- nor underflow
+        v[on] = unit * solve(g[on] / unit, axes[on] / unit)
     return v
 
 

@@ -1,0 +1,481 @@
+"""Adversarial logistic regression as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import compute_class_weight
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import (
+    check_epsilon,
+    check_int,
+    check_option,
+    check_real,
+)
+from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
+from sklearn_robust.linear_model._exact import solve
+from sklearn_robust.linear_model._multinomial import solve_multinomial
+from sklearn_robust.linear_model._pgd import fit_pgd
+
+_SPARSE = ("csr", "csc")
+_FLOATS = (np.float64, np.float32)
+# Enough for the exact solver to reach rounding; the report's 100 steps of Adam.
+_DEFAULT_MAX_ITER = {"exact": 10_000, "pgd": 100}
+
+
+class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
+    r"""Logistic regression on the worst perturbation of every sample, solved exactly.
+
+    For two classes, with labels of -1 and +1, the adversary's best move against a linear model is
+    known, and the training problem is convex:
+
+    .. math:: \min_{w, b} \; \sum_i s_i \log\big(1 + e^{-(y_i (w \cdot x_i + b)
+              - \|\epsilon \circ w\|_q)}\big) + \frac{\|w\|_2^2}{2 C},
+
+    with q dual to the adversary's norm (l1 for linf, l2 for l2, linf for l1). An linf adversary
+    makes weights exactly zero; from `epsilon_max` on, all of them are.
+
+    For more classes the model is multinomial. Its worst case has no closed form; minimised is the
+    usual upper bound, in which each rival class has its own worst case,
+    :math:`\log \sum_k \exp(f_k - f_y + \|\epsilon \circ (w_k - w_y)\|_q)`. Evaluation
+    (`robust_score`, `perturb`) is exact for any number of classes.
+
+    Parameters
+    ----------
+    epsilon : float or array of shape (n_features,), default=0.1
+        Radius of the adversary, in the units of X as passed; one number, or one per feature.
+        With 0 this is scikit-learn's `LogisticRegression`.
+    norm : {"linf", "l2", "l1"}, default="linf"
+        The adversary's norm.
+    C : float, default=1.0
+        Inverse strength of the l2 penalty, as in scikit-learn; ``inf`` for none.
+    fit_intercept : bool, default=True
+        Whether to fit an intercept; it is not penalised.
+    solver : {"exact", "pgd"}, default="exact"
+        "exact" minimises the problem above to a certified gap. "pgd" is the protocol of [1]_:
+        full-batch Adam, with points found by projected gradient ascent on every
+        `attack_every`-th iteration; dense X only.
+    tol : float, default=1e-6
+        "exact" stops when it has proved that the objective is within ``tol * objective`` of the
+        minimum. With ``C=inf`` no such proof exists, and the criterion is the largest entry of the
+        least subgradient, relative to its value at zero weights.
+    max_iter : int or None, default=None
+        Largest number of iterations. None: 10000 ("exact") or 100 ("pgd").
+    class_weight : dict, "balanced" or None, default=None
+        As in scikit-learn.
+    warm_start : bool, default=False
+        Whether to begin at the last solution.
+    clip_values : (low, high) or None, default=None
+        Valid range of the data, each a number or one value per feature. The adversary of
+        `robust_score`, `perturb` and ``solver="pgd"`` stays within it. ``solver="exact"`` trains
+        against the whole ball, an upper bound on the loss over ball and box.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the random starts of ``solver="pgd"``; nothing else is random.
+    verbose : int, default=0
+    pgd_steps : int, default=1
+        ``solver="pgd"``: steps of an attack.
+    step_size : float or None, default=None
+        ``solver="pgd"``: length of a step; None: ``2.5 * epsilon / pgd_steps``.
+    attack_every : int, default=2
+        ``solver="pgd"``: which iterations are attacked; 1: each.
+    lr : float, default=0.01
+        ``solver="pgd"``: learning rate of Adam.
+    random_start : bool, default=False
+        ``solver="pgd"``: whether an attack starts at a random point of the ball.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, n_features) or (n_classes, n_features)
+        In the precision of X; computed in float64.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    dual_gap_ : float
+        ``solver="exact"``: the proved relative distance of the objective from its minimum. With
+        ``C=inf``: the criterion described under `tol`.
+    objective_ : float
+        ``solver="exact"``: the minimised sum divided by the sum of the weights.
+    n_iter_ : int
+        Iterations ("pgd", multinomial), or checks of the gap (two classes).
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Defined where X has feature names that are all strings.
+
+    Raises
+    ------
+    ValueError
+        For a bad parameter, X outside `clip_values`, a single class, or sparse X with
+        ``solver="pgd"``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `tol` is not reached; or if ``C=inf`` and the data are separable with margin epsilon, so
+        that no minimum exists.
+
+    See Also
+    --------
+    epsilon_max : The least radius at which all weights are zero.
+    AdversarialLogisticRegressionCV : Chooses epsilon by cross-validation along a path.
+
+    References
+    ----------
+    .. [1] "Interpretable Gradients with Robust Training", 2019, Algorithm 1 and Table 1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn_robust.linear_model import AdversarialLogisticRegression
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = scale(X)
+    >>> clf = AdversarialLogisticRegression(epsilon=0.3).fit(X, y)
+    >>> print(f"{clf.score(X, y):.3f} {clf.robust_score(X, y):.3f}")
+    0.961 0.851
+    >>> int((clf.coef_ != 0).sum()), bool(clf.dual_gap_ <= 1e-6)
+    (7, True)
+    """
+
+    coef_: np.ndarray
+    intercept_: np.ndarray
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        epsilon: Any = 0.1,
+        *,
+        norm: str = "linf",
+        C: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "exact",
+        tol: float = 1e-6,
+        max_iter: int | None = None,
+        class_weight: Any = None,
+        warm_start: bool = False,
+        clip_values: Any = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        pgd_steps: int = 1,
+        step_size: Any = None,
+        attack_every: int = 2,
+        lr: float = 0.01,
+        random_start: bool = False,
+    ) -> None:
+        self.epsilon = epsilon
+        self.norm = norm
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.clip_values = clip_values
+        self.random_state = random_state
+        self.verbose = verbose
+        self.pgd_steps = pgd_steps
+        self.step_size = step_size
+        self.attack_every = attack_every
+        self.lr = lr
+        self.random_start = random_start
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self.solver == "exact"
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> AdversarialLogisticRegression:
+        """Train on the worst case of each sample.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            A weight of 2 is the same as a sample given twice.
+
+        Returns
+        -------
+        self : AdversarialLogisticRegression
+        """
+        self._check_parameters()
+        last = getattr(self, "coef_", None) if self.warm_start else None
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=_FLOATS,
+            accept_sparse=_SPARSE if self.solver == "exact" else False,
+        )
+        check_classification_targets(y)
+        threat = self._threat(X)
+        if threat.clip_values is not None:
+            threat.check_data(X)
+        self.classes_, y = np.unique(y, return_inverse=True)
+        weight = self._weights(X, y, sample_weight)
+        start = None
+        if last is not None and last.shape == (self._n_rows, X.shape[1]):
+            start = last, self.intercept_
+        fit = self._fit_exact if self.solver == "exact" else self._fit_pgd
+        fit(X, y, weight, threat, start)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return scores of shape (n_samples,) for two classes, else (n_samples, n_classes)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=_FLOATS, accept_sparse=_SPARSE, reset=False)
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the label with the highest score; the first one of several."""
+        scores = self.decision_function(X)
+        index = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
+        return self.classes_[index]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the model's probability of each class, shape (n_samples, n_classes)."""
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            return np.column_stack([expit(-scores), expit(scores)])
+        return softmax(scores, axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithms of `predict_proba`, without its underflow."""
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            return np.column_stack([log_expit(-scores), log_expit(scores)])
+        return log_softmax(scores, axis=1)
+
+    def robust_score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        epsilon: Any = None,
+        norm: str | None = None,
+        clip_values: Any = "same",
+    ) -> float:
+        """Return the share of samples that no perturbation makes wrong: exact, without an attack.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Stays sparse where there are no clip values.
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+        epsilon, norm : as in the constructor, or None
+            None: the estimator's.
+        clip_values : (low, high), None, or "same", default="same"
+            "same": the estimator's; None: no box.
+
+        Returns
+        -------
+        score : float
+            Never above `score`, and equal to it for epsilon 0.
+
+        Raises
+        ------
+        ValueError
+            If X is outside the clip values, or y has labels that were not seen in `fit`.
+        """
+        check_is_fitted(self)
+        X, index = self._check_labelled(X, y)
+        threat = self._threat(X, epsilon, norm, clip_values)
+        threat.check_data(X)
+        correct = worst_case_correct(self.coef_, self.intercept_, X, index, threat)
+        weight = _check_sample_weight(sample_weight, X, dtype=float)
+        return float(np.average(correct, weights=weight))
+
+    def perturb(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epsilon: Any = None,
+        norm: str | None = None,
+        clip_values: Any = "same",
+    ) -> np.ndarray:
+        """Return the strongest perturbation of each sample, in closed form.
+
+        For two classes it maximises the loss. For more it minimises the margin, the score of the
+        label minus the largest other score. Parameters and errors as in `robust_score`.
+
+        Returns
+        -------
+        X_adv : ndarray of shape (n_samples, n_features)
+            Dense, also for a sparse X.
+        """
+        check_is_fitted(self)
+        X, index = self._check_labelled(X, y)
+        threat = self._threat(X, epsilon, norm, clip_values)
+        threat.check_data(X)
+        return worst_case_points(self.coef_, self.intercept_, X, index, threat)
+
+    def input_gradients(self, X: Any, y: Any = None) -> np.ndarray:
+        """Return the gradient of the logistic loss by each sample, shape (n_samples, n_features).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or None, default=None
+            Labels of the loss; None: those predicted.
+        """
+        check_is_fitted(self)
+        if y is None:
+            y = self.predict(X)
+        X, index = self._check_labelled(X, y)
+        residual = self.predict_proba(X)
+        residual[np.arange(len(index)), index] -= 1
+        if len(self.coef_) == 1:
+            residual = residual[:, 1:]
+        return residual @ self.coef_
+
+    @property
+    def _n_rows(self) -> int:
+        return 1 if len(self.classes_) == 2 else len(self.classes_)
+
+    def _check_parameters(self) -> None:
+        check_option(self.solver, "solver", ("exact", "pgd"))
+        check_real(self.C, "C", low=0, open_low=True, infinite=True)
+        check_real(self.tol, "tol", low=0, open_low=True)
+        check_real(self.lr, "lr", low=0, open_low=True)
+        check_int(self.pgd_steps, "pgd_steps", low=1)
+        check_int(self.attack_every, "attack_every", low=1)
+        check_int(self.verbose, "verbose", low=0)
+        if self.max_iter is not None:
+            check_int(self.max_iter, "max_iter", low=1)
+        ThreatModel(self.epsilon, self.norm, self.clip_values)
+        self._step_size()
+
+    def _step_size(self) -> float | None:
+        if self.step_size is None:
+            return None
+        return check_real(self.step_size, "step_size", low=0, open_low=True)
+
+    def _threat(
+        self, X: Any, epsilon: Any = None, norm: str | None = None, clip_values: Any = "same"
+    ) -> ThreatModel:
+        """Return the threat model for data such as X; None and "same" mean the estimator's."""
+        if isinstance(clip_values, str) and clip_values == "same":
+            clip_values = self.clip_values
+        epsilon = self.epsilon if epsilon is None else epsilon
+        norm = self.norm if norm is None else norm
+        return ThreatModel(check_epsilon(epsilon, X.shape[1]), norm, clip_values)
+
+    def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
+        """Return the weight of each sample; y holds indices of classes."""
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        present = np.unique(y[weight > 0])
+        if len(present) < 2 or len(present) < len(self.classes_):
+            raise ValueError(
+                f"y must have samples of at least 2 classes, each with a positive weight, got "
+                f"{len(present)} of {len(self.classes_)} class(es). Remove classes without weight."
+            )
+        if self.class_weight is None:
+            return weight
+        by_class = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[y], sample_weight=weight
+        )
+        return weight * by_class[y]
+
+    def _fit_exact(
+        self, X: Any, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
+    ) -> None:
+        options: dict[str, Any] = {
+            "epsilon": threat.epsilon,
+            "norm": threat.norm,
+            "C": self.C,
+            "fit_intercept": self.fit_intercept,
+            "tol": self.tol,
+            "max_iter": self._max_iter,
+            "verbose": self.verbose,
+        }
+        solution: Any
+        if self._n_rows == 1:
+            if start is not None:
+                start = start[0][0], start[1][0]
+            solution = solve(X, 2.0 * y - 1, weight, start=start, **options)
+        else:
+            solution = solve_multinomial(X, y, weight, start=start, **options)
+        self.coef_ = np.atleast_2d(solution.coef).astype(X.dtype)
+        self.intercept_ = np.atleast_1d(solution.intercept).astype(X.dtype)
+        self.dual_gap_, self.objective_ = solution.dual_gap, solution.objective
+        self.n_iter_ = max(1, solution.n_iter)
+        if not solution.converged:
+            warn_not_converged(solution, self.tol, self.C)
+
+    def _fit_pgd(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
+    ) -> None:
+        self.coef_, self.intercept_, history = fit_pgd(
+            X,
+            2 * y - 1 if self._n_rows == 1 else y,
+            weight,
+            threat=threat,
+            C=self.C,
+            fit_intercept=self.fit_intercept,
+            max_iter=self._max_iter,
+            lr=self.lr,
+            pgd_steps=self.pgd_steps,
+            step_size=self._step_size(),
+            attack_every=self.attack_every,
+            random_start=self.random_start,
+            n_classes=len(self.classes_),
+            random_state=_seed(self.random_state),
+            verbose=self.verbose,
+            start=start,
+        )
+        self.n_iter_ = len(history.loss)
+        for name in ("dual_gap_", "objective_"):
+            self.__dict__.pop(name, None)  # of an earlier fit with the other solver
+
+    @property
+    def _max_iter(self) -> int:
+        return _DEFAULT_MAX_ITER[self.solver] if self.max_iter is None else self.max_iter
+
+    def _check_labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Return checked X, and the index of the class of each label."""
+        X, y = validate_data(self, X, y, dtype=_FLOATS, accept_sparse=_SPARSE, reset=False)
+        unseen = np.setdiff1d(y, self.classes_)
+        if len(unseen):
+            raise ValueError(
+                f"y has labels that were not seen in fit: {unseen[:5].tolist()}. "
+                f"The classes are {self.classes_[:10].tolist()}."
+            )
+        return X, np.searchsorted(self.classes_, y)
+
+
+def warn_not_converged(solution: Any, tol: float, C: float) -> None:
+    """Say what was reached and what to do about it."""
+    if solution.separable:
+        message = (
+            "With C=inf the problem has no minimum: every sample has a positive margin at this "
+            "epsilon, and longer weights are better for ever. Pass a finite C or a larger epsilon."
+        )
+    else:
+        what = "stationarity residual" if math.isinf(C) else "duality gap"
+        message = (
+            f"The relative {what} is {solution.dual_gap:.2g} after {solution.n_iter} iterations, "
+            f"tol is {tol:g}. Increase max_iter or tol, or scale the features of X."
+        )
+    warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+
+def _seed(random_state: Any) -> int:
+    """Return a seed, from fresh entropy for None: the global generator is left alone."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    return int(random_state)
