@@ -111,18 +111,34 @@ class Neighbourhood:
                 self._floor = xp.maximum(self._floor, self._low)
                 self._ceiling = xp.minimum(self._ceiling, self._high)
 
-    def project(self, X_adv: Array) -> Array:
-        """Return the nearest point to each ``X_adv[i]`` in A(x_i); distances are taken in u."""
-        if self.threat.norm == "linf":
+    def project(self, X_adv: Array, radius: Array | None = None) -> Array:
+        """Return the nearest point to each ``X_adv[i]`` in A(x_i); distances are taken in u.
+
+        With `radius`, of shape (n_samples,) and > 0, the ball of sample i has that radius in u.
+        """
+        if radius is None and self.threat.norm == "linf":
             return X_adv.clip(self._floor, self._ceiling)
-        z = self._to_unit(X_adv - self.X)
-        return self._from_unit(self._norm.project(z, self._capacity(z)))
+        z = self.to_unit(X_adv)
+        capacity = self._capacity(z)
+        if radius is None:
+            return self.from_unit(self._norm.project(z, capacity))
+        r = radius[:, None]
+        return self.from_unit(
+            r * self._norm.project(z / r, None if capacity is None else capacity / r)
+        )
+
+    def to_unit(self, X_adv: Array) -> Array:
+        """Return u, in rows, with ``X_adv = X + epsilon * u``; 0 where epsilon is 0."""
+        return rows(self._divide(X_adv - self.X))
+
+    def from_unit(self, u: Array) -> Array:
+        """Return ``X + epsilon * u`` clipped to the box."""
+        X_adv = self.X + self.epsilon * u.reshape(self.X.shape)
+        return X_adv if self._low is None else X_adv.clip(self._low, self._high)
 
     def sample(self, generator: Any) -> Array:
         """Draw uniformly from the ball, then project onto the box."""
-        u = self._norm.sample(rows(self.X), generator).reshape(self.X.shape)
-        X_adv = self.X + self.epsilon * u
-        return X_adv if self._low is None else X_adv.clip(self._low, self._high)
+        return self.from_unit(self._norm.sample(rows(self.X), generator))
 
     def direction(self, gradient: Array) -> Array:
         """Return the unit step of steepest ascent, ignoring the box."""
@@ -141,29 +157,21 @@ class Neighbourhood:
     def furthest(self, gradient: Array) -> Array:
         """Return the point of A(x_i) that maximises ``<gradient_i, x>``."""
         pull = rows(gradient * self.epsilon)
-        return self._from_unit(self._norm.steepest(pull, self._capacity(pull)))
+        return self.from_unit(self._norm.steepest(pull, self._capacity(pull)))
 
     def _capacity(self, pull: Array) -> Array | None:
         """Return how far u may go in the direction of `pull` before it leaves the box."""
         if self._low is None:
             return None
         xp = namespace(pull)
-        up = rows(self._to_unit_shape(self._high - self.X))
-        down = rows(self._to_unit_shape(self.X - self._low))
+        up = rows(self._divide(self._high - self.X))
+        down = rows(self._divide(self.X - self._low))
         return xp.where(pull > 0, up, down).clip(0, None)
 
-    def _to_unit_shape(self, delta: Array) -> Array:
+    def _divide(self, delta: Array) -> Array:
         xp = namespace(delta)
         safe = xp.where(self.epsilon > 0, self.epsilon, as_like(1, delta))
         return xp.where(self.epsilon > 0, delta / safe, as_like(0, delta))
-
-    def _to_unit(self, delta: Array) -> Array:
-        return rows(self._to_unit_shape(delta))
-
-    def _from_unit(self, u: Array) -> Array:
-        X_adv = self.X + self.epsilon * u.reshape(self.X.shape)
-        # Rounding in x + epsilon u may step over the box by one unit in the last place.
-        return X_adv if self._low is None else X_adv.clip(self._low, self._high)
 
 
 def _to_numpy(x: Array) -> np.ndarray:
