@@ -1,18 +1,32 @@
 """How an adversary searches the threat model, and the one door through which it sees a model."""
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
+from sklearn_robust.attacks._evaluation import AttackRecord, Verdict, evaluate
 from sklearn_robust.attacks._losses import DLR, CrossEntropy, Loss, Margin
 from sklearn_robust.attacks._model import LinearModel, TorchModel
 from sklearn_robust.attacks._pgd import FGSM, PGD
+from sklearn_robust.attacks._scores import ScoreModel, as_model
+from sklearn_robust.attacks._square import Square
 
 __all__ = [
+    "APGD",
     "DLR",
     "FGSM",
     "PGD",
+    "AttackEnsemble",
+    "AttackRecord",
     "CrossEntropy",
     "LinearModel",
     "Loss",
     "Margin",
+    "ScoreModel",
+    "Square",
     "ThreatModel",
     "TorchModel",
+    "Verdict",
+    "as_model",
+    "evaluate",
+    "get_attack",
 ]

@@ -1,16 +1,23 @@
-"""Holding a model against an attack: the clean point is a candidate, survivors are attacked."""
+"""Holding a model against attacks: the clean point is a candidate, survivors are attacked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
 
 from sklearn_robust._arrays import Array, is_torch, make_generator
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks._model import Model
+from sklearn_robust.attacks._losses import has_nan
+from sklearn_robust.attacks._model import CountingModel, Model
+
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 class Attack(Protocol):
@@ -21,8 +28,33 @@ class Attack(Protocol):
 
 
 @dataclass(frozen=True)
+class AttackRecord:
+    """What one attack did.
+
+    Attributes
+    ----------
+    attack : Attack
+    n_attacked : int
+        Samples it was given: those that all attacks before it had left standing.
+    n_broken : int
+        Samples it broke.
+    seconds : float
+        Time spent in it, summed over workers.
+    n_forwards, n_gradients : int
+        Samples it sent forward through the model, and gradients it took with respect to them.
+    """
+
+    attack: Attack
+    n_attacked: int
+    n_broken: int
+    seconds: float
+    n_forwards: int
+    n_gradients: int
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What an attack left standing.
+    """What the attacks left standing.
 
     Attributes
     ----------
@@ -31,12 +63,21 @@ class Verdict:
     clean : bool ndarray of shape (n_samples,)
         Whether the sample is classified correctly as it is.
     robust : bool ndarray of shape (n_samples,)
-        Whether it also is at every point the attack tried.
+        Whether it also is at every point the attacks tried.
+    records : tuple of AttackRecord
+        One for each attack, in the order they ran.
+    broken_by : int ndarray of shape (n_samples,)
+        Index into `records` of the attack that broke the sample; -1: none did.
+    n_nan : int
+        Samples at which the model gave NaN under attack; they count as broken.
     """
 
     X_adv: np.ndarray
     clean: np.ndarray
     robust: np.ndarray
+    records: tuple[AttackRecord, ...]
+    broken_by: np.ndarray
+    n_nan: int
 
 
 def evaluate(
@@ -45,10 +86,12 @@ def evaluate(
     y: np.ndarray,
     threat: ThreatModel,
     attack: Attack,
-    predict: Callable[[np.ndarray], np.ndarray],
+    predict: Predict,
     *,
     seed: int = 0,
     batch_size: int = 256,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> Verdict:
     """Attack the samples that `predict` gets right and let `predict` judge what was found.
 
@@ -60,37 +103,122 @@ def evaluate(
     y : ndarray of shape (n_samples,)
         Class indices.
     threat : ThreatModel
-    attack : Attack
+    attack : Attack or AttackEnsemble
+        The attacks of an ensemble run one after another, each on what the former left standing.
     predict : callable
         Maps samples to class indices. The judge may compute in a higher precision than `model`.
     seed : int
-        Each batch draws from its own generator made from the seed and the batch's number.
+        Each batch draws from its own generator, made from the seed and the batch's number.
     batch_size : int
+        Samples attacked at a time. Results depend on it, but not on `n_jobs`.
+    n_jobs : int, optional
+        Batches attacked at a time, see `joblib.Parallel`. None: 1.
+    verbose : int
+        1 or more: show a progress bar.
+
+    Returns
+    -------
+    verdict : Verdict
 
     Raises
     ------
+    ValueError
+        If X lies outside the threat's clip_values, or the attack does not suit the model.
     RuntimeError
         If the attack returns a point outside the threat model.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the model gives NaN under attack. Such samples count as broken.
     """
+    threat.check_data(X)
     clean = predict(X) == y
     X_adv, robust = np.array(X), clean.copy()
-    survivors = np.flatnonzero(clean)
-    for number, start in enumerate(range(0, len(survivors), batch_size)):
-        batch = survivors[start : start + batch_size]
-        x = model.asarray(X[batch])
-        generator = make_generator(_batch_seed(seed, number), x)
-        found = attack.perturb(model, x, model.labels(y[batch]), threat, generator)
-        inside = threat.contains(found, x)
-        if not inside.all():
-            raise RuntimeError(
-                f"{type(attack).__name__} returned {int((~inside).sum())} points outside the "
-                "threat model; this is a defect of the attack."
+    broken_by, nan = np.full(len(y), -1), np.zeros(len(y), dtype=bool)
+    records = []
+    for stage, member in enumerate(getattr(attack, "attacks", (attack,))):
+        survivors = np.flatnonzero(robust)
+        batches = [
+            survivors[start : start + batch_size] for start in range(0, len(survivors), batch_size)
+        ]
+        work = (
+            delayed(_attack_batch)(
+                model, X[batch], y[batch], threat, member, _batch_seed(seed, stage, number)
             )
-        found = np.asarray(found.cpu() if is_torch(found) else found)
-        X_adv[batch] = found
-        robust[batch] = predict(found) == y[batch]
-    return Verdict(X_adv, clean, robust)
+            for number, batch in enumerate(batches)
+        )
+        done = Parallel(n_jobs=n_jobs, return_as="generator")(work)
+        label = f"{stage + 1}. {type(member).__name__}"
+        results = []
+        for batch, result in zip(
+            batches, _with_progress(done, len(batches), label, verbose), strict=True
+        ):
+            X_adv[batch], nan[batch] = result.X_adv, result.nan
+            broken = (predict(X_adv[batch]) != y[batch]) | result.nan
+            robust[batch], broken_by[batch[broken]] = ~broken, stage
+            results.append(result)
+        records.append(
+            AttackRecord(
+                member,
+                n_attacked=len(survivors),
+                n_broken=int((broken_by == stage).sum()),
+                seconds=sum(r.seconds for r in results),
+                n_forwards=sum(r.n_forwards for r in results),
+                n_gradients=sum(r.n_gradients for r in results),
+            )
+        )
+    _warn_of_nan(int(nan.sum()), len(y))
+    return Verdict(X_adv, clean, robust, tuple(records), broken_by, int(nan.sum()))
 
 
-def _batch_seed(seed: int, number: int) -> int:
-    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+@dataclass(frozen=True)
+class _BatchResult:
+    X_adv: np.ndarray
+    nan: np.ndarray
+    seconds: float
+    n_forwards: int
+    n_gradients: int
+
+
+def _attack_batch(
+    model: Model, X: np.ndarray, y: np.ndarray, threat: ThreatModel, attack: Attack, seed: int
+) -> _BatchResult:
+    start = time.perf_counter()
+    counted = CountingModel(model)
+    x = model.asarray(X)
+    found = attack.perturb(counted, x, model.labels(y), threat, make_generator(seed, x))
+    seconds = time.perf_counter() - start
+    inside = threat.contains(found, x)
+    if not inside.all():
+        raise RuntimeError(
+            f"{type(attack).__name__} returned {int((~inside).sum())} points outside the "
+            "threat model; this is a defect of the attack."
+        )
+    # The judge may compute in a higher precision, and not see the NaN that the attack has met.
+    nan = has_nan(model.logits(found))
+    return _BatchResult(
+        _to_numpy(found), _to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
+    )
+
+
+def _with_progress(results: Iterable, total: int, label: str, verbose: int) -> Iterable:
+    return tqdm(results, total=total, desc=label, unit="batch") if verbose else results
+
+
+def _warn_of_nan(n_nan: int, n_samples: int) -> None:
+    if n_nan:
+        warnings.warn(
+            f"The model gave NaN under attack for {n_nan} of {n_samples} samples; they count as "
+            "misclassified. Its logits overflow: use a higher precision, or check the model.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _to_numpy(a: Array) -> np.ndarray:
+    return np.asarray(a.cpu() if is_torch(a) else a)
+
+
+def _batch_seed(seed: int, stage: int, number: int) -> int:
+    return int(np.random.SeedSequence((seed, stage, number)).generate_state(1)[0])

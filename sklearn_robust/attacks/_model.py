@@ -127,6 +127,31 @@ class TorchModel:
         return logits.detach(), gradient.nan_to_num_()
 
 
+class CountingModel:
+    """A door that counts what passes: samples sent forward, and gradients with respect to them."""
+
+    def __init__(self, model: Model) -> None:
+        self._model, self.n_classes = model, model.n_classes
+        self.n_forwards = self.n_gradients = 0
+        if hasattr(model, "ascent"):
+            self.ascent = self._ascent
+
+    def asarray(self, X: Any) -> Array:
+        return self._model.asarray(X)
+
+    def labels(self, y: Any) -> Array:
+        return self._model.labels(y)
+
+    def logits(self, X: Array) -> Array:
+        self.n_forwards += len(X)
+        return self._model.logits(X)
+
+    def _ascent(self, X: Array, y: Array, loss: Loss) -> tuple[Array, Array]:
+        self.n_forwards += len(X)
+        self.n_gradients += len(X)
+        return self._model.ascent(X, y, loss)  # type: ignore[attr-defined]
+
+
 @contextmanager
 def as_predicting(module: torch.nn.Module) -> Iterator[None]:
     """Hold `module` in eval mode with frozen parameters; give each its own flags back afterwards.

@@ -1,4 +1,4 @@
-"""What the attacks share: whom to attack, how often, at which class, and how to keep what is found."""
+"""What attacks share: whom to attack, how often, at which class, and how to keep what is found."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""Several attacks as one, and the combinations that the library uses by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sklearn_robust._arrays import Array, replace_rows
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_option
+from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._evaluation import Attack
+from sklearn_robust.attacks._losses import is_right
+from sklearn_robust.attacks._model import Model
+from sklearn_robust.attacks._pgd import FGSM, PGD
+from sklearn_robust.attacks._square import Square
+
+
+class AttackEnsemble:
+    """The worst of several attacks for each sample; each runs only on what the former left.
+
+    Parameters
+    ----------
+    attacks : iterable of attacks
+        In the order in which they run: cheap ones first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y = np.array([[1., 0.]]), np.array([1])
+    >>> both = attacks.AttackEnsemble([attacks.FGSM(), attacks.Square(n_queries=20)])
+    >>> both.perturb(model, X, y, attacks.ThreatModel(0.5), np.random.default_rng(0))
+    array([[0.5, 0.5]])
+    """
+
+    def __init__(self, attacks: Iterable[Attack]) -> None:
+        self.attacks = tuple(attacks)
+        if not self.attacks:
+            raise ValueError("attacks must hold at least one attack, got none.")
+        for attack in self.attacks:
+            if not hasattr(attack, "perturb"):
+                raise ValueError(f"attacks must hold objects with a perturb method, got {attack!r}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.attacks)!r})"
+
+    def perturb(
+        self, model: Model, X: Array, y: Array, threat: ThreatModel, generator: Any
+    ) -> Array:
+        """Return the adversarial batch; parameters as in `PGD.perturb`."""
+        X_adv, todo = X, is_right(model.logits(X), y)
+        for attack in self.attacks:
+            if not todo.any():
+                break
+            found = attack.perturb(model, X[todo], y[todo], threat, generator)
+            X_adv = replace_rows(X_adv, todo, found)
+            todo = replace_rows(todo, todo, is_right(model.logits(found), y[todo]))
+        return X_adv
+
+
+def auto() -> AttackEnsemble:
+    """Return the fast part of the standard combination."""
+    return AttackEnsemble([APGD(30, "cross_entropy"), APGD(30, "dlr", n_targets=3)])
+
+
+def strong() -> AttackEnsemble:
+    """Return the standard combination."""
+    return AttackEnsemble(
+        [*auto().attacks, APGD(100, "cross_entropy"), APGD(100, "dlr", n_targets=9), Square(5000)]
+    )
+
+
+ATTACKS: dict[str, Callable[[], Attack]] = {
+    "fgsm": FGSM,
+    "pgd": lambda: PGD(40, keep="fooling"),
+    "apgd": APGD,
+    "square": Square,
+    "auto": auto,
+    "strong": strong,
+}
+
+
+def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
+    """Return the attack of that name, or `attack` itself if it is one.
+
+    Parameters
+    ----------
+    attack : {"auto", "strong", "fgsm", "pgd", "apgd", "square"} or an attack
+    gradients : bool, default=True
+        Whether the model gives gradients. Where it does not, "auto" and "strong" are `Square`,
+        with 1000 and 5000 queries.
+    """
+    if not isinstance(attack, str):
+        if not hasattr(attack, "perturb"):
+            raise ValueError(
+                f"attack must be a name or an object with a perturb method, got {attack!r}."
+            )
+        return attack
+    check_option(attack, "attack", ATTACKS)
+    if not gradients and attack in ("auto", "strong"):
+        return Square(1000 if attack == "auto" else 5000)
+    return ATTACKS[attack]()

@@ -1,0 +1,104 @@
+"""The door to any classifier through its scores, and the choice of door for an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_robust.attacks._model import Model, TorchModel
+
+_TINY = np.finfo(np.float64).tiny
+
+
+class ScoreModel:
+    """A classifier that is known by its scores only: for attacks without gradients.
+
+    Parameters
+    ----------
+    score : callable
+        Maps samples to scores of shape (n_samples, n_classes); the largest is the prediction.
+    n_classes : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_robust.attacks import ScoreModel
+    >>> tree = DecisionTreeClassifier().fit([[0.], [1.]], [0, 1])
+    >>> ScoreModel(tree.predict_proba, n_classes=2).logits(np.array([[0.2]]))
+    array([[1., 0.]])
+    """
+
+    def __init__(self, score: Callable[[np.ndarray], np.ndarray], n_classes: int) -> None:
+        self.score, self.n_classes = score, n_classes
+
+    @classmethod
+    def of(cls, estimator: Any) -> ScoreModel:
+        """Return the door to a fitted scikit-learn classifier.
+
+        The scores are those of `decision_function` where there is one, else the logarithm of
+        `predict_proba`, which goes on falling where a probability is 1 to the last digit.
+        """
+        if hasattr(estimator, "decision_function"):
+            score: Callable = _Decision(estimator)
+        elif hasattr(estimator, "predict_proba"):
+            score = _LogProbability(estimator)
+        else:
+            raise ValueError(
+                f"{type(estimator).__name__} has neither decision_function nor predict_proba, so "
+                "there are no scores for an attack to climb. Use a classifier that gives scores."
+            )
+        return cls(score, len(estimator.classes_))
+
+    def asarray(self, X: Any) -> np.ndarray:
+        X = np.asarray(X)
+        return X if X.dtype.kind == "f" else X.astype(np.float64)
+
+    def labels(self, y: Any) -> np.ndarray:
+        return np.asarray(y)
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        if not len(X):
+            return np.empty((0, self.n_classes))
+        scores = np.asarray(self.score(X))
+        if scores.shape != (len(X), self.n_classes):
+            raise ValueError(
+                "score must return an array of shape (n_samples, n_classes), here "
+                f"{len(X), self.n_classes}, got {scores.shape}."
+            )
+        return scores
+
+
+class _Decision:
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        scores = np.asarray(self.estimator.decision_function(X))
+        return np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
+
+
+class _LogProbability:
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        probability = np.asarray(self.estimator.predict_proba(X))
+        # NaN passes through `maximum`: a broken classifier must not look like a sure one.
+        return np.log(np.maximum(probability, _TINY))
+
+
+def as_model(estimator: Any) -> Model:
+    """Return the door through which attacks see a fitted classifier.
+
+    Networks of this library are seen with gradients, everything else through its scores.
+    """
+    check_is_fitted(estimator)
+    if all(hasattr(estimator, name) for name in ("module_", "classes_", "input_shape_")):
+        return TorchModel(estimator.module_, len(estimator.classes_))
+    if not hasattr(estimator, "classes_"):
+        raise ValueError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
+    return ScoreModel.of(estimator)
