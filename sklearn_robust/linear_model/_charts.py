@@ -4,7 +4,7 @@ In the variables (w, t, b) the objective is smooth; what is not is ``t = ||epsil
 A chart turns it into bounds ``x_j >= 0``, under which t is linear in x (l2: smooth):
 
 - linf adversary, t = sum e |w|: with the signs sigma fixed, ``w = sigma x`` and ``t = e . x``;
-- l1 adversary, t = max e |w|: the slack ``x = t - sigma e w`` beside t itself;
+- l1 adversary, t = max e |w|: the slack ``x = t / e - sigma w`` beside t itself;
 - l2 adversary, or none: w itself.
 
 Features with radius 0 are never bounded.
@@ -32,6 +32,12 @@ class Chart(Protocol):
     def weights(self, x: np.ndarray) -> np.ndarray:
         """Return w at the coordinates x."""
 
+    def change(self, step: np.ndarray) -> np.ndarray:
+        """Return the change of w for a step of the coordinates."""
+
+    def crossed(self, step: np.ndarray) -> np.ndarray:
+        """Return which weights a step takes out of the chart, so that their sign should flip."""
+
 
 class OrthantChart:
     """linf adversary: w keeps its signs."""
@@ -58,6 +64,11 @@ class OrthantChart:
     def weights(self, x: np.ndarray) -> np.ndarray:
         return self.sign * x
 
+    change = weights
+
+    def crossed(self, step: np.ndarray) -> np.ndarray:
+        return np.zeros(len(self.e), dtype=bool)
+
 
 class SlackChart:
     """l1 adversary: how far each weight is from the largest, and the largest."""
@@ -65,9 +76,9 @@ class SlackChart:
     def __init__(self, w: np.ndarray, e: np.ndarray, sign: np.ndarray, t: float) -> None:
         on = e > 0
         safe = np.where(on, e, 1)
-        self.by_slack = np.where(on, -sign / safe, 1.0)  # dw / dx
+        self.by_slack = np.where(on, -sign, 1.0)  # dw / dx
         self.by_t = np.where(on, sign / safe, 0.0)  # dw / dt
-        self.start = np.append(np.where(on, np.maximum(t - sign * e * w, 0), w), t)
+        self.start = np.append(np.where(on, np.maximum(t / safe - sign * w, 0), w), t)
         self.bounded = np.append(on, True)
 
     def gradient(self, gw: np.ndarray, gt: float) -> np.ndarray:
@@ -88,6 +99,14 @@ class SlackChart:
 
     def weights(self, x: np.ndarray) -> np.ndarray:
         return self.by_slack * x[:-1] + self.by_t * x[-1]
+
+    change = weights
+
+    def crossed(self, step: np.ndarray) -> np.ndarray:
+        # The slack is at most 2 t / e; a flip asks for more, or it would alternate for ever.
+        x = self.start + step
+        reach = np.where(self.bounded[:-1], 2 * abs(self.by_t) * x[-1], np.inf)
+        return x[:-1] > reach * (1 + 1e-9)
 
 
 class SmoothChart:
@@ -117,6 +136,11 @@ class SmoothChart:
 
     def weights(self, x: np.ndarray) -> np.ndarray:
         return x
+
+    change = weights
+
+    def crossed(self, step: np.ndarray) -> np.ndarray:
+        return np.zeros(len(self.e), dtype=bool)
 
 
 def make_chart(norm: str, w: np.ndarray, e: np.ndarray, sign: np.ndarray, t: float) -> Chart:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -123,15 +123,19 @@ def _solve_problem(
     start: tuple[np.ndarray, float] | None,
 ) -> State:
     zero = State(problem, np.zeros(len(problem.radius)), 0.0, np.zeros(len(problem.y)))
-    if start is None:
-        state = zero
-    else:
-        state = State(problem, np.array(start[0], dtype=float), float(start[1]))
     g, S = monitor.check(zero)
     if monitor.done:
         return zero
     n_first = int((abs(g) > S * problem.radius).sum())
-    if state is zero and problem.norm in ("l2", "l1"):
+    state = zero
+    if start is not None:
+        state = State(problem, np.array(start[0], dtype=float), float(start[1]))
+    if state.t == 0 and problem.norm in ("l2", "l1"):
+        if not problem.radius.all():
+            zero = _minimise_unattacked(problem, monitor, max_iter)
+            g, S = monitor.check(zero)
+            if monitor.done:
+                return zero
         state = _leave_zero(problem, zero, g, S)
     while True:
         state = _minimise(problem, state, monitor, max_iter, n_first)
@@ -159,22 +163,24 @@ def _minimise(
     return state
 
 
+def _minimise_unattacked(problem: Problem, monitor: Monitor, max_iter: int) -> State:
+    """Return the best point whose attacked weights are zero: their length has its kink there."""
+    free = np.flatnonzero(problem.radius == 0)
+    inner = replace(problem, X=problem.X[:, free], radius=np.zeros(len(free)))
+    # Tight, as whether the attacked weights stay zero depends on the gradient here.
+    state = _solve_problem(inner, Monitor(inner, 1e-3 * monitor.tol), max_iter, None)
+    w = np.zeros(len(problem.radius))
+    w[free] = state.w
+    return State(problem, w, state.b, state.m)
+
+
 def _leave_zero(problem: Problem, zero: State, g: np.ndarray, S: float) -> State:
-    """Return the best of some points on the ray of steepest descent from w = 0, the kink of t."""
-    e, rest = problem.radius, problem.distance(g, S)
-    if problem.norm == "l1":
-        on = e > 0
-        ray = np.where(on, np.sign(g) / np.where(on, e, 1), rest)
-    else:
-        ray = rest
+    """Return the best of some points on a ray of descent from the kink of t at t = 0."""
+    ray = np.where(problem.radius > 0, problem.distance(g, S), 0)
     margins = problem.margins(ray, 0.0)
-    best, length = zero, 1.0 / max(float(np.sqrt(ray @ ray)), np.finfo(float).tiny)
-    states = [
-        State(
-            problem, length * 4.0**k * ray, zero.b, problem.y * zero.b + length * 4.0**k * margins
-        )
-        for k in range(-12, 5)
-    ]
-    for state in states:
+    best, unit = zero, 1.0 / max(float(abs(margins).max()), np.finfo(float).tiny)
+    for k in range(-12, 5):
+        length = unit * 4.0**k
+        state = State(problem, zero.w + length * ray, zero.b, zero.m + length * margins)
         best = state if state.value < best.value else best
     return best

@@ -25,6 +25,8 @@ from sklearn_robust.linear_model._losses import MarginLoss
 
 # Rows whose weighted copy is held at a time while a Hessian is summed up: it stays in the cache.
 _CHUNK_VALUES = 2**17
+# Relative imbalance of the dual variables of the two classes that is taken for rounding.
+_BALANCED = 1e-13
 
 
 class State:
@@ -44,14 +46,14 @@ class State:
         )
 
     def _centre(self, problem: Problem) -> None:
-        """Move b to its best value for this w, as far as two Newton steps go.
+        """Move b to its best value for this w, as far as a few Newton steps go.
 
         The certificate needs balanced dual variables; this costs little beside a product with X.
         """
-        for _ in range(2):
+        for _ in range(4):
             a, s = problem.loss.slopes(self.m, self.t)
             off = float(problem.cy @ a)
-            if abs(off) <= 1e-12 * float(problem.c @ s):
+            if abs(off) <= _BALANCED * float(problem.c @ s):
                 return
             curvature = float(problem.c @ problem.loss.curvatures(self.m, self.t)[0])
             step = off / curvature if curvature > 0 else 0.0
@@ -108,11 +110,12 @@ class Problem:
 
         Needs a finite C.
         """
-        a, s = self._balanced(state)
-        g, S = self.correlate(self.cy * a), float(self.c @ s)
+        g, S = self.correlate(self.cy * state.a), float(self.c @ state.s)
         if self.lam == 0:
             return -np.inf, g, S
-        distance = self.distance(g, S)
+        a, s = self._balanced(state)
+        fair = g if a is state.a else self.correlate(self.cy * a)
+        distance = self.distance(fair, float(self.c @ s))
         entropy = float(self.c @ self.loss.entropy(a, s))
         return entropy - float(distance @ distance) / (2 * self.lam), g, S
 
@@ -139,8 +142,13 @@ class Problem:
         return float(abs(rest).max(initial=0))
 
     def _balanced(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        """Return (a, s) with ``sum c a y = 0``: one class is shrunk, which stays admissible."""
-        if not self.fit_intercept:
+        """Return (a, s) with ``sum c a y = 0``: one class is shrunk, which stays admissible.
+
+        What is balanced to rounding is left alone: an intercept of any size that matters would
+        change the bound by less than the sums below are rounded.
+        """
+        off = float(self.cy @ state.a)
+        if not self.fit_intercept or abs(off) <= _BALANCED * float(self.c @ state.s):
             return state.a, state.s
         up, down = self.y > 0, self.y < 0
         plus, minus = float(self.c[up] @ state.a[up]), float(self.c[down] @ state.a[down])

@@ -10,38 +10,44 @@ _PATIENCE = 4
 
 
 def minimise_quadratic(
-    H: np.ndarray, r: np.ndarray, bounded: np.ndarray, free: np.ndarray, start: np.ndarray
+    H: np.ndarray, gradient: np.ndarray, bounded: np.ndarray, start: np.ndarray
 ) -> np.ndarray:
-    """Return x of ``min x'Hx/2 - r'x`` with ``x[bounded] >= 0`` for positive definite H.
+    """Return the step s of ``min s'Hs/2 + gradient's`` with ``(start + s)[bounded] >= 0``.
 
-    Block principal pivoting from the guess `free` (which variables are not held at zero) takes a
-    few factorisations, but may cycle when features are correlated; then projected Newton steps
-    from the feasible `start` go down monotonically. What is returned is never worse than `start`.
+    H is positive definite and `start` feasible. Block principal pivoting takes a few
+    factorisations, but may cycle when features are correlated; then an active-set method goes down
+    monotonically from `start`. The step is never worse than none.
     """
+    # In units in which the diagonal is 1, "small" means the same for every variable.
+    unit = 1 / np.sqrt(np.maximum(np.diag(H), np.finfo(float).tiny))
+    H, gradient, start = H * unit[:, None] * unit, gradient * unit, start / unit
     if not bounded.any():
-        return _solve(H, r)
-    x, solved = _pivot(H, r, bounded, free.copy())
-    if solved and _value(H, r, x) <= _value(H, r, start):
-        return x
-    if not _value(H, r, x) < _value(H, r, start):
-        x = start
-    return _projected_newton(H, r, bounded, x)
+        return unit * _solve(H, -gradient)
+    step, solved = _pivot(H, gradient, bounded, start)
+    if solved and _value(H, gradient, step) <= 0:
+        return unit * step
+    if not _value(H, gradient, step) < 0:
+        step = np.zeros_like(start)
+    return unit * _descend(H, gradient, bounded, start, step)
 
 
 def _pivot(
-    H: np.ndarray, r: np.ndarray, bounded: np.ndarray, free: np.ndarray
+    H: np.ndarray, gradient: np.ndarray, bounded: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """Return a feasible x and whether it is optimal: swap all violators at once (Kim & Park)."""
-    scale = abs(r).max() + np.finfo(float).tiny
-    fewest, patience = len(r) + 1, _PATIENCE
+    """Return a feasible step and whether it is optimal: swap all violators at once (Kim & Park)."""
+    free = ~bounded | (start > 0) | (gradient < 0)
+    floor = np.where(bounded, -start, -np.inf)
+    scale = abs(gradient).max() + np.finfo(float).tiny
+    fewest, patience = len(start) + 1, _PATIENCE
     while True:
-        x = _solve_on(H, r, free)
-        pull = H @ x - r
-        lowest = -1e-14 * abs(x).max()
-        wrong = bounded & np.where(free, x < lowest, pull < -1e-11 * scale)
+        step = np.where(free, 0.0, floor)
+        step += _solve_on(H, -(gradient + H @ step), free)
+        pull = H @ step + gradient
+        slack = -1e-14 * max(abs(step).max(), abs(start).max())
+        wrong = bounded & np.where(free, step - floor < slack, pull < -1e-11 * scale)
         n_wrong = int(wrong.sum())
         if n_wrong == 0 or patience == 0:
-            return np.where(bounded, np.maximum(x, 0), x), n_wrong == 0
+            return np.maximum(step, floor), n_wrong == 0
         if n_wrong < fewest:
             fewest, patience = n_wrong, _PATIENCE
         else:
@@ -49,28 +55,49 @@ def _pivot(
         free ^= wrong
 
 
-def _projected_newton(
-    H: np.ndarray, r: np.ndarray, bounded: np.ndarray, x: np.ndarray, max_iter: int = 60
+def _descend(
+    H: np.ndarray,
+    gradient: np.ndarray,
+    bounded: np.ndarray,
+    start: np.ndarray,
+    step: np.ndarray,
+    max_iter: int = 200,
 ) -> np.ndarray:
-    """Descend from a feasible x: Newton on the variables not held by their bound (Bertsekas)."""
-    scale = abs(r).max() + np.finfo(float).tiny
+    """Go down from a feasible step: Newton on the variables not held by their bound.
+
+    Each round takes the best of some projections of the Newton step, which meet many bounds at once
+    but may all lead up, and of the last feasible point on it, which never does.
+    """
+    floor = np.where(bounded, -start, -np.inf)
+    scale = abs(gradient).max() + np.finfo(float).tiny
+    value, pull = _value(H, gradient, step), H @ step + gradient
+    held = bounded & (step <= floor) & (pull > 0)
     for _ in range(max_iter):
-        gradient = H @ x - r
-        held = bounded & (x <= 0) & (gradient > 0)
-        if abs(np.where(held, 0, gradient)).max() <= 1e-10 * scale:
+        move = _solve_on(H, -pull, ~held)
+        room = np.where(move < 0, (floor - step) / np.where(move < 0, move, 1), np.inf)
+        reach = min(1.0, float(room.min()))
+        points = [
+            np.maximum(step + length * move, floor) for length in (reach, 1.0, 0.5, 0.2, 0.05)
+        ]
+        values = [_value(H, gradient, x) for x in points]
+        best = int(np.argmin(values))
+        progress = value - values[best]
+        if progress > 0:
+            step, value = points[best], values[best]
+            pull = H @ step + gradient
+        at_floor = bounded & (step <= floor)
+        wrong = at_floor & (pull < -1e-11 * scale)
+        if best == 0 and reach < 1:
+            held |= room <= reach  # and none is let go before the Newton step is feasible
+        elif best > 0 and progress > 0:
+            held = at_floor & ~wrong
+        elif not (wrong & held).any():
             break
-        step, value = _solve_on(H, -gradient, ~held), _value(H, r, x)
-        length = 1.0
-        while length > 1e-8:
-            moved = x + length * step
-            moved[bounded] = np.maximum(moved[bounded], 0)
-            if _value(H, r, moved) <= value + 1e-4 * float(gradient @ (moved - x)):
-                break
-            length /= 2
+        elif progress > 1e-12 * abs(value):
+            held &= ~wrong
         else:
-            break
-        x = moved
-    return x
+            held[np.argmin(np.where(wrong & held, pull, 0))] = False
+    return step
 
 
 def _solve_on(H: np.ndarray, r: np.ndarray, free: np.ndarray) -> np.ndarray:
@@ -96,5 +123,5 @@ def _solve(H: np.ndarray, r: np.ndarray) -> np.ndarray:
     raise LinAlgError("The Hessian is not positive definite. Are there huge values in X?")
 
 
-def _value(H: np.ndarray, r: np.ndarray, x: np.ndarray) -> float:
-    return float(x @ (H @ x) / 2 - r @ x)
+def _value(H: np.ndarray, gradient: np.ndarray, step: np.ndarray) -> float:
+    return float(step @ (H @ step) / 2 + gradient @ step)
