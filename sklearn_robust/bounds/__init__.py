@@ -1,1 +1,48 @@
-"""bounds"""
+"""What no adversary can do: exact for linear models, interval and linear bounds for networks.
+
+Torch is imported only when a name that needs it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from sklearn_robust.bounds._certify import certified_correct
+from sklearn_robust.bounds._linear import (
+    worst_case_correct,
+    worst_case_margins,
+    worst_case_points,
+)
+
+_TORCH_BACKED = {
+    "Clamp": "_activations",
+    "Conv": "_layers",
+    "Dense": "_layers",
+    "LeakyReLU": "_activations",
+    "MaxPool": "_activations",
+    "Scale": "_layers",
+    "UnsupportedLayerError": "_layers",
+    "interval_bounds": "_propagation",
+    "margin_bounds": "_margins",
+    "register_layer": "_layers",
+}
+
+__all__ = [
+    "certified_correct",
+    "worst_case_correct",
+    "worst_case_margins",
+    "worst_case_points",
+    *sorted(_TORCH_BACKED),
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TORCH_BACKED:
+        module = importlib.import_module(f"sklearn_robust.bounds.{_TORCH_BACKED[name]}")
+        return getattr(module, name)
+    raise AttributeError(f"module 'sklearn_robust.bounds' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

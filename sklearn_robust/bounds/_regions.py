@@ -1,0 +1,116 @@
+r"""The sets of inputs over which networks are bounded: what linear functions attain on them.
+
+The bounds need two things of a set: its enclosing box, and the minimum of ``<a, x>`` for many a.
+For the box both are plain; for l2 and l1 the minimum comes from the threat model's own formulas,
+the clip box included, so that a norm added to the kernel is certified without a line here.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_robust._threat import ThreatModel
+
+# Attacks store their points in float32, whose rounding ThreatModel.contains forgives; the sets are
+# wider by as much, so that what is certified also holds for those points.
+_STORED = 4 * float(np.finfo(np.float32).eps)
+
+
+class Region(Protocol):
+    """A set of inputs around each of n samples."""
+
+    is_box: bool
+    low: Tensor
+    high: Tensor
+
+    def minimum(self, a: Tensor) -> Tensor:
+        """Return ``min <a[i, s], x>`` over set i for `a` of shape (n, specs, ...): (n, specs)."""
+
+
+class Box:
+    """The inputs between `low` and `high`."""
+
+    is_box = True
+
+    def __init__(self, low: Tensor, high: Tensor) -> None:
+        self.low, self.high = low, high
+
+    def minimum(self, a: Tensor) -> Tensor:
+        a = a.flatten(2)
+        centre = ((self.low + self.high) / 2).flatten(1)[:, :, None]
+        radius = ((self.high - self.low) / 2).flatten(1)[:, :, None]
+        return (a @ centre - a.abs() @ radius)[:, :, 0]
+
+
+class BallAndBox:
+    """A(x_i) for a norm other than linf: ball, intersected with the clip box where there is one."""
+
+    is_box = False
+
+    def __init__(self, X: Tensor, threat: ThreatModel, widening: Tensor, hull: Box) -> None:
+        self.X, self.threat, self.widening = X, threat, widening
+        self.low, self.high = hull.low, hull.high
+        self.epsilon = torch.as_tensor(threat.epsilon, dtype=X.dtype, device=X.device)
+        # Dual lengths are sums over the features, and the maximisers over ball and box solve for a
+        # scale or threshold from such sums. The value is concave in the radius, so a relative
+        # error of the radius is no larger in the value.
+        self._outwards = 1 + 8 * X[0].numel() * torch.finfo(X.dtype).eps
+
+    def minimum(self, a: Tensor) -> Tensor:
+        flat = a.flatten(2)
+        moved = self.reach(a)
+        stored = (flat.abs() @ self.widening.flatten(1)[:, :, None])[:, :, 0]
+        return (flat @ self.X.flatten(1)[:, :, None])[:, :, 0] - moved - stored
+
+    def reach(self, a: Tensor) -> Tensor:
+        """Return ``max <-a[i, s], x - x_i>`` over A(x_i), from above: (n, specs)."""
+        flat = a.flatten(2)
+        if self.threat.clip_values is None:
+            return self.ball_reach(flat.flatten(0, 1)).reshape(flat.shape[:2])
+        pull = -a.detach().flatten(0, 1)
+        centres = self.X.repeat_interleave(a.shape[1], dim=0)
+        furthest = self.threat.around(centres).furthest(pull.reshape(centres.shape))
+        delta = (furthest - centres).reshape(flat.shape)
+        return self._outwards * -(flat * delta).sum(2)
+
+    def ball_reach(self, a: Tensor) -> Tensor:
+        """Return ``max <a_k, delta>`` over the ball, without the box, for the rows of `a`."""
+        weights = a.flatten(1) * self.epsilon.reshape(-1)
+        return self._outwards * self.threat.geometry.dual_length(weights)
+
+    def widest_reach(self, a: Tensor) -> Tensor:
+        """Return `ball_reach` for rows of any length, every feature taken as the widest one."""
+        return self._outwards * self.threat.geometry.dual_length(a.flatten(1)) * self.epsilon.max()
+
+
+def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Region:
+    """Return the set from which the adversary may choose around each row of `X`.
+
+    Parameters
+    ----------
+    X : Tensor of shape (n_samples, ...)
+    threat : ThreatModel
+    rounding : bool
+        Widen the set by what storing a point of it in float32 may add.
+    """
+    epsilon = torch.as_tensor(threat.epsilon, dtype=X.dtype, device=X.device)
+    epsilon = epsilon.reshape(X.shape[1:]) if epsilon.ndim else epsilon
+    widening = (_STORED if rounding else 0.0) * (X.abs() + 3 * epsilon)
+    low, high = X - epsilon - widening, X + epsilon + widening
+    if threat.clip_values is not None:
+        slack = _STORED if rounding else 0.0
+        floor, ceiling = (
+            torch.as_tensor(v, dtype=X.dtype, device=X.device) for v in threat.clip_values
+        )
+        if floor.ndim:
+            floor = floor.reshape(X.shape[1:])
+        if ceiling.ndim:
+            ceiling = ceiling.reshape(X.shape[1:])
+        margin = slack * torch.maximum(floor.abs(), ceiling.abs())
+        low, high = torch.maximum(low, floor - margin), torch.minimum(high, ceiling + margin)
+    hull = Box(low, high)
+    return hull if threat.norm == "linf" else BallAndBox(X, threat, widening, hull)
