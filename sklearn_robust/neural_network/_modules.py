@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from sklearn_robust.bounds import Scale, register_layer
+
 
 def fully_connected(
     n_features: int,
@@ -71,6 +73,9 @@ class Rescale(nn.Module):
 
     def extra_repr(self) -> str:
         return f"factor={self.factor:.6g}"
+
+
+register_layer(Rescale, lambda layer: [Scale(layer.factor)])
 
 
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
