@@ -98,7 +98,7 @@ class L2:
             return z / self.length(z).clip(1, None)[:, None]
         xp, magnitude = namespace(z), abs(z)
         scale = _l2_scale(magnitude, capacity).clip(None, 1)
-        return xp.sign(z) * xp.minimum(magnitude * scale[:, None], capacity)
+        return _inside(self, xp.sign(z) * xp.minimum(magnitude * scale[:, None], capacity))
 
     def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
         xp = namespace(gradient)
@@ -111,7 +111,8 @@ class L2:
         magnitude = abs(gradient)
         # An infinite scale means that the whole box lies in the ball: go to its corner.
         scale = _l2_scale(magnitude, capacity).clip(None, xp.finfo(magnitude.dtype).max)
-        return xp.sign(gradient) * xp.minimum(magnitude * scale[:, None], capacity)
+        u = xp.sign(gradient) * xp.minimum(magnitude * scale[:, None], capacity)
+        return _inside(self, u)
 
     def sample(self, like: Array, generator: object) -> Array:
         direction = self.steepest(random_normal(like, generator))
@@ -135,7 +136,8 @@ class L1:
         if capacity is None:
             capacity = xp.full_like(z, xp.inf)
         threshold = _l1_threshold(magnitude, capacity)[:, None]
-        return xp.sign(z) * xp.minimum((magnitude - threshold).clip(0, None), capacity)
+        u = xp.sign(z) * xp.minimum((magnitude - threshold).clip(0, None), capacity)
+        return _inside(self, u)
 
     def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
         xp, magnitude = namespace(gradient), abs(gradient)
@@ -157,6 +159,11 @@ class L1:
 
 
 NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
+
+
+def _inside(norm: Norm, u: Array) -> Array:
+    """Take back what cancellation in the scale or threshold of a row let it exceed length 1."""
+    return u / norm.length(u).clip(1, None)[:, None]
 
 
 def _l2_scale(magnitude: Array, capacity: Array) -> Array:

@@ -283,19 +283,20 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         seed = int(torch.randint(2**31, (1,), generator=self.net_.generator))
         with own_randomness(seed, data.X.device):  # dropout draws from torch's global generator
             self.net_.train(data, valid, epochs)
+        self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone
         self.module_.eval()
-        self.n_iter_ = len(self.net_.history)
-        self.loss_ = self.net_.history[-1, "train_loss"]
+        losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]
+        self.n_iter_ = len(losses)  # an interrupted epoch has no row of means
+        self.loss_ = losses[-1] if losses else float("nan")
 
     def _warn_if_constant(self, data: Batch) -> None:
         """Say so if the last epoch predicted one class for everything: training has collapsed."""
         counts = self.net_.prediction_counts
         largest_class = torch.bincount(data.y).max() / len(data.y)
-        if counts.max() >= 0.999 * counts.sum() and largest_class < 0.99:
+        if counts.max() >= 0.999 * counts.sum() > 0 and largest_class < 0.99:
             warnings.warn(
                 "The network predicts one class for every training sample: training has "
-                "collapsed to a constant output (clean loss "
-                f"{self.net_.history[-1, 'train_clean_loss']:.2f}). "
+                "collapsed to a constant output. "
                 "Use epsilon_schedule='ramp', a smaller lr, more epochs, or a smaller epsilon.",
                 ConvergenceWarning,
                 stacklevel=3,

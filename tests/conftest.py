@@ -1,0 +1,43 @@
+"""Data and small fitted networks that several test modules share."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
+
+torch.set_num_threads(1)  # the tests' networks are too small to gain from more
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Return scikit-learn's digits in [0, 1]: 1,200 to train on, 597 to test on."""
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    X, y = X[order] / 16, y[order]
+    return X[:1200], y[:1200], X[1200:], y[1200:]
+
+
+@pytest.fixture(scope="session")
+def robust_fc(digits):
+    """Return a fully connected network trained at epsilon 0.15 on the digits; do not change it."""
+    X, y, *_ = digits
+    return RobustFCClassifier((64,), epsilon=0.15, max_epochs=30, pgd_steps=5, random_state=0).fit(
+        X, y
+    )
+
+
+@pytest.fixture(scope="session")
+def standard_fc(digits):
+    """Return the same network trained at epsilon 0."""
+    X, y, *_ = digits
+    return RobustFCClassifier((64,), epsilon=0, max_epochs=30, random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="session")
+def robust_cnn(digits):
+    """Return a small-data CNN trained on 8 x 8 images."""
+    X, y, *_ = digits
+    clf = RobustCNNClassifier(epsilon=0.1, max_epochs=4, pgd_steps=3, random_state=0)
+    return clf.fit(X.reshape(-1, 8, 8), y)

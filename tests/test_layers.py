@@ -1,0 +1,81 @@
+"""The architecture as a test: imports go one way, and torch is loaded by those who need it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sklearn_robust
+
+PACKAGE = Path(sklearn_robust.__file__).parent
+# A module may import from its own layer and from those before it.
+LAYERS = (
+    {"_version", "_arrays", "_norms"},
+    {"_validation"},
+    {"_threat"},
+    {"datasets"},
+    {"attacks", "bounds"},
+    {"linear_model", "neural_network"},
+    {"metrics"},
+    {"inspection"},
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+
+def _imports(path):
+    """Yield the names below sklearn_robust that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "sklearn_robust":
+                names = [f"sklearn_robust.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.startswith("sklearn_robust."):
+                yield name.split(".")[1]
+
+
+def _files():
+    return [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    parts = path.relative_to(PACKAGE).parts
+    own = parts[0].removesuffix(".py")
+    assert own in RANK
+    for name in _imports(path):
+        assert RANK[name] <= RANK[own]
+        if RANK[name] == RANK[own] and name != own:
+            # Bounds judge samples through the door of attacks; otherwise layers stand side by side.
+            assert (own, name) in {("_norms", "_arrays"), ("bounds", "attacks")}
+
+
+def _modules_after(code):
+    program = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "subpackage", ["attacks", "bounds", "datasets", "linear_model", "metrics", "inspection"]
+)
+def test_only_networks_load_torch(subpackage):
+    loaded = _modules_after(f"import sklearn_robust.{subpackage}")
+    assert f"sklearn_robust.{subpackage}" in loaded
+    assert "torch" not in loaded
+    assert "matplotlib" not in loaded
+
+
+def test_every_public_name_exists():
+    for name in sklearn_robust.__all__:
+        assert getattr(sklearn_robust, name) is not None
+        assert name in dir(sklearn_robust)
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        sklearn_robust.nonsense  # noqa: B018
