@@ -130,17 +130,13 @@ def _solve_problem(
     state = zero
     if start is not None:
         state = State(problem, np.array(start[0], dtype=float), float(start[1]))
-    if state.t == 0 and problem.norm in ("l2", "l1"):
-        if not problem.radius.all():
-            zero = _minimise_unattacked(problem, monitor, max_iter)
-            g, S = monitor.check(zero)
-            if monitor.done:
-                return zero
-        state = _leave_zero(problem, zero, g, S)
     while True:
-        state = _minimise(problem, state, monitor, max_iter, n_first)
+        if state.t == 0 and problem.norm in ("l2", "l1"):
+            state = _leave_kink(problem, state, monitor, max_iter)
+        if not monitor.done:
+            state = _minimise(problem, state, monitor, max_iter, n_first)
         smoothing = problem.loss.smoothing
-        if monitor.done or smoothing == 0 or smoothing <= _MIN_SMOOTHING:
+        if monitor.done or smoothing <= _MIN_SMOOTHING:
             return state
         problem.loss.smoothing = _SMOOTHING_FACTOR * smoothing
         state = State(problem, state.w, state.b)
@@ -156,15 +152,34 @@ def _minimise(
         state = newton(problem, state, monitor, min(max_iter, 60), max(64, n_first))
     else:
         state = lbfgs(problem, state, monitor, min(max_iter, 200))
-        if not monitor.done and np.count_nonzero(state.w) <= _NEWTON_CAP and size < n_features:
+        if not monitor.stop and np.count_nonzero(state.w) <= _NEWTON_CAP and size < n_features:
             state = newton(problem, state, monitor, min(max_iter, 60), 64)
-    if not monitor.done:
+    if not monitor.stop:
         state = lbfgs(problem, state, monitor, max_iter)
     return state
 
 
+def _leave_kink(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> State:
+    """Leave t = 0, where alone the length has a kink (l2, l1), unless the minimum is there."""
+    if not problem.radius.all():
+        state = _minimise_unattacked(problem, monitor, max_iter)
+    g, S = monitor.check(state)
+    ray = np.where(problem.radius > 0, problem.distance(g, S), 0)
+    margins = problem.margins(ray, 0.0)
+    top = float(abs(margins).max())
+    if monitor.stop or top == 0:
+        return state
+    # The best of some points on a ray of descent.
+    best = state
+    for k in range(-12, 5):
+        length = 4.0**k / top
+        point = State(problem, state.w + length * ray, state.b, state.m + length * margins)
+        best = point if point.value < best.value else best
+    return best
+
+
 def _minimise_unattacked(problem: Problem, monitor: Monitor, max_iter: int) -> State:
-    """Return the best point whose attacked weights are zero: their length has its kink there."""
+    """Return the best point whose attacked weights are zero."""
     free = np.flatnonzero(problem.radius == 0)
     inner = replace(problem, X=problem.X[:, free], radius=np.zeros(len(free)))
     # Tight, as whether the attacked weights stay zero depends on the gradient here.
@@ -172,15 +187,3 @@ def _minimise_unattacked(problem: Problem, monitor: Monitor, max_iter: int) -> S
     w = np.zeros(len(problem.radius))
     w[free] = state.w
     return State(problem, w, state.b, state.m)
-
-
-def _leave_zero(problem: Problem, zero: State, g: np.ndarray, S: float) -> State:
-    """Return the best of some points on a ray of descent from the kink of t at t = 0."""
-    ray = np.where(problem.radius > 0, problem.distance(g, S), 0)
-    margins = problem.margins(ray, 0.0)
-    best, unit = zero, 1.0 / max(float(abs(margins).max()), np.finfo(float).tiny)
-    for k in range(-12, 5):
-        length = unit * 4.0**k
-        state = State(problem, zero.w + length * ray, zero.b, zero.m + length * margins)
-        best = state if state.value < best.value else best
-    return best

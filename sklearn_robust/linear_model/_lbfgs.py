@@ -119,7 +119,7 @@ def lbfgs(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> St
             x = intermediate_result.x
             last[0] = State(problem, variables.unpack(x[:-1])[0], float(x[-1]))
             monitor.check(last[0])
-            if monitor.done:
+            if monitor.stop:
                 raise StopIteration
 
     result = minimize(
@@ -137,7 +137,7 @@ def lbfgs(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> St
             "maxcor": _MEMORY,
         },
     )
-    if not monitor.done:
+    if not monitor.stop:
         last[0] = State(problem, variables.unpack(result.x[:-1])[0], float(result.x[-1]))
         monitor.check(last[0])
     return last[0]

@@ -51,6 +51,10 @@ class MarginLoss:
         """Return the negative conjugate; -inf where (a, s) is not admissible."""
         raise NotImplementedError
 
+    def smooth_entropy(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Return the negative conjugate of the smooth loss, for its own slopes."""
+        return self.entropy(a, s)
+
     def _loss(self, z: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
@@ -98,13 +102,16 @@ class SquaredHinge(MarginLoss):
 class Hinge(MarginLoss):
     """max(0, 1 - z); minimised with a parabola, as wide as `smoothing`, for the kink."""
 
-    def __init__(self, smoothing: float = 1e-2) -> None:
+    def __init__(self, smoothing: float = 2.0) -> None:
         self.smoothing = smoothing
 
     def smooth_value(self, m: np.ndarray, t: float) -> np.ndarray:
         short = np.maximum(0, 1 - (m - t))
         p = np.minimum(short / self.smoothing, 1)
         return p * short - self.smoothing * p**2 / 2
+
+    def smooth_entropy(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
+        return a - self.smoothing * a**2 / 2
 
     def _loss(self, z: np.ndarray) -> np.ndarray:
         return np.maximum(0, 1 - z)
@@ -125,7 +132,7 @@ class Squared(MarginLoss):
     mu is `smoothing`. With labels of -1 and +1 this is (y - f(x))^2 at its worst over the ball.
     """
 
-    def __init__(self, smoothing: float = 1e-2) -> None:
+    def __init__(self, smoothing: float = 2.0) -> None:
         self.smoothing = smoothing
 
     def value(self, m: np.ndarray, t: float) -> np.ndarray:
@@ -145,6 +152,10 @@ class Squared(MarginLoss):
 
     def entropy(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
         return np.where(abs(a) <= s * (1 + 1e-12), a - s**2 / 4, -np.inf)
+
+    def smooth_entropy(self, a: np.ndarray, s: np.ndarray) -> np.ndarray:
+        ratio = np.divide(a, s, out=np.zeros_like(a), where=s > 0).clip(-1, 1)
+        return a - s**2 / 4 + self.smoothing * s * (np.sqrt(1 - ratio**2) - 1)
 
     def _soft(self, r: np.ndarray) -> Triple:
         """Return the smooth absolute value with its first two derivatives."""

@@ -17,6 +17,9 @@ class Monitor:
         the least subgradient relative to that at zero weights.
     done : bool
         Whether gap <= tol, or no minimiser exists (`separable`).
+    stop : bool
+        Whether `done`, or the loss has a kink and its smooth form is minimised so well that the
+        rest of the gap is due to the smoothing.
     separable : bool
         C = inf, and every sample has a positive robust margin: scaling w up lowers F for ever.
     """
@@ -24,14 +27,14 @@ class Monitor:
     def __init__(self, problem: Problem, tol: float, verbose: int = 0) -> None:
         self.problem, self.tol, self.verbose = problem, tol, verbose
         self.bound, self.gap = -np.inf, np.inf
-        self.done = self.separable = False
+        self.done = self.stop = self.separable = False
         self.n_iter = 0
         self._scale: float | None = None
 
     def check(self, state: State) -> tuple[np.ndarray, float]:
         """Judge `state`; return ``X^T (c a y)`` and ``sum c s`` there."""
         problem = self.problem
-        bound, g, S = problem.lower_bound(state)
+        bound, smooth_bound, g, S = problem.lower_bound(state)
         if problem.lam > 0:
             self.bound = max(self.bound, bound)
             self.gap = (state.value - self.bound) / max(state.value, np.finfo(float).tiny)
@@ -43,6 +46,7 @@ class Monitor:
             self.gap = problem.stationarity(state, g, S) / self._scale
             self.separable = bool((state.m > state.t).all())
         self.done = self.gap <= self.tol or self.separable
+        self.stop = self.done or self._smooth_is_solved(state, smooth_bound)
         self.n_iter += 1
         if self.verbose:
             print(
@@ -50,6 +54,13 @@ class Monitor:
                 f"non-zero {np.count_nonzero(state.w)}"
             )
         return g, S
+
+    def _smooth_is_solved(self, state: State, smooth_bound: float) -> bool:
+        problem = self.problem
+        if problem.loss.smoothing == 0 or problem.lam == 0:
+            return False
+        smooth = problem.smooth_value(state.m, state.t, state.w)
+        return smooth - smooth_bound <= 0.1 * max(state.value - smooth, self.target(state))
 
     def target(self, state: State) -> float:
         """Return how far above the minimum F may stay, in its own units."""

@@ -6,9 +6,10 @@ form. Bounding each pair of classes by its own worst case gives
 .. math:: F(W, b) = \sum_i c_i \log \sum_k \exp(f_k(x_i) - f_{y_i}(x_i) + T_{k y_i})
           + \tfrac{\lambda}{2} \|W\|^2, \qquad T_{kl} = \|\epsilon \circ (w_k - w_l)\|_q,
 
-convex, and the worst case itself for two classes. It is minimised by L-BFGS on a smooth function
-that touches it: with ``z_kl = epsilon * (w_k - w_l)`` and an estimate ``u0`` of the point of the
-unit ball at which ``T = max u . z`` is attained,
+convex, and the worst case itself for two classes. It is minimised by L-BFGS (by Newton's method
+where the parameters are few) on a smooth function that touches it: with
+``z_kl = epsilon * (w_k - w_l)`` and an estimate u0 of the point of the unit ball at which
+``T = max u . z`` is attained,
 
 .. math:: \tilde T(z) = \max_{\|u\|_p \le 1} u \cdot z - \tfrac{\mu}{2} \|u - u_0\|^2 \;\le\; T(z),
 
@@ -33,12 +34,16 @@ from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import entr, logsumexp, softmax
 
+from sklearn_robust.linear_model._multinomial_newton import newton_step
 from sklearn_robust.linear_model._problem import dual_length, project
 
 _CHECK_EVERY = 10
 _MEMORY = 20
 _ROUNDS = 100  # moves of u0
 _SWEEPS = 20  # over the pairs, to fit u to the certificate
+_NEWTON_STEPS = 20  # at one u0
+# Parameters up to which Newton's method is used: its cost grows with their cube.
+_NEWTON_CAP = 1000
 
 
 @dataclass
@@ -76,7 +81,7 @@ def solve_multinomial(
     X = X.tocsr().astype(float, copy=False) if sparse.issparse(X) else np.asarray(X, dtype=float)
     total = float(weight.sum())
     radius = np.broadcast_to(np.asarray(epsilon, dtype=float), X.shape[1:])
-    problem = _Multinomial(
+    problem = Multinomial(
         X, y, weight / total, radius, norm, 1 / (C * total), fit_intercept, n_classes
     )
     run = _Run(problem, tol, verbose)
@@ -92,7 +97,7 @@ def solve_multinomial(
     )
 
 
-class _Multinomial:
+class Multinomial:
     """Data, and the formulas of the module's docstring."""
 
     def __init__(
@@ -213,7 +218,7 @@ class _Multinomial:
 class _Run:
     """One minimisation: the best point, its gap, and the multipliers u0."""
 
-    def __init__(self, problem: _Multinomial, tol: float, verbose: int) -> None:
+    def __init__(self, problem: Multinomial, tol: float, verbose: int) -> None:
         self.problem, self.tol, self.verbose = problem, tol, verbose
         self.shape = (problem.K, problem.X.shape[1])
         self.W, self.b = np.zeros(self.shape), np.zeros(problem.K)
@@ -239,13 +244,14 @@ class _Run:
         for _ in range(_ROUNDS):
             if self.done or self.n_iter >= max_iter:
                 return
-            self._set_smoothing()
+            few = problem.K * (self.shape[1] + 1) <= _NEWTON_CAP
+            self._set_smoothing(0.2 if few else 0.5)
             before = self.gap
-            self._lbfgs(max_iter - self.n_iter)
+            (self._newton if few else self._lbfgs)(max_iter - self.n_iter)
             if not problem.attacked and not self.gap < before:
                 return  # nothing is left but rounding
 
-    def _set_smoothing(self) -> None:
+    def _set_smoothing(self, shrink: float) -> None:
         """Move u0 to the maximiser, and choose mu so that typical pairs are within its reach."""
         problem = self.problem
         if not problem.attacked:
@@ -253,10 +259,45 @@ class _Run:
         z = problem.z(self.W)
         if z.any():
             size = float(np.sqrt((z**2).mean()))
-            self.mu = size if self.mu == 1.0 else max(0.5 * self.mu, 1e-3 * size)
+            self.mu = size if self.mu == 1.0 else max(shrink * self.mu, 1e-3 * size)
         else:
             self.mu = float(problem.radius.max() * self.scale.max())
         self.u0 = problem.nearest(self.u0 + z / self.mu)
+
+    def _evaluate(
+        self, scores: np.ndarray, W: np.ndarray, b: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return the smooth function, its gradient by W and b, and p and u there."""
+        problem = self.problem
+        u, T = self._smooth(problem.z(W))
+        exponents = problem.exponents(scores + b, T)
+        p = softmax(exponents, axis=1)
+        residual = problem.residual(p)
+        gW = problem.lam * W + np.asarray(problem.XT @ residual).T
+        if problem.attacked:
+            gW += problem.pairs.T @ (problem.pair_weights(p)[:, None] * problem.radius * u)
+        gb = residual.sum(axis=0) if problem.fit_intercept else np.zeros(problem.K)
+        return problem.value(exponents, W), gW, gb, p, u
+
+    def _newton(self, max_iter: int) -> None:
+        problem = self.problem
+        for _ in range(min(max_iter, _NEWTON_STEPS)):
+            W, b, scores = self.W, self.b, problem.X @ self.W.T
+            value, gW, gb, p, u = self._evaluate(scores, W, b)
+            shifted = self.u0 + problem.z(W) / self.mu
+            dW, db, slope = newton_step(problem, p, u, shifted, self.mu, gW, gb)
+            moved, length = problem.X @ dW.T, 1.0
+            while length > 1e-10:
+                T = self._smooth(problem.z(W + length * dW))[1]
+                exponents = problem.exponents(scores + length * moved + b + length * db, T)
+                new = problem.value(exponents, W + length * dW)
+                if new <= value + 1e-4 * length * slope + 4 * np.finfo(float).eps * abs(value):
+                    break
+                length /= 2
+            self.n_iter += 1
+            self._check(W + length * dW, b + length * db)
+            if self.done or -slope < 0.1 * max(self.value - new, 0.1 * self.tol * self.value):
+                return
 
     def _lbfgs(self, max_iter: int) -> None:
         problem, n_weights, step = self.problem, self.W.size, self.scale
@@ -264,16 +305,8 @@ class _Run:
 
         def function(x: np.ndarray) -> tuple[float, np.ndarray]:
             W, b = step * x[:n_weights].reshape(self.shape), x[n_weights:]
-            z = problem.z(W)
-            u, T = self._smooth(z)
-            exponents = problem.exponents(problem.X @ W.T + b, T)
-            p = softmax(exponents, axis=1)
-            residual = problem.residual(p)
-            gW = problem.lam * W + np.asarray(problem.XT @ residual).T
-            if problem.attacked:
-                gW += problem.pairs.T @ (problem.pair_weights(p)[:, None] * problem.radius * u)
-            gb = residual.sum(axis=0) if problem.fit_intercept else np.zeros(problem.K)
-            return problem.value(exponents, W), np.concatenate([(step * gW).ravel(), gb])
+            value, gW, gb, _, _ = self._evaluate(problem.X @ W.T, W, b)
+            return value, np.concatenate([(step * gW).ravel(), gb])
 
         def look(intermediate_result: Any) -> None:
             count[0] += 1

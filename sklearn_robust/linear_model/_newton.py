@@ -65,7 +65,8 @@ class Hessian:
         H[range(m), range(m)] += problem.lam
         borders = self.XT @ np.column_stack([-mt * problem.y, mm])
         H[:m, m:], H[m:, :m] = borders, borders.T
-        H[m, m], H[m + 1, m + 1] = tt.sum(), mm.sum()
+        # Losses that are linear where all samples lie have no curvature along b.
+        H[m, m], H[m + 1, m + 1] = tt.sum(), max(mm.sum(), 1e-10)
         H[m, m + 1] = H[m + 1, m] = -(mt @ problem.y)
         self.matrix = H
         return H
@@ -98,7 +99,7 @@ def newton(problem: Problem, state: State, monitor: Monitor, max_iter: int, cap:
     stuck = 0
     for _ in range(max_iter):
         g, S = monitor.check(state)
-        if monitor.done or stuck > 2:
+        if monitor.stop or stuck > 2:
             break
         columns = _working_set(problem, state, g, S, cap, hessian)
         if hessian is None or not _same(columns, hessian.columns):

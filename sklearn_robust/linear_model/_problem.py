@@ -105,19 +105,22 @@ class Problem:
         """Return t = ||epsilon * w||_q."""
         return dual_length(self.norm, self.radius * w)
 
-    def lower_bound(self, state: State) -> tuple[float, np.ndarray, float]:
-        """Return a bound on the minimum of F from the slopes at `state`, with g and S.
+    def lower_bound(self, state: State) -> tuple[float, float, np.ndarray, float]:
+        """Return bounds on the minimum of F and of its smooth form, with g and S at `state`.
 
-        Needs a finite C.
+        They come from the slopes at `state`; with C = inf they are -inf.
         """
         g, S = self.correlate(self.cy * state.a), float(self.c @ state.s)
         if self.lam == 0:
-            return -np.inf, g, S
+            return -np.inf, -np.inf, g, S
         a, s = self._balanced(state)
         fair = g if a is state.a else self.correlate(self.cy * a)
         distance = self.distance(fair, float(self.c @ s))
-        entropy = float(self.c @ self.loss.entropy(a, s))
-        return entropy - float(distance @ distance) / (2 * self.lam), g, S
+        cost = float(distance @ distance) / (2 * self.lam)
+        bound = float(self.c @ self.loss.entropy(a, s)) - cost
+        if self.loss.smoothing == 0:
+            return bound, bound, g, S
+        return bound, float(self.c @ self.loss.smooth_entropy(a, s)) - cost, g, S
 
     def distance(self, g: np.ndarray, S: float) -> np.ndarray:
         """Return g minus its projection onto V."""

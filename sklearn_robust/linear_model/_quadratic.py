@@ -22,7 +22,7 @@ def minimise_quadratic(
     unit = 1 / np.sqrt(np.maximum(np.diag(H), np.finfo(float).tiny))
     H, gradient, start = H * unit[:, None] * unit, gradient * unit, start / unit
     if not bounded.any():
-        return unit * _solve(H, -gradient)
+        return unit * solve_positive(H, -gradient)
     step, solved = _pivot(H, gradient, bounded, start)
     if solved and _value(H, gradient, step) <= 0:
         return unit * step
@@ -103,14 +103,14 @@ def _descend(
 def _solve_on(H: np.ndarray, r: np.ndarray, free: np.ndarray) -> np.ndarray:
     """Return x with H x = r on the free variables and 0 elsewhere."""
     if free.all():
-        return _solve(H, r)
+        return solve_positive(H, r)
     x, index = np.zeros(len(r)), np.flatnonzero(free)
     if len(index):
-        x[index] = _solve(H[np.ix_(index, index)], r[index])
+        x[index] = solve_positive(H[np.ix_(index, index)], r[index])
     return x
 
 
-def _solve(H: np.ndarray, r: np.ndarray) -> np.ndarray:
+def solve_positive(H: np.ndarray, r: np.ndarray) -> np.ndarray:
     """Solve by Cholesky, with a growing ridge where rounding has made H indefinite."""
     ridge = 0.0
     for _ in range(20):
