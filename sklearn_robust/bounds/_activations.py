@@ -71,20 +71,23 @@ class LeakyReLU:
 
     def free_slopes(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Return the range of slopes through the origin that are valid as lower line."""
-        steepest = torch.where(high <= 0, self.slope, 1.0)
-        return torch.where(low >= 0, 1.0, self.slope).to(low), steepest.to(low)
+        return self._one_where(low >= 0, low), self._one_where(high > 0, low)
 
     def enclose(self, low: Tensor, high: Tensor, unit: float) -> Lines:
         open_ = self.undecided(low, high)
-        stable = torch.where(low >= 0, 1.0, self.slope).to(low)
+        stable = self._one_where(low >= 0, low)
         width = torch.where(open_, high - low, 1.0)
         chord = (high - self.slope * low) / width
         # Whichever of the two slopes cuts off the smaller triangle [1]_.
-        adaptive = torch.where(high > -low, 1.0, self.slope).to(low)
+        adaptive = self._one_where(high > -low, low)
         upper_slope = torch.where(open_, chord, stable)
         upper = torch.where(open_, (self.slope - chord) * low, 0.0)
         guard = _guard(low, high, unit)
         return Lines(torch.where(open_, adaptive, stable), -guard, upper_slope, upper + guard)
+
+    def _one_where(self, mask: Tensor, like: Tensor) -> Tensor:
+        """Return 1 where `mask`, else the slope, in the precision of `like` (not float32)."""
+        return torch.where(mask, like.new_ones(()), like.new_full((), self.slope))
 
 
 class Clamp:

@@ -1,0 +1,264 @@
+"""Linear bounds: lines that enclose, between intervals and the true minimum, found by a MILP."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import Bounds, LinearConstraint, milp
+from torch import nn
+
+from sklearn_robust.attacks import PGD, Margin, ThreatModel, TorchModel
+from sklearn_robust.bounds import Clamp, LeakyReLU, MaxPool, margin_bounds
+from sklearn_robust.bounds._margins import METHODS, tighten
+from sklearn_robust.bounds._propagation import Network
+from sklearn_robust.bounds._regions import make_region
+
+RADII = {"linf": 0.05, "l2": 0.3, "l1": 0.8}
+DOUBLE = torch.float64
+
+
+def samples(n=5, seed=0):
+    """Points of the unit cube with a third of the values at its faces, as in images."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(n, 64, generator=generator, dtype=DOUBLE) * 1.5 - 0.25).clip(0, 1)
+
+
+# Lines ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer", [LeakyReLU(), LeakyReLU(0.3), LeakyReLU(1.0), Clamp(0, 1), Clamp(-1, 0.5)]
+)
+def test_lines_enclose_the_activation_on_its_interval(layer):
+    generator = torch.Generator().manual_seed(0)
+    ends = 3 * torch.rand(2, 4000, generator=generator, dtype=DOUBLE) - 1.5
+    ends = torch.cat((ends, ends[:, :50].round(), ends[:1, :50].expand(2, -1)), dim=1)
+    low, high = ends.amin(0), ends.amax(0)
+    lines = layer.enclose(low, high, 0.0)
+    z = low + (high - low) * torch.linspace(0, 1, 201, dtype=DOUBLE)[:, None]
+    g = layer.forward(z)
+    # Without the guard, lines may be off by the rounding of values up to 1.5.
+    assert (lines.lower_slope * z + lines.lower <= g + 1e-14).all()
+    assert (lines.upper_slope * z + lines.upper >= g - 1e-14).all()
+    guarded = layer.enclose(low, high, torch.finfo(DOUBLE).eps)
+    assert (guarded.lower_slope * z + guarded.lower <= g).all()
+    assert (guarded.upper_slope * z + guarded.upper >= g).all()
+    decided = ~layer.undecided(low, high)
+    gap = ((lines.upper_slope - lines.lower_slope) * z + lines.upper - lines.lower)[:, decided]
+    assert gap.abs().max() < 1e-14
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [((2, 2), (2, 2), (0, 0)), ((3, 2), (2, 1), (1, 1))]
+)
+def test_lines_enclose_max_pooling_on_its_box(size, stride, padding):
+    layer = MaxPool(size, stride, padding)
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randn(50, 2, 5, 6, generator=generator, dtype=DOUBLE)
+    high = low + torch.rand(low.shape, generator=generator, dtype=DOUBLE)
+    lines = layer.enclose(low, high, torch.finfo(DOUBLE).eps)
+    for _ in range(200):
+        z = low + (high - low) * torch.rand(low.shape, generator=generator, dtype=DOUBLE).round()
+        out, flat = layer.forward(z), z.flatten(2)
+        at = [flat.gather(2, i.flatten(2)).reshape(out.shape) for i in lines[4:]]
+        assert (lines.lower_slope * at[0] + lines.lower <= out).all()
+        assert (lines.upper_slope * at[1] + lines.upper >= out).all()
+
+
+def test_max_pooling_is_exact_where_one_entry_wins():
+    low = torch.tensor([[[[2.0, 0.0], [0.5, -1.0]]]], dtype=DOUBLE)
+    high = torch.tensor([[[[3.0, 1.5], [2.0, 0.0]]]], dtype=DOUBLE)
+    lines = MaxPool((2, 2), (2, 2), (0, 0)).enclose(low, high, 0.0)
+    assert [float(t) for t in lines] == [1.0, 0.0, 1.0, 0.0, 0, 0]
+
+
+# Soundness -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clip_values", [None, (0, 1)])
+@pytest.mark.parametrize("norm", RADII)
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_attacks_and_draws_stay_above_every_bound(
+    kind, norm, clip_values, make_network, adversarial_points
+):
+    module, X = make_network(kind).to(DOUBLE).eval(), samples()
+    y = module(X).argmax(1)
+    threat = ThreatModel(RADII[norm], norm, clip_values)
+    with torch.no_grad():
+        bounds = {method: margin_bounds(module, X, y, threat, method) for method in METHODS}
+        for weaker, stronger in (("ibp", "crown-ibp"), ("ibp", "crown"), ("crown", "alpha-crown")):
+            assert (bounds[weaker] <= bounds[stronger]).all()
+        door = TorchModel(module, 10)
+        generator = torch.Generator().manual_seed(0)
+        attack = PGD(30, n_restarts=2, loss=Margin(), only_correct=False)
+        points = [attack.perturb(door, X, y, threat, generator)]
+        points += adversarial_points(threat, X, 30)
+        for point in points:
+            logits = module(point)
+            margins = logits.gather(1, y[:, None]) - logits
+            assert (bounds["alpha-crown"] <= margins).all()
+
+
+@pytest.mark.parametrize("norm", RADII)
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_no_point_leaves_the_tightened_box_of_any_layer(
+    kind, norm, make_network, adversarial_points
+):
+    module, X = make_network(kind).to(DOUBLE).eval(), samples()
+    threat = ThreatModel(RADII[norm], norm, (0, 1))
+    network, region = Network(module, X), make_region(X, threat)
+    with torch.no_grad():
+        loose = network.intervals(region)
+        boxes = tighten(network, region, loose)
+        widths = [[float((high - low).sum()) for low, high in b] for b in (loose, boxes)]
+        assert widths[1][-1] < 0.9 * widths[0][-1]
+        for point in adversarial_points(threat, X, 20):
+            z = point
+            for layer, (low, high) in zip([*network.layers, None], boxes, strict=True):
+                assert ((low <= z) & (z <= high)).all()
+                z = layer.forward(z) if layer is not None else z
+
+
+# Against optimisation ------------------------------------------------------------------------
+
+
+def relu_program(module, low, high, spec):
+    """Minimum of ``<spec, f>`` over a box by HiGHS: the exact one, and that of its relaxation.
+
+    A ReLU network as a mixed-integer program, built here from the weights alone; its big-M
+    constants are interval bounds written in numpy.
+    """
+    weights = [(m.weight.numpy(), m.bias.numpy()) for m in module if isinstance(m, nn.Linear)]
+    box = (low, high)
+    lower, upper, rows = [*low], [*high], []
+    inputs, n = np.arange(len(low)), len(low)
+    integral = [0] * n
+    for W, b in weights[:-1]:
+        centre, radius = (box[0] + box[1]) / 2, (box[1] - box[0]) / 2
+        z_low = W @ centre + b - abs(W) @ radius
+        z_high = W @ centre + b + abs(W) @ radius
+        outs = n + np.arange(len(b))
+        switches = outs + len(b)
+        n += 2 * len(b)
+        for i, (least, most) in enumerate(zip(z_low.clip(None, 0), z_high.clip(0), strict=True)):
+            lower += [0.0]
+            upper += [most]
+            z = dict(zip(inputs, W[i], strict=True))
+            minus_z = {k: -v for k, v in z.items()}
+            rows.append(({**minus_z, outs[i]: 1.0}, b[i], np.inf))  # out >= z
+            rows.append(({**minus_z, outs[i]: 1.0, switches[i]: -least}, -np.inf, b[i] - least))
+            rows.append(({outs[i]: 1.0, switches[i]: -most}, -np.inf, 0.0))
+        lower += [0.0] * len(b)
+        upper += [1.0] * len(b)
+        integral += [0] * len(b) + [1] * len(b)
+        inputs, box = outs, (z_low.clip(0), z_high.clip(0))
+    A = np.zeros((len(rows), n))
+    for i, (row, _, _) in enumerate(rows):
+        A[i, list(row)] = list(row.values())
+    constraints = LinearConstraint(A, [r[1] for r in rows], [r[2] for r in rows])
+    W, b = weights[-1]
+    cost = np.zeros(n)
+    cost[inputs] = spec @ W
+    values = [
+        milp(cost, integrality=flags, bounds=Bounds(lower, upper), constraints=constraints).fun
+        for flags in (integral, np.zeros(n))
+    ]
+    return values[0] + spec @ b, values[1] + spec @ b
+
+
+def programs(module, X, y, epsilon):
+    """Exact and relaxed margins, two arrays of shape (n, n_classes)."""
+    out = np.zeros((2, len(X), 3))
+    for i, x in enumerate(X.numpy()):
+        for j in {0, 1, 2} - {int(y[i])}:
+            spec = np.eye(3)[int(y[i])] - np.eye(3)[j]
+            out[:, i, j] = relu_program(module, x - epsilon, x + epsilon, spec)
+    return out
+
+
+def relu_network(widths, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = []
+        for a, b in itertools.pairwise(widths):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        module = nn.Sequential(*layers[:-1]).to(DOUBLE)
+    return module.requires_grad_(False)
+
+
+@pytest.mark.parametrize("widths", [(4, 10, 3), (4, 8, 6, 3)], ids=str)
+def test_bounds_stay_below_the_exact_minimum_of_a_relu_network(widths):
+    for seed in range(3):
+        module = relu_network(widths, seed)
+        X = torch.randn(2, 4, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
+        y = module(X).argmax(1)
+        exact, _ = programs(module, X, y, 0.5)
+        for method in METHODS:
+            bounds = margin_bounds(module, X, y, ThreatModel(0.5), method).numpy()
+            # HiGHS is feasible to 1e-6 and optimal to a gap of 1e-4 relative.
+            assert (bounds <= exact + 1e-4 * (1 + abs(exact))).all()
+
+
+def test_best_slopes_approach_the_linear_relaxation():
+    """With one hidden layer the best lower slopes attain the relaxed program, its dual."""
+    gaps = {"crown": [], "alpha-crown": []}
+    for seed in range(5):
+        module = relu_network((4, 12, 3), seed)
+        X = torch.randn(2, 4, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
+        y = module(X).argmax(1)
+        _, relaxed = programs(module, X, y, 0.5)
+        for method, gap in gaps.items():
+            bounds = margin_bounds(module, X, y, ThreatModel(0.5), method).numpy()
+            assert (bounds <= relaxed + 1e-6).all()  # HiGHS' feasibility tolerance
+            gap.append(relaxed - bounds)
+    # A fixed number of ascent steps leaves some of the gap; nine tenths of it must be gone.
+    assert np.sum(gaps["alpha-crown"]) < 0.1 * np.sum(gaps["crown"])
+
+
+def test_a_shared_ramp_in_front_costs_nothing_under_linf():
+    """A box stays a box through the ramp: bounds are those of the network on the ramp's output."""
+    inner = relu_network((6, 9, 3), 0)
+    ramped = nn.Sequential(nn.Hardtanh(0.25, 0.75), inner)
+    X = torch.rand(4, 6, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    y = ramped(X).argmax(1)
+    whole = margin_bounds(ramped, X, y, ThreatModel(0.25), "crown")
+    low, high = (X - 0.25).clip(0.25, 0.75), (X + 0.25).clip(0.25, 0.75)
+    for i in range(4):
+        centre, radius = (low[i] + high[i]) / 2, (high[i] - low[i]) / 2
+        after = margin_bounds(
+            inner, centre[None], y[i : i + 1], ThreatModel(radius.numpy()), "crown"
+        )
+        # The two sets differ by the float32 rounding of stored points, 5e-7 of the inputs.
+        torch.testing.assert_close(after[0], whole[i], atol=1e-5, rtol=0)
+
+
+def test_the_clip_box_makes_l2_bounds_tighter(make_network):
+    module, X = make_network("dense").to(DOUBLE).eval(), samples()
+    y = module(X).argmax(1)
+    rivals = torch.arange(10) != y[:, None]
+    free = margin_bounds(module, X, y, ThreatModel(0.5, "l2"), "crown")[rivals]
+    boxed = margin_bounds(module, X, y, ThreatModel(0.5, "l2", (0, 1)), "crown")[rivals]
+    assert (boxed > free).float().mean() > 0.9
+
+
+def test_epsilon_per_feature_freezes_features(make_network):
+    """Bounds for epsilon 0 outside the first half are those of the network on that half."""
+    module, X = make_network("dense").to(DOUBLE).eval(), samples(2)
+    first, y = module[1], module(X).argmax(1)
+    half = nn.Linear(32, 40).to(DOUBLE)
+    for i in range(2):
+        with torch.no_grad():
+            half.weight.copy_(first.weight[:, :32])
+            half.bias.copy_(first.bias + X[i, 32:] @ first.weight[:, 32:].T)
+        part = nn.Sequential(half, *module[2:])
+        epsilon = np.r_[np.full(32, 0.1), np.zeros(32)]
+        for norm in RADII:
+            whole = margin_bounds(
+                module, X[i : i + 1], y[i : i + 1], ThreatModel(epsilon, norm), "crown"
+            )
+            alone = margin_bounds(
+                part, X[i : i + 1, :32], y[i : i + 1], ThreatModel(0.1, norm), "crown"
+            )
+            # The frozen half is stored in float32 too, 5e-7 of its values.
+            torch.testing.assert_close(whole, alone, atol=1e-4, rtol=0)
