@@ -11,11 +11,12 @@ from scipy import sparse
 from sklearn_robust.linear_model._lbfgs import lbfgs
 from sklearn_robust.linear_model._losses import LOSSES, MarginLoss
 from sklearn_robust.linear_model._monitor import Monitor
-from sklearn_robust.linear_model._newton import newton
+from sklearn_robust.linear_model._newton import Hessian, newton
 from sklearn_robust.linear_model._problem import Problem, State
 
 # Newton's quadratic programs cost the cube of the working set: beyond this, L-BFGS.
 _NEWTON_CAP = 1500
+_NEWTON_ROUNDS = 60
 # Losses with a kink are smoothed less and less, starting here, until the gap of the loss itself
 # is within tol.
 _SMOOTHING_FACTOR = 0.1
@@ -75,15 +76,68 @@ def solve(
     Solution
     """
     problem = make_problem(X, y, sample_weight, epsilon, norm, C, fit_intercept, LOSSES[loss]())
+    search = _Search(problem, max_iter)
+    if start is not None:
+        start = np.array(start[0], dtype=float), float(start[1])
     monitor = Monitor(problem, tol, verbose)
-    state = _solve_problem(problem, monitor, max_iter, start)
+    return _solution(search.run(problem, monitor, start), monitor)
+
+
+def solve_path(
+    X: Any,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    epsilons: np.ndarray,
+    norm: str = "linf",
+    C: float = 1.0,
+    fit_intercept: bool = True,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    loss: str = "logistic",
+    verbose: int = 0,
+) -> list[Solution]:
+    """Solve for each of the falling radii, beginning where the last two solutions point to.
+
+    Arguments as in `solve`. Each solution has its own certificate.
+    """
+    whole = make_problem(X, y, sample_weight, 1.0, norm, C, fit_intercept, LOSSES[loss]())
+    search = _Search(whole, max_iter)
+    solutions: list[Solution] = []
+    for i, epsilon in enumerate(epsilons):
+        problem = replace(
+            whole, norm=norm, loss=LOSSES[loss](), radius=np.full(X.shape[1], float(epsilon))
+        )
+        monitor = Monitor(problem, tol, verbose)
+        start = _extrapolate(solutions, epsilons[: i + 1])
+        solutions.append(_solution(search.run(problem, monitor, start), monitor))
+    return solutions
+
+
+def _extrapolate(
+    solutions: list[Solution], epsilons: np.ndarray
+) -> tuple[np.ndarray, float] | None:
+    """Return where the line through the last two solutions leads; no weight changes its sign."""
+    if not solutions or not solutions[-1].coef.any():
+        return None
+    last = solutions[-1]
+    if len(solutions) < 2 or not solutions[-2].coef.any():
+        return last.coef, last.intercept
+    before = solutions[-2]
+    factor = (epsilons[-1] - epsilons[-2]) / (epsilons[-2] - epsilons[-3])
+    coef = last.coef + factor * (last.coef - before.coef)
+    coef[coef * last.coef <= 0] = 0
+    return coef, last.intercept + factor * (last.intercept - before.intercept)
+
+
+def _solution(state: State, monitor: Monitor) -> Solution:
     return Solution(
         coef=state.w,
         intercept=float(state.b),
         objective=state.value,
         dual_gap=float(monitor.gap),
         n_iter=monitor.n_iter,
-        converged=monitor.gap <= tol and not monitor.separable,
+        converged=monitor.gap <= monitor.tol and not monitor.separable,
         separable=monitor.separable,
     )
 
@@ -116,47 +170,54 @@ def make_problem(
     )
 
 
-def _solve_problem(
-    problem: Problem,
-    monitor: Monitor,
-    max_iter: int,
-    start: tuple[np.ndarray, float] | None,
-) -> State:
-    zero = State(problem, np.zeros(len(problem.radius)), 0.0, np.zeros(len(problem.y)))
-    g, S = monitor.check(zero)
-    if monitor.done:
-        return zero
-    n_first = int((abs(g) > S * problem.radius).sum())
-    state = zero
-    if start is not None:
-        state = State(problem, np.array(start[0], dtype=float), float(start[1]))
-    while True:
-        if state.t == 0 and problem.norm in ("l2", "l1"):
-            state = _leave_kink(problem, state, monitor, max_iter)
-        if not monitor.done:
-            state = _minimise(problem, state, monitor, max_iter, n_first)
-        smoothing = problem.loss.smoothing
-        if monitor.done or smoothing <= _MIN_SMOOTHING:
-            return state
-        problem.loss.smoothing = _SMOOTHING_FACTOR * smoothing
-        state = State(problem, state.w, state.b)
+class _Search:
+    """The order of methods, and what problems that differ in the radius alone have in common."""
 
+    def __init__(self, problem: Problem, max_iter: int) -> None:
+        self.max_iter = max_iter
+        self.zero = State(problem, np.zeros(len(problem.radius)), 0.0, np.zeros(len(problem.y)))
+        self.pull = problem.correlate(problem.cy * self.zero.a)
+        self.hessian: Hessian | None = None
 
-def _minimise(
-    problem: Problem, state: State, monitor: Monitor, max_iter: int, n_first: int
-) -> State:
-    """Newton where a Hessian is cheap, else L-BFGS; then, if need be, the one and the other."""
-    n_features = len(problem.radius)
-    size = n_first if problem.norm == "linf" else n_features
-    if size <= _NEWTON_CAP:
-        state = newton(problem, state, monitor, min(max_iter, 60), max(64, n_first))
-    else:
-        state = lbfgs(problem, state, monitor, min(max_iter, 200))
-        if not monitor.stop and np.count_nonzero(state.w) <= _NEWTON_CAP and size < n_features:
-            state = newton(problem, state, monitor, min(max_iter, 60), 64)
-    if not monitor.stop:
-        state = lbfgs(problem, state, monitor, max_iter)
-    return state
+    def run(
+        self, problem: Problem, monitor: Monitor, start: tuple[np.ndarray, float] | None
+    ) -> State:
+        """Minimise one problem."""
+        S = float(problem.c @ self.zero.s)
+        if not problem.distance(self.pull, S).any():
+            monitor.check(self.zero)
+            return self.zero
+        n_first = int((abs(self.pull) > S * problem.radius).sum())
+        state = self.zero if start is None else State(problem, *start)
+        while True:
+            if state.t == 0 and problem.norm in ("l2", "l1"):
+                state = _leave_kink(problem, state, monitor, self.max_iter)
+            if not monitor.done:
+                state = self._minimise(problem, state, monitor, n_first)
+            smoothing = problem.loss.smoothing
+            if monitor.done or smoothing <= _MIN_SMOOTHING:
+                return state
+            problem.loss.smoothing = _SMOOTHING_FACTOR * smoothing
+            state = State(problem, state.w, state.b)
+
+    def _minimise(self, problem: Problem, state: State, monitor: Monitor, n_first: int) -> State:
+        """Newton where a Hessian is cheap, else L-BFGS; then, if need be, one after the other."""
+        n_features = len(problem.radius)
+        size = n_first if problem.norm == "linf" else n_features
+        if size <= _NEWTON_CAP:
+            state = self._newton(problem, state, monitor, max(64, n_first))
+        else:
+            state = lbfgs(problem, state, monitor, min(self.max_iter, 200))
+            if not monitor.stop and np.count_nonzero(state.w) <= _NEWTON_CAP and size < n_features:
+                state = self._newton(problem, state, monitor, 64)
+        if not monitor.stop:
+            state = lbfgs(problem, state, monitor, self.max_iter)
+        return state
+
+    def _newton(self, problem: Problem, state: State, monitor: Monitor, cap: int) -> State:
+        n_rounds = min(self.max_iter, _NEWTON_ROUNDS)
+        state, self.hessian = newton(problem, state, monitor, n_rounds, cap, self.hessian)
+        return state
 
 
 def _leave_kink(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> State:
@@ -183,7 +244,7 @@ def _minimise_unattacked(problem: Problem, monitor: Monitor, max_iter: int) -> S
     free = np.flatnonzero(problem.radius == 0)
     inner = replace(problem, X=problem.X[:, free], radius=np.zeros(len(free)))
     # Tight, as whether the attacked weights stay zero depends on the gradient here.
-    state = _solve_problem(inner, Monitor(inner, 1e-3 * monitor.tol), max_iter, None)
+    state = _Search(inner, max_iter).run(inner, Monitor(inner, 1e-3 * monitor.tol), None)
     w = np.zeros(len(problem.radius))
     w[free] = state.w
     return State(problem, w, state.b, state.m)

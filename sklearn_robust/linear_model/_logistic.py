@@ -7,33 +7,22 @@ import warnings
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import compute_class_weight
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import (
-    check_epsilon,
-    check_int,
-    check_option,
-    check_real,
-)
-from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
+from sklearn_robust._validation import check_int, check_option, check_real
+from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._multinomial import solve_multinomial
 from sklearn_robust.linear_model._pgd import fit_pgd
 
-_SPARSE = ("csr", "csc")
-_FLOATS = (np.float64, np.float32)
 # Enough for the exact solver to reach rounding; the report's 100 steps of Adam.
 _DEFAULT_MAX_ITER = {"exact": 10_000, "pgd": 100}
 
 
-class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
+class AdversarialLogisticRegression(RobustLinearClassifier):
     r"""Logistic regression on the worst perturbation of every sample, solved exactly.
 
     For two classes, with labels of -1 and +1, the adversary's best move against a linear model is
@@ -145,10 +134,6 @@ class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
     (7, True)
     """
 
-    coef_: np.ndarray
-    intercept_: np.ndarray
-    classes_: np.ndarray
-
     def __init__(
         self,
         epsilon: Any = 0.1,
@@ -213,8 +198,8 @@ class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
             self,
             X,
             y,
-            dtype=_FLOATS,
-            accept_sparse=_SPARSE if self.solver == "exact" else False,
+            dtype=FLOATS,
+            accept_sparse=SPARSE if self.solver == "exact" else False,
         )
         check_classification_targets(y)
         threat = self._threat(X)
@@ -229,121 +214,9 @@ class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
         fit(X, y, weight, threat, start)
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:
-        """Return scores of shape (n_samples,) for two classes, else (n_samples, n_classes)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=_FLOATS, accept_sparse=_SPARSE, reset=False)
-        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        return scores.ravel() if scores.shape[1] == 1 else scores
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Return the label with the highest score; the first one of several."""
-        scores = self.decision_function(X)
-        index = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
-        return self.classes_[index]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the model's probability of each class, shape (n_samples, n_classes)."""
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([expit(-scores), expit(scores)])
-        return softmax(scores, axis=1)
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithms of `predict_proba`, without its underflow."""
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
-            return np.column_stack([log_expit(-scores), log_expit(scores)])
-        return log_softmax(scores, axis=1)
-
-    def robust_score(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        epsilon: Any = None,
-        norm: str | None = None,
-        clip_values: Any = "same",
-    ) -> float:
-        """Return the share of samples that no perturbation makes wrong: exact, without an attack.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Stays sparse where there are no clip values.
-        y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-        epsilon, norm : as in the constructor, or None
-            None: the estimator's.
-        clip_values : (low, high), None, or "same", default="same"
-            "same": the estimator's; None: no box.
-
-        Returns
-        -------
-        score : float
-            Never above `score`, and equal to it for epsilon 0.
-
-        Raises
-        ------
-        ValueError
-            If X is outside the clip values, or y has labels that were not seen in `fit`.
-        """
-        check_is_fitted(self)
-        X, index = self._check_labelled(X, y)
-        threat = self._threat(X, epsilon, norm, clip_values)
-        threat.check_data(X)
-        correct = worst_case_correct(self.coef_, self.intercept_, X, index, threat)
-        weight = _check_sample_weight(sample_weight, X, dtype=float)
-        return float(np.average(correct, weights=weight))
-
-    def perturb(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        epsilon: Any = None,
-        norm: str | None = None,
-        clip_values: Any = "same",
-    ) -> np.ndarray:
-        """Return the strongest perturbation of each sample, in closed form.
-
-        For two classes it maximises the loss. For more it minimises the margin, the score of the
-        label minus the largest other score. Parameters and errors as in `robust_score`.
-
-        Returns
-        -------
-        X_adv : ndarray of shape (n_samples, n_features)
-            Dense, also for a sparse X.
-        """
-        check_is_fitted(self)
-        X, index = self._check_labelled(X, y)
-        threat = self._threat(X, epsilon, norm, clip_values)
-        threat.check_data(X)
-        return worst_case_points(self.coef_, self.intercept_, X, index, threat)
-
-    def input_gradients(self, X: Any, y: Any = None) -> np.ndarray:
-        """Return the gradient of the logistic loss by each sample, shape (n_samples, n_features).
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or None, default=None
-            Labels of the loss; None: those predicted.
-        """
-        check_is_fitted(self)
-        if y is None:
-            y = self.predict(X)
-        X, index = self._check_labelled(X, y)
-        residual = self.predict_proba(X)
-        residual[np.arange(len(index)), index] -= 1
-        if len(self.coef_) == 1:
-            residual = residual[:, 1:]
-        return residual @ self.coef_
-
     @property
-    def _n_rows(self) -> int:
-        return 1 if len(self.classes_) == 2 else len(self.classes_)
+    def _own_epsilon(self) -> Any:
+        return self.epsilon
 
     def _check_parameters(self) -> None:
         check_option(self.solver, "solver", ("exact", "pgd"))
@@ -362,32 +235,6 @@ class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
         if self.step_size is None:
             return None
         return check_real(self.step_size, "step_size", low=0, open_low=True)
-
-    def _threat(
-        self, X: Any, epsilon: Any = None, norm: str | None = None, clip_values: Any = "same"
-    ) -> ThreatModel:
-        """Return the threat model for data such as X; None and "same" mean the estimator's."""
-        if isinstance(clip_values, str) and clip_values == "same":
-            clip_values = self.clip_values
-        epsilon = self.epsilon if epsilon is None else epsilon
-        norm = self.norm if norm is None else norm
-        return ThreatModel(check_epsilon(epsilon, X.shape[1]), norm, clip_values)
-
-    def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
-        """Return the weight of each sample; y holds indices of classes."""
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        present = np.unique(y[weight > 0])
-        if len(present) < 2 or len(present) < len(self.classes_):
-            raise ValueError(
-                f"y must have samples of at least 2 classes, each with a positive weight, got "
-                f"{len(present)} of {len(self.classes_)} class(es). Remove classes without weight."
-            )
-        if self.class_weight is None:
-            return weight
-        by_class = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=self.classes_[y], sample_weight=weight
-        )
-        return weight * by_class[y]
 
     def _fit_exact(
         self, X: Any, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
@@ -443,17 +290,6 @@ class AdversarialLogisticRegression(ClassifierMixin, BaseEstimator):
     @property
     def _max_iter(self) -> int:
         return _DEFAULT_MAX_ITER[self.solver] if self.max_iter is None else self.max_iter
-
-    def _check_labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Return checked X, and the index of the class of each label."""
-        X, y = validate_data(self, X, y, dtype=_FLOATS, accept_sparse=_SPARSE, reset=False)
-        unseen = np.setdiff1d(y, self.classes_)
-        if len(unseen):
-            raise ValueError(
-                f"y has labels that were not seen in fit: {unseen[:5].tolist()}. "
-                f"The classes are {self.classes_[:10].tolist()}."
-            )
-        return X, np.searchsorted(self.classes_, y)
 
 
 def warn_not_converged(solution: Any, tol: float, C: float) -> None:

@@ -90,12 +90,20 @@ class Hessian:
         return weighted_gram(self.X[rows], mm[rows] * (mm.sum() / mm[rows].sum()))
 
 
-def newton(problem: Problem, state: State, monitor: Monitor, max_iter: int, cap: int) -> State:
+def newton(
+    problem: Problem,
+    state: State,
+    monitor: Monitor,
+    max_iter: int,
+    cap: int,
+    hessian: Hessian | None = None,
+) -> tuple[State, Hessian | None]:
     """Minimise from `state` until `monitor` is satisfied, progress ends or `max_iter` rounds.
 
     `cap` is the size of the first working set (linf adversary; the others move all features).
+    By (w, t, b) the Hessian does not depend on the radius, so that one of the same data and another
+    radius serves as `hessian`; the last one is returned with the point.
     """
-    hessian: Hessian | None = None
     stuck = 0
     for _ in range(max_iter):
         g, S = monitor.check(state)
@@ -112,7 +120,7 @@ def newton(problem: Problem, state: State, monitor: Monitor, max_iter: int, cap:
             hessian.n_rows, hessian.matrix = len(problem.y), None
     else:
         monitor.check(state)
-    return state
+    return state, hessian
 
 
 def _descend(
