@@ -81,6 +81,8 @@ def certified_correct(
     True
     """
     check_option(method, "method", ("auto", "ibp", "crown-ibp", "crown", "alpha-crown"))
+    if not len(X):
+        return np.zeros(0, dtype=bool)
     module = getattr(model, "module_", model)
     if hasattr(model, "coef") and hasattr(model, "intercept"):
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
@@ -122,8 +124,6 @@ def _certify_network(
     from sklearn_robust.bounds._propagation import Network
 
     certified = np.zeros(len(X), dtype=bool)
-    if not len(X):
-        return certified
     door = TorchModel(copy.deepcopy(module).to(torch.float64), 0)
     network = Network(door.module, door.asarray(X[:1]))
     size = batch_size(network, "ibp")

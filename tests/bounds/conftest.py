@@ -66,7 +66,7 @@ def cnn(digits):
         epsilon=0.1,
         clip_values=(0, 1),
         pgd_steps=5,
-        max_epochs=25,
+        max_epochs=12,
         random_state=0,
     )
     return clf.fit(X[:1200], y[:1200])
@@ -75,7 +75,7 @@ def cnn(digits):
 @pytest.fixture(scope="session")
 def held_out(digits):
     X, y = digits
-    return X[1200:1400], y[1200:1400]
+    return X[1200:1280], y[1200:1280]
 
 
 @pytest.fixture

@@ -1,0 +1,207 @@
+"""Certificates: never broken, between nothing and the accuracy under attack, for every model."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from sklearn_robust import RobustNeuralNetClassifier
+from sklearn_robust.attacks import PGD, LinearModel, Margin, ThreatModel, TorchModel
+from sklearn_robust.bounds import (
+    Scale,
+    UnsupportedLayerError,
+    certified_correct,
+    margin_bounds,
+    register_layer,
+    worst_case_correct,
+    worst_case_margins,
+)
+
+ALL = ("ibp", "crown-ibp", "crown", "alpha-crown", "auto")
+
+
+@pytest.fixture(params=["fc", "cnn"])
+def estimator(request):
+    return request.getfixturevalue(request.param)
+
+
+def stretched(estimator, X, threat, generator):
+    """The strongest points at hand: PGD with margin loss, targeted by restarts, in float32."""
+    labels = estimator.predict(X)
+    index = np.searchsorted(estimator.classes_, labels)
+    door = TorchModel(estimator.module_, len(estimator.classes_))
+    x = door.asarray(X)
+    for loss in (Margin(), "cross_entropy"):
+        attack = PGD(40, n_restarts=2, loss=loss, keep="fooling")
+        yield attack.perturb(door, x, door.labels(index), threat, generator).numpy()
+    around = threat.around(x)
+    for _ in range(10):
+        yield around.furthest(torch.randn(x.shape, generator=generator)).numpy()
+        yield around.project(around.sample(generator)).numpy()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_no_certified_sample_is_ever_broken(estimator, held_out, norm):
+    X, y = held_out
+    threat = ThreatModel({"linf": 0.03, "l2": 0.12, "l1": 0.25}[norm], norm, (0, 1))
+    certified = certified_correct(estimator, X, y, threat)
+    assert 0.3 < certified.mean() < 1
+    generator = torch.Generator().manual_seed(0)
+    for X_adv in stretched(estimator, X, threat, generator):
+        assert (estimator.predict(X_adv)[certified] == y[certified]).all()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.02, 0.06, 0.12])
+def test_certified_attacked_and_clean_accuracy_are_in_order(estimator, held_out, epsilon):
+    X, y = held_out
+    threat = ThreatModel(epsilon, clip_values=(0, 1))
+    certified = certified_correct(estimator, X, y, threat).mean()
+    attacked = estimator.robust_score(X, y, epsilon=epsilon)
+    assert certified <= attacked <= estimator.score(X, y)
+
+
+@pytest.mark.parametrize(("name", "epsilon"), [("fc", 0.06), ("cnn", 0.03)])
+def test_every_method_certifies_what_the_cheaper_one_does(name, epsilon, held_out, request):
+    (X, y), estimator = held_out, request.getfixturevalue(name)
+    threat = ThreatModel(epsilon, clip_values=(0, 1))
+    masks = {method: certified_correct(estimator, X, y, threat, method) for method in ALL}
+    for weaker, stronger in (
+        ("ibp", "crown-ibp"),
+        ("ibp", "crown"),
+        ("crown", "alpha-crown"),
+        ("crown-ibp", "auto"),
+        ("alpha-crown", "auto"),
+    ):
+        assert not (masks[weaker] & ~masks[stronger]).any()
+    # On networks trained against PGD only, intervals say much less than lines.
+    assert masks["ibp"].sum() < masks["crown-ibp"].sum() < masks["crown"].sum()
+
+
+def test_misclassified_samples_are_never_certified(estimator, held_out):
+    X, y = held_out
+    wrong = (y + 1) % 10
+    assert not certified_correct(estimator, X, wrong, ThreatModel(0.0))[
+        estimator.predict(X) != wrong
+    ].any()
+    clean = estimator.predict(X) == y
+    # At epsilon 0 everything right is certified, but for margins of the order of 1e-6.
+    assert (certified_correct(estimator, X, y, ThreatModel(0.0)) == clean).all()
+
+
+def test_only_candidates_are_tried(fc, held_out):
+    X, y = held_out
+    threat = ThreatModel(0.02, clip_values=(0, 1))
+    full = certified_correct(fc, X, y, threat)
+    candidates = np.arange(len(X)) % 3 == 0
+    part = certified_correct(fc, X, y, threat, candidates=candidates)
+    assert (part == (full & candidates)).all()
+
+
+def test_module_and_estimator_agree(fc, held_out):
+    X, y = held_out
+    threat = ThreatModel(0.06, clip_values=(0, 1))
+    from_module = certified_correct(fc.module_, X, y, threat, "crown-ibp")
+    assert (from_module == certified_correct(fc, X, y, threat, "crown-ibp")).all()
+    assert next(fc.module_.parameters()).dtype == torch.float32
+
+
+def test_linear_models_are_exact(digits):
+    X, y = digits
+    clf = LogisticRegression(max_iter=500).fit(X[:1000], y[:1000])
+    threat = ThreatModel(0.3, "l2", (0, 1))
+    model = LinearModel(clf.coef_, clf.intercept_)
+    certified = certified_correct(model, X[1000:], y[1000:], threat)
+    exact = worst_case_correct(clf.coef_, clf.intercept_, X[1000:], y[1000:], threat)
+    assert (certified == exact).all()
+    # The same classifier as a network of one layer. Its sets are wider by the float32 storage of
+    # points, 5e-7 of their values, which takes less than 1e-4 off a margin for ||w||_1 < 100.
+    layer = nn.Linear(64, 10).to(torch.float64)
+    layer.load_state_dict({"weight": torch.tensor(clf.coef_), "bias": torch.tensor(clf.intercept_)})
+    network = certified_correct(layer, X[1000:], y[1000:], threat)
+    assert abs(clf.coef_).sum(1).max() < 100
+    margins = worst_case_margins(clf.coef_, clf.intercept_, X[1000:], y[1000:], threat)
+    assert not (network & ~exact).any()
+    assert network[margins > 1e-4].all()
+
+
+def test_labels_images_bytes_and_two_classes_work(digits):
+    """uint8 images, string labels, two classes: the module divides by 255 itself."""
+    X, y = digits
+    keep = y < 2
+    images = (X[keep] * 255).astype(np.uint8).reshape(-1, 8, 8)
+    names = np.array(["zero", "one"])[y[keep]]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
+    clf = RobustNeuralNetClassifier(
+        network, epsilon=25, clip_values=(0, 255), max_epochs=10, random_state=0
+    ).fit(images[:250], names[:250])
+    certified = certified_correct(
+        clf, images[250:], names[250:], ThreatModel(12, clip_values=(0, 255))
+    )
+    attacked = clf.robust_score(images[250:], names[250:], epsilon=12)
+    assert 0.5 < certified.mean() <= attacked
+
+
+def test_errors_name_the_problem(fc, held_out):
+    X, y = held_out
+    threat = ThreatModel(0.1, clip_values=(0, 1))
+    with pytest.raises(ValueError, match="method must be one of"):
+        certified_correct(fc, X, y, threat, "magic")
+    with pytest.raises(ValueError, match="outside clip_values"):
+        certified_correct(fc, X + 1, y, threat)
+    with pytest.raises(ValueError, match="not seen in fit"):
+        certified_correct(fc, X, y + 10, threat)
+    with pytest.raises(TypeError, match="LogisticRegression"):
+        certified_correct(LogisticRegression().fit(X, y), X, y, threat)
+    with pytest.raises(ValueError, match="NaN"):
+        certified_correct(fc.module_, np.full_like(X, np.nan), y, threat)
+    with pytest.raises(UnsupportedLayerError, match=r"Tanh \(at '1'\)"):
+        certified_correct(nn.Sequential(nn.Linear(64, 10), nn.Tanh()), X, y, threat)
+
+
+def test_an_equivalent_that_computes_something_else_is_found_out(held_out):
+    class Halving(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    register_layer(Halving, lambda layer: [Scale(1.0)])
+    X, _ = held_out
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(64, 10), Halving())
+    labels = module(torch.as_tensor(X, dtype=torch.float32)).argmax(1).numpy()
+    with pytest.raises(RuntimeError, match="its equivalent does"):
+        certified_correct(module, X, labels, ThreatModel(1e-3))
+
+
+def test_no_samples_no_certificates(fc):
+    module = fc.module_
+    assert certified_correct(
+        module, np.zeros((0, 64)), np.zeros(0, int), ThreatModel(0.1)
+    ).shape == (0,)
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp"])
+def test_training_on_the_bounds_yields_certified_networks(digits, method):
+    """The use that certified training makes of `margin_bounds`, in its barest form."""
+    X, y = (torch.as_tensor(a) for a in digits)
+    X, test = X.float(), slice(1200, 1500)
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
+    epochs = 20
+    for epoch in range(epochs):
+        threat = ThreatModel(0.06 * min(1.0, 2 * epoch / epochs), clip_values=(0, 1))
+        for batch in torch.randperm(1200, generator=generator).split(100):
+            bounds = margin_bounds(module, X[batch], y[batch], threat, method, rounding=False)
+            loss = nn.functional.cross_entropy(-bounds, y[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    threat = ThreatModel(0.06, clip_values=(0, 1))
+    certified = certified_correct(module, X[test], y[test], threat, method)
+    # Networks trained against PGD have an IBP certificate for no sample at this radius.
+    assert certified.mean() > 0.6
+    assert certified_correct(module, X[test], y[test], threat).mean() >= certified.mean()
