@@ -17,6 +17,10 @@ from sklearn_robust.linear_model._problem import Problem, State
 # Newton's quadratic programs cost the cube of the working set: beyond this, L-BFGS.
 _NEWTON_CAP = 1500
 _NEWTON_ROUNDS = 60
+# L-BFGS is faster at first if more than this many weights, or this times the root of the number of
+# features, are expected to be non-zero (but not for an l1 adversary, which ties most of them).
+_SMALL, _SMALL_ROOT = 30, 8
+_FIRST_ITERATIONS = 150
 # Losses with a kink are smoothed less and less, starting here, until the gap of the loss itself
 # is within tol.
 _SMOOTHING_FACTOR = 0.1
@@ -203,13 +207,13 @@ class _Search:
     def _minimise(self, problem: Problem, state: State, monitor: Monitor, n_first: int) -> State:
         """Newton where a Hessian is cheap, else L-BFGS; then, if need be, one after the other."""
         n_features = len(problem.radius)
-        size = n_first if problem.norm == "linf" else n_features
-        if size <= _NEWTON_CAP:
+        few = min(_NEWTON_CAP, max(_SMALL, _SMALL_ROOT * np.sqrt(n_features)))
+        expected = n_first if problem.norm == "linf" else n_features
+        if self.hessian is None and expected > few and problem.norm != "l1":
+            state = lbfgs(problem, state, monitor, min(self.max_iter, _FIRST_ITERATIONS))
+        size = np.count_nonzero(state.w) if problem.norm == "linf" else n_features
+        if not monitor.stop and size <= _NEWTON_CAP:
             state = self._newton(problem, state, monitor, max(64, n_first))
-        else:
-            state = lbfgs(problem, state, monitor, min(self.max_iter, 200))
-            if not monitor.stop and np.count_nonzero(state.w) <= _NEWTON_CAP and size < n_features:
-                state = self._newton(problem, state, monitor, 64)
         if not monitor.stop:
             state = lbfgs(problem, state, monitor, self.max_iter)
         return state

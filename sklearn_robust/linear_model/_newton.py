@@ -26,6 +26,9 @@ _ROWS_PER_COEF = 10
 _MAX_FLIPS = 6
 # A step that leaves more than this share of the Newton decrement calls for a better Hessian.
 _GOOD_CONTRACTION = 0.05
+# Where the decrement is a larger share of F than this, the Hessian changes with the point, and more
+# rows at one point are of no use.
+_NEAR = 0.03
 # Sparse submatrices with more than this share of non-zeros are faster as dense ones.
 _DENSE_SHARE = 0.1
 
@@ -57,17 +60,22 @@ class Hessian:
 
     def refresh(self, state: State) -> np.ndarray:
         """Sum the Hessian at `state` over the current number of rows, and return it."""
-        problem = self.problem
+        problem, X = self.problem, self.X
+        y = problem.y
         mm, mt, tt = (problem.c * v for v in problem.loss.curvatures(state.m, state.t))
-        m = self.X.shape[1]
+        if not self.is_exact and np.count_nonzero(mm) > self.n_rows:
+            rows, scale = _sample_rows(mm, self.n_rows)
+            X, y = X[rows], y[rows]
+            mm, mt, tt = scale * mm[rows], scale * mt[rows], scale * tt[rows]
+        m = X.shape[1]
         H = np.empty((m + 2, m + 2))
-        H[:m, :m] = self._gram(mm)
+        H[:m, :m] = weighted_gram(X, mm)
         H[range(m), range(m)] += problem.lam
-        borders = self.XT @ np.column_stack([-mt * problem.y, mm])
-        H[:m, m:], H[m:, :m] = borders, borders.T
+        H[:m, m] = H[m, :m] = -(X.T @ (mt * y))
+        H[:m, m + 1] = H[m + 1, :m] = X.T @ mm
         # Losses that are linear where all samples lie have no curvature along b.
         H[m, m], H[m + 1, m + 1] = tt.sum(), max(mm.sum(), 1e-10)
-        H[m, m + 1] = H[m + 1, m] = -(mt @ problem.y)
+        H[m, m + 1] = H[m + 1, m] = -(mt @ y)
         self.matrix = H
         return H
 
@@ -81,13 +89,14 @@ class Hessian:
             H -= np.outer(seen, seen / old)
             H += np.outer(change, change / new)
 
-    def _gram(self, mm: np.ndarray) -> np.ndarray:
-        curved = np.flatnonzero(mm)
-        if self.is_exact or len(curved) <= self.n_rows:
-            return weighted_gram(self.X, mm)
-        rng = make_generator(self.n_rows, mm)
-        rows = np.sort(rng.choice(curved, self.n_rows, replace=False))
-        return weighted_gram(self.X[rows], mm[rows] * (mm.sum() / mm[rows].sum()))
+
+def _sample_rows(weight: np.ndarray, n_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows by their weight, evenly spaced; return them and what to multiply theirs by."""
+    edges = np.cumsum(weight)
+    offset = make_generator(n_rows, weight).random()
+    drawn = np.searchsorted(edges, (np.arange(n_rows) + offset) / n_rows * edges[-1])
+    rows, counts = np.unique(drawn.clip(0, len(weight) - 1), return_counts=True)
+    return rows, counts * edges[-1] / (n_rows * weight[rows])
 
 
 def newton(
@@ -194,7 +203,8 @@ def _propose(
         if 0 < decrement <= _GOOD_CONTRACTION * last[2]:
             hessian.last = (local.point, local.slopes, decrement)
             return step, decrement
-        hessian.n_rows = min(2 * hessian.n_rows, len(problem.y))
+        if decrement < _NEAR * state.value:
+            hessian.n_rows = min(2 * hessian.n_rows, len(problem.y))
     step, decrement = local.minimise(hessian.refresh(state))
     hessian.last = (local.point, local.slopes, decrement)
     return step, decrement
