@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     for number, architecture in ((1, "CNN"), (3, "FC")):
         path = args.output / f"figure{number}.png"
         standard, robust = (models[architecture, kind] for kind in ("standard", "robust"))
-        draw(path, architecture, standard, robust, X_test[:10], y_test[:10])
+        draw(path, architecture, standard, robust, X_test, y_test)
         print(f"wrote {path}")
 
 
@@ -153,9 +153,16 @@ def table(rows: list[dict[str, Any]]) -> str:
 def draw(
     path: Path, architecture: str, standard: Any, robust: Any, X: np.ndarray, y: np.ndarray
 ) -> None:
-    """Draw the report's figure: gradients on clean images and on adversarial ones."""
+    """Draw the report's figure: gradients on clean images and on adversarial ones.
+
+    The images are the first of each digit that both models classify correctly, because the attack
+    leaves others as they are.
+    """
     from matplotlib.figure import Figure
 
+    right = (standard.predict(X) == y) & (robust.predict(X) == y)
+    shown = [np.flatnonzero(right & (y == digit))[0] for digit in np.unique(y[right])]
+    X, y = X[shown], y[shown]
     figure = Figure(figsize=(9.2, 6.4), layout="constrained")
     clean_part, adversarial_part = figure.subfigures(2, 1)
     models = {"standard": standard, "robust": robust}
