@@ -2,9 +2,11 @@
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
 from sklearn_robust.attacks._evaluation import AttackRecord, Verdict, evaluate
 from sklearn_robust.attacks._losses import DLR, CrossEntropy, Loss, Margin
+from sklearn_robust.attacks._minimum_norm import FMN, nearest_mistakes
 from sklearn_robust.attacks._model import LinearModel, TorchModel
 from sklearn_robust.attacks._pgd import FGSM, PGD
 from sklearn_robust.attacks._scores import ScoreModel, as_model
@@ -14,10 +16,12 @@ __all__ = [
     "APGD",
     "DLR",
     "FGSM",
+    "FMN",
     "PGD",
     "AttackEnsemble",
     "AttackRecord",
     "CrossEntropy",
+    "DiversePGD",
     "LinearModel",
     "Loss",
     "Margin",
@@ -29,4 +33,5 @@ __all__ = [
     "as_model",
     "evaluate",
     "get_attack",
+    "nearest_mistakes",
 ]

@@ -144,7 +144,7 @@ def evaluate(
         ]
         work = (
             delayed(_attack_batch)(
-                model, X[batch], y[batch], threat, member, _batch_seed(seed, stage, number)
+                model, X[batch], y[batch], threat, member, batch_seed(seed, stage, number)
             )
             for number, batch in enumerate(batches)
         )
@@ -198,7 +198,7 @@ def _attack_batch(
     # The judge may compute in a higher precision, and not see the NaN that the attack has met.
     nan = has_nan(model.logits(found))
     return _BatchResult(
-        _to_numpy(found), _to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
+        to_numpy(found), to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
     )
 
 
@@ -216,9 +216,11 @@ def _warn_of_nan(n_nan: int, n_samples: int) -> None:
         )
 
 
-def _to_numpy(a: Array) -> np.ndarray:
+def to_numpy(a: Array) -> np.ndarray:
+    """Return `a` as a numpy array, from whatever device."""
     return np.asarray(a.cpu() if is_torch(a) else a)
 
 
-def _batch_seed(seed: int, stage: int, number: int) -> int:
+def batch_seed(seed: int, stage: int, number: int) -> int:
+    """Return the seed of one batch of one attack."""
     return int(np.random.SeedSequence((seed, stage, number)).generate_state(1)[0])

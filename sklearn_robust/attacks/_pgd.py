@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust._arrays import Array, per_feature, rows
+from sklearn_robust._norms import NORMS
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_option, check_real, check_step_size
 from sklearn_robust.attacks._losses import Loss, get_loss
 from sklearn_robust.attacks._model import DifferentiableModel
-from sklearn_robust.attacks._search import Kept, check_model, check_targets, search, spread, uphill
+from sklearn_robust.attacks._search import (
+    Kept,
+    check_model,
+    check_targets,
+    search,
+    to_unit_length,
+    uphill,
+)
 
 # All steps together must be able to cover this share of epsilon, or the attack is no attack.
 _LEAST_REACH = 0.01
@@ -219,12 +227,10 @@ class PGD:
             if kept is not None:
                 kept.see(X_adv, logits)
             if self.momentum:
-                gradient = memory = self.momentum * memory + _to_unit_length(gradient)
+                gradient = memory = self.momentum * memory + _unit_l1(gradient)
             X_adv = around.project(X_adv + step * uphill(around, X_adv, gradient))
         return X_adv if kept is None else kept.best(X_adv)
 
 
-def _to_unit_length(gradient: Array) -> Array:
-    """Return each gradient divided by its l1 length; zero stays zero."""
-    length = abs(rows(gradient)).sum(1)
-    return gradient / spread(length + (length == 0), gradient)
+def _unit_l1(gradient: Array) -> Array:
+    return to_unit_length(NORMS["l1"], rows(gradient)).reshape(gradient.shape)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust._arrays import Array, as_like, namespace, replace_rows, sort_rows
+from sklearn_robust._norms import Norm
 from sklearn_robust._threat import Neighbourhood
 from sklearn_robust._validation import check_int
 from sklearn_robust.attacks._losses import Loss, get_loss, is_right, without
@@ -104,6 +105,12 @@ def check_model(model: Any, attack: Any, *, n_targets: int = 0, gradients: bool 
 def spread(values: Array, like: Array) -> Array:
     """Return one value per sample, shaped so that it broadcasts against the samples `like`."""
     return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def to_unit_length(norm: Norm, u: Array) -> Array:
+    """Return each row of `u` divided by its length; zero stays zero."""
+    length = norm.length(u)
+    return u / (length + (length == 0))[:, None]
 
 
 def where_rows(mask: Array, a: Array, b: Array) -> Array:

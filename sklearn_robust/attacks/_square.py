@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklearn_robust._arrays import Array, as_like, namespace, replace_rows, rows
-from sklearn_robust._norms import Norm
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_option, check_real
 from sklearn_robust.attacks._losses import Loss, Margin, is_right
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._patches import Patches, choose_patches
-from sklearn_robust.attacks._search import check_model, search, spread, where_rows
+from sklearn_robust.attacks._search import check_model, search, spread, to_unit_length, where_rows
 
 # Queries, out of 10,000, after which the changed share is halved [1]_, section 3.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -183,11 +182,7 @@ class _Spending(_Walk):
         both = gains | gives
         unspent = (1 - norm.length(u) ** power).clip(0, None)
         amount = (unspent + norm.length(where(both, u, zero)) ** power) ** (1 / power)
-        new = _scaled(norm, _scaled(norm, bump) + _scaled(norm, where(gains, u, zero)))
+        new = to_unit_length(
+            norm, to_unit_length(norm, bump) + to_unit_length(norm, where(gains, u, zero))
+        )
         return self.around.from_unit(where(both, zero, u) + amount[:, None] * new)
-
-
-def _scaled(norm: Norm, u: Array) -> Array:
-    """Return each row of `u` with length 1; zero stays zero."""
-    length = norm.length(u)
-    return u / (length + (length == 0))[:, None]

@@ -1,0 +1,116 @@
+r"""PGD from starts that are spread out in the outputs of the model rather than in its inputs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn_robust._arrays import Array, random_uniform
+from sklearn_robust._threat import Neighbourhood, ThreatModel
+from sklearn_robust._validation import check_int
+from sklearn_robust.attacks._losses import Loss, get_loss
+from sklearn_robust.attacks._model import DifferentiableModel
+from sklearn_robust.attacks._search import Kept, check_model, search, uphill
+
+
+class _Outputs(Loss):
+    """``<w, z>``, for one direction w per sample."""
+
+    name = "outputs"
+
+    def __init__(self, w: Array) -> None:
+        self.w = w
+
+    def value(self, logits: Array, y: Array) -> Array:
+        return (self.w * logits).sum(1)
+
+    def direction(self, logits: Array, y: Array) -> Array:
+        return self.w
+
+
+@dataclass(frozen=True)
+class DiversePGD:
+    r"""PGD with restarts that begin far apart in what the model says.
+
+    Each run first takes `n_start_steps` steps of length epsilon up ``<w, F(x)>``, with w drawn from
+    :math:`[-1, 1]^K` [1]_, then `n_steps` steps up the loss, whose length falls from epsilon to 0
+    as half a cosine. Random points of the ball mostly look alike to a network, and its gradient
+    leads from all of them to the same place; these starts find what one long run does not.
+
+    Parameters
+    ----------
+    n_steps : int, default=20
+        Steps on the loss in one run.
+    n_restarts : int, default=5
+        Runs, each on the samples still classified correctly.
+    n_start_steps : int, default=5
+        Steps of one run before that. A run costs a forward pass and a gradient for each step, and
+        one forward pass.
+    loss : {"margin", "cross_entropy", "dlr"} or Loss, default="margin"
+
+    References
+    ----------
+    .. [1] Y. Tashiro, Y. Song, S. Ermon, "Diversity can be transferred: output diversification for
+       white- and black-box attacks", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y, threat = np.array([[1., 0.]]), np.array([1]), attacks.ThreatModel(0.2)
+    >>> attacks.DiversePGD().perturb(model, X, y, threat, np.random.default_rng(0))
+    array([[0.8, 0.2]])
+    """
+
+    n_steps: int = 20
+    n_restarts: int = 5
+    n_start_steps: int = 5
+    loss: str | Loss = "margin"
+
+    def __post_init__(self) -> None:
+        check_int(self.n_steps, "n_steps", low=1)
+        check_int(self.n_restarts, "n_restarts", low=1)
+        check_int(self.n_start_steps, "n_start_steps", low=0)
+        get_loss(self.loss)
+
+    def perturb(
+        self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
+    ) -> Array:
+        """Return the adversarial batch; parameters as in `PGD.perturb`."""
+        check_model(model, self)
+        if threat.is_null or not len(X):
+            return X
+
+        def run(X: Array, y: Array, loss: Loss) -> Array:
+            return self._run(model, threat.around(X), y, generator, loss)
+
+        return search(model, X, y, run, loss=self.loss, n_restarts=self.n_restarts)
+
+    def _run(
+        self,
+        model: DifferentiableModel,
+        around: Neighbourhood,
+        y: Array,
+        generator: Any,
+        loss: Loss,
+    ) -> Array:
+        kept = Kept(around.X, y)
+        x = around.sample(generator)
+        for number in range(self.n_start_steps + self.n_steps):
+            goal, length = loss, self._length(number)
+            if number < self.n_start_steps:
+                if number == 0:
+                    logits = model.logits(x)
+                    outputs = _Outputs(2 * random_uniform(logits, generator) - 1)
+                goal = outputs
+            logits, gradient = model.ascent(x, y, goal)
+            kept.see(x, logits)
+            x = around.project(x + length * around.epsilon * uphill(around, x, gradient))
+        kept.see(x, model.logits(x))
+        return kept.best(x)
+
+    def _length(self, number: int) -> float:
+        done = max(number - self.n_start_steps, 0) / self.n_steps
+        return (1 + math.cos(math.pi * done)) / 2
