@@ -2,6 +2,18 @@
 
 from sklearn_robust.linear_model._epsilon_max import epsilon_max
 from sklearn_robust.linear_model._logistic import AdversarialLogisticRegression
+from sklearn_robust.linear_model._path import (
+    AdversarialLogisticRegressionCV,
+    AdversarialPath,
+    adversarial_logistic_path,
+)
 from sklearn_robust.linear_model._sample_mean import SampleMeanClassifier
 
-__all__ = ["AdversarialLogisticRegression", "SampleMeanClassifier", "epsilon_max"]
+__all__ = [
+    "AdversarialLogisticRegression",
+    "AdversarialLogisticRegressionCV",
+    "AdversarialPath",
+    "SampleMeanClassifier",
+    "adversarial_logistic_path",
+    "epsilon_max",
+]

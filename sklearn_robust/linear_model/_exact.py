@@ -190,7 +190,8 @@ class _Search:
         S = float(problem.c @ self.zero.s)
         if not problem.distance(self.pull, S).any():
             monitor.check(self.zero)
-            return self.zero
+            if monitor.done:  # always, but for a loss that is smoothed still
+                return self.zero
         n_first = int((abs(self.pull) > S * problem.radius).sum())
         state = self.zero if start is None else State(problem, *start)
         while True:
@@ -201,7 +202,7 @@ class _Search:
             smoothing = problem.loss.smoothing
             if monitor.done or smoothing <= _MIN_SMOOTHING:
                 return state
-            problem.loss.smoothing = _SMOOTHING_FACTOR * smoothing
+            problem.loss.smoothing, monitor.stop = _SMOOTHING_FACTOR * smoothing, False
             state = State(problem, state.w, state.b)
 
     def _minimise(self, problem: Problem, state: State, monitor: Monitor, n_first: int) -> State:

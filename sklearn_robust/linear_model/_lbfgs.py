@@ -3,8 +3,9 @@ r"""L-BFGS for the exact problem: for many non-zero weights, where a Hessian wou
 scipy's L-BFGS-B needs a smooth function under simple bounds. Each adversary has its variables:
 
 - linf: ``w = u - v`` with u, v >= 0 and ``t = e . (u + v)``;
-- l1: ``w = t v / e`` with ``|v| <= 1`` and t >= 0. The product is not jointly convex, but for fixed
-  t > 0 the problem in v is, so a stationary point with t > 0 is the minimum;
+- l1: ``w = t v / e`` with ``|v| <= 1`` and t > 0. The product is not jointly convex, but for fixed
+  t > 0 the problem in v is, so a stationary point is the minimum. At t = 0 the gradient by v
+  vanishes, whence a lower bound on t, far below where it starts;
 - l2: w itself, started away from zero, where alone t has a kink.
 
 The variables of each feature are scaled by the curvature along it.
@@ -30,7 +31,7 @@ _MEMORY = 15
 class Split:
     """linf adversary (and none): w = u - v."""
 
-    def __init__(self, problem: Problem, scale: np.ndarray) -> None:
+    def __init__(self, problem: Problem, scale: np.ndarray, start: np.ndarray) -> None:
         self.e, self.scale = problem.radius, scale
         self.bounds: list[tuple[float | None, float | None]] = [(0, None)] * (2 * len(scale))
 
@@ -50,13 +51,13 @@ class Split:
 class Polar:
     """l1 adversary: w = t v / e, and t; features with radius 0 are as they are."""
 
-    def __init__(self, problem: Problem, scale: np.ndarray) -> None:
+    def __init__(self, problem: Problem, scale: np.ndarray, start: np.ndarray) -> None:
         self.on = problem.radius > 0
         self.inverse = 1 / np.where(self.on, problem.radius, 1 / scale)
         self.unit = float(np.median(1 / self.inverse[self.on] * scale[self.on]))
         self.bounds: list[tuple[float | None, float | None]] = [
             (-1.0, 1.0) if on else (None, None) for on in self.on
-        ] + [(0, None)]
+        ] + [(1e-6 * (problem.length(start) or self.unit) / self.unit, None)]
 
     def pack(self, w: np.ndarray, t: float) -> np.ndarray:
         factor = np.where(self.on, t if t > 0 else 1.0, 1.0)
@@ -75,7 +76,7 @@ class Polar:
 class Plain:
     """l2 adversary, or none: w."""
 
-    def __init__(self, problem: Problem, scale: np.ndarray) -> None:
+    def __init__(self, problem: Problem, scale: np.ndarray, start: np.ndarray) -> None:
         self.problem, self.scale = problem, scale
         self.bounds: list[tuple[float | None, float | None]] = [(None, None)] * len(scale)
 
@@ -91,7 +92,7 @@ class Plain:
         return self.scale * (gw + (gt * self.problem.radius**2 * w / t if t > 0 else 0))
 
 
-_VARIABLES: dict[str, Callable[[Problem, np.ndarray], Split | Polar | Plain]] = {
+_VARIABLES: dict[str, Callable[[Problem, np.ndarray, np.ndarray], Split | Polar | Plain]] = {
     "linf": Split,
     "l1": Polar,
     "l2": Plain,
@@ -101,7 +102,7 @@ _VARIABLES: dict[str, Callable[[Problem, np.ndarray], Split | Polar | Plain]] = 
 
 def lbfgs(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> State:
     """Minimise from `state` until `monitor` is satisfied, progress ends or `max_iter` rounds."""
-    variables = _VARIABLES[problem.norm](problem, _scale(problem, state))
+    variables = _VARIABLES[problem.norm](problem, _scale(problem, state), state.w)
     last: list[Any] = [state, 0]
 
     def function(x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,0 +1,326 @@
+"""The path of exact solutions over the radius, and the choice of a radius by cross-validation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_X_y
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from sklearn_robust._validation import check_epsilon, check_int, check_norm, check_real
+from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
+from sklearn_robust.linear_model._epsilon_max import epsilon_max
+from sklearn_robust.linear_model._exact import solve_path
+from sklearn_robust.linear_model._logistic import (
+    AdversarialLogisticRegression,
+    warn_not_converged,
+)
+from sklearn_robust.linear_model._multinomial import solve_multinomial
+
+_MAX_ITER = 10_000
+
+
+class AdversarialPath(NamedTuple):
+    """Exact solutions for one radius after the other, in the order asked for."""
+
+    epsilons: np.ndarray  # (n_epsilons,)
+    coefs: np.ndarray  # (n_epsilons, 1 or n_classes, n_features)
+    intercepts: np.ndarray  # (n_epsilons, 1 or n_classes)
+    dual_gaps: np.ndarray  # (n_epsilons,), the certificate of each
+    n_iters: np.ndarray  # (n_epsilons,)
+
+
+def adversarial_logistic_path(
+    X: Any,
+    y: Any,
+    epsilons: Any,
+    *,
+    norm: str = "linf",
+    C: float = 1.0,
+    fit_intercept: bool = True,
+    tol: float = 1e-6,
+    max_iter: int = _MAX_ITER,
+    sample_weight: Any = None,
+    verbose: int = 0,
+) -> AdversarialPath:
+    """Solve exact adversarial logistic regression for several radii at once.
+
+    From the largest radius down, each solution starts where the ones before it lead and takes over
+    what was learnt of the curvature: far cheaper than as many fits. Each is certified on its own.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+    epsilons : array-like of shape (n_epsilons,)
+        Radii >= 0, in any order.
+    norm, C, fit_intercept, tol, max_iter, verbose
+        As in `AdversarialLogisticRegression`.
+    sample_weight : array-like of shape (n_samples,) or None, default=None
+
+    Returns
+    -------
+    AdversarialPath
+        ``epsilons``, ``coefs``, ``intercepts``, ``dual_gaps``, ``n_iters``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        For each radius at which `tol` is not reached.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn_robust.linear_model import adversarial_logistic_path
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> path = adversarial_logistic_path(scale(X), y, [0, 0.2, 0.4, 0.8])
+    >>> (path.coefs[:, 0] != 0).sum(axis=1)
+    array([30, 10,  5,  1])
+    """
+    X, y = check_X_y(X, y, accept_sparse=SPARSE, dtype=FLOATS)
+    check_classification_targets(y)
+    epsilons = np.atleast_1d(check_epsilon(np.atleast_1d(epsilons), name="epsilons"))
+    if epsilons.ndim != 1:
+        raise ValueError(f"epsilons must be one-dimensional, got shape {epsilons.shape}.")
+    check_norm(norm)
+    check_real(C, "C", low=0, open_low=True, infinite=True)
+    check_real(tol, "tol", low=0, open_low=True)
+    check_int(max_iter, "max_iter", low=1)
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    classes, y = np.unique(y, return_inverse=True)
+    if len(np.unique(y[weight > 0])) < max(2, len(classes)):
+        raise ValueError(
+            "y must have samples of at least 2 classes, each with a positive weight, got "
+            f"{len(np.unique(y[weight > 0]))} of {len(classes)} class(es)."
+        )
+    order = np.argsort(-epsilons, kind="stable")
+    options: dict[str, Any] = {
+        "norm": norm,
+        "C": C,
+        "fit_intercept": fit_intercept,
+        "tol": tol,
+        "max_iter": max_iter,
+        "verbose": verbose,
+    }
+    solver = _binary_path if len(classes) == 2 else _multinomial_path
+    solutions: list[Any] = [None] * len(epsilons)
+    for i, solution in zip(order, solver(X, y, weight, epsilons[order], options), strict=True):
+        solutions[i] = solution
+        if not solution.converged:
+            warn_not_converged(solution, tol, C)
+    return AdversarialPath(
+        epsilons=epsilons,
+        coefs=np.array([np.atleast_2d(s.coef) for s in solutions]),
+        intercepts=np.array([np.atleast_1d(s.intercept) for s in solutions]),
+        dual_gaps=np.array([s.dual_gap for s in solutions]),
+        n_iters=np.array([s.n_iter for s in solutions]),
+    )
+
+
+def _binary_path(
+    X: Any, y: np.ndarray, weight: np.ndarray, epsilons: np.ndarray, options: dict[str, Any]
+) -> list[Any]:
+    return solve_path(X, 2.0 * y - 1, weight, epsilons=epsilons, **options)
+
+
+def _multinomial_path(
+    X: Any, y: np.ndarray, weight: np.ndarray, epsilons: np.ndarray, options: dict[str, Any]
+) -> list[Any]:
+    solutions: list[Any] = []
+    for epsilon in epsilons:
+        start = (solutions[-1].coef, solutions[-1].intercept) if solutions else None
+        solutions.append(
+            solve_multinomial(X, y, weight, epsilon=float(epsilon), start=start, **options)
+        )
+    return solutions
+
+
+class AdversarialLogisticRegressionCV(RobustLinearClassifier):
+    """Adversarial logistic regression with the training radius chosen by cross-validation.
+
+    On each fold the whole path of radii is solved at once; the radius with the best mean score is
+    then fitted to all data.
+
+    The default score is exact robust accuracy at one *fixed* radius, `scoring_epsilon`: the one
+    the model will be attacked with. Scoring each model at its own training radius would choose 0
+    by construction, as an adversary without reach does no harm.
+
+    Parameters
+    ----------
+    epsilons : int or array-like, default=10
+        Training radii to choose from; an int stands for so many equally spaced ones from 0 up to,
+        but without, the one at which all weights are zero.
+    scoring_epsilon : float or array of shape (n_features,), default=0.1
+        Radius of the adversary that a model is scored against, in the units of X.
+    norm, C, fit_intercept, tol, max_iter, class_weight, clip_values, verbose
+        As in `AdversarialLogisticRegression`.
+    cv : int, splitter, iterable of splits or None, default=None
+        As in scikit-learn; None: 5 stratified folds.
+    scoring : str, callable or None, default=None
+        None: exact robust accuracy at `scoring_epsilon`. Else a scorer of scikit-learn's form,
+        ``scorer(estimator, X, y)``.
+
+    Attributes
+    ----------
+    epsilon_ : float
+        The radius chosen; the smallest of several with the best score.
+    epsilons_ : ndarray of shape (n_epsilons,)
+    scores_ : ndarray of shape (n_folds, n_epsilons)
+    coef_, intercept_, classes_, dual_gap_, n_iter_, n_features_in_, feature_names_in_
+        As in `AdversarialLogisticRegression`, of the model fitted to all data.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn_robust.linear_model import AdversarialLogisticRegressionCV
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = AdversarialLogisticRegressionCV([0, 0.1, 0.2, 0.3], scoring_epsilon=0.2)
+    >>> clf.fit(scale(X), y).epsilon_
+    0.3
+    """
+
+    def __init__(
+        self,
+        epsilons: Any = 10,
+        *,
+        scoring_epsilon: Any = 0.1,
+        norm: str = "linf",
+        C: float = 1.0,
+        fit_intercept: bool = True,
+        tol: float = 1e-6,
+        max_iter: int = _MAX_ITER,
+        class_weight: Any = None,
+        clip_values: Any = None,
+        cv: Any = None,
+        scoring: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.epsilons = epsilons
+        self.scoring_epsilon = scoring_epsilon
+        self.norm = norm
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.clip_values = clip_values
+        self.cv = cv
+        self.scoring = scoring
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> AdversarialLogisticRegressionCV:
+        """Choose the radius by cross-validation, and fit with it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights in training and in the default score.
+
+        Returns
+        -------
+        self : AdversarialLogisticRegressionCV
+        """
+        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=SPARSE)
+        check_classification_targets(y)
+        threat = self._threat(X)
+        if threat.clip_values is not None:
+            threat.check_data(X)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        weight = self._weights(X, index, sample_weight)
+        plain = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        self.epsilons_ = self._grid(X, y, weight)
+        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
+        self.scores_ = np.array(
+            [self._score_fold(X, y, weight, plain, train, test) for train, test in splits]
+        )
+        means = self.scores_.mean(axis=0)
+        self.epsilon_ = float(self.epsilons_[means >= means.max() - 1e-12].min())
+        best = self._model(self.epsilon_).fit(X, y, sample_weight=weight)
+        self.coef_, self.intercept_ = best.coef_, best.intercept_
+        self.dual_gap_, self.n_iter_ = best.dual_gap_, best.n_iter_
+        return self
+
+    @property
+    def _own_epsilon(self) -> Any:
+        return self.scoring_epsilon
+
+    def _grid(self, X: Any, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the radii to choose from."""
+        if np.ndim(self.epsilons) > 0:
+            return np.atleast_1d(check_epsilon(self.epsilons, name="epsilons"))
+        n = check_int(self.epsilons, "epsilons", low=1)
+        largest = 0.0
+        for i, label in enumerate(self.classes_):
+            for other in self.classes_[:i]:
+                mine = np.flatnonzero((y == label) | (y == other))
+                pair = epsilon_max(
+                    X[mine],
+                    y[mine] == label,
+                    norm=self.norm,
+                    sample_weight=weight[mine],
+                    fit_intercept=self.fit_intercept,
+                )
+                largest = max(largest, pair)
+        return np.linspace(0, largest, n, endpoint=False)
+
+    def _score_fold(
+        self,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray,
+        plain: np.ndarray,
+        train: np.ndarray,
+        test: np.ndarray,
+    ) -> list[float]:
+        path = adversarial_logistic_path(
+            X[train],
+            y[train],
+            self.epsilons_,
+            norm=self.norm,
+            C=self.C,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            sample_weight=weight[train],
+            verbose=self.verbose,
+        )
+        scores = []
+        for epsilon, coef, intercept in zip(
+            path.epsilons, path.coefs, path.intercepts, strict=True
+        ):
+            model = self._model(float(epsilon))
+            model.classes_, model.n_features_in_ = np.unique(y[train]), X.shape[1]
+            model.coef_, model.intercept_ = coef, intercept
+            if self.scoring is None:
+                score = model.robust_score(
+                    X[test], y[test], plain[test], epsilon=self.scoring_epsilon
+                )
+            else:
+                score = check_scoring(model, scoring=self.scoring)(model, X[test], y[test])
+            scores.append(float(score))
+        return scores
+
+    def _model(self, epsilon: float) -> AdversarialLogisticRegression:
+        return AdversarialLogisticRegression(
+            epsilon,
+            norm=self.norm,
+            C=self.C,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            clip_values=self.clip_values,
+            verbose=self.verbose,
+        )

@@ -1,0 +1,248 @@
+"""AdversarialLogisticRegression and its cross-validated form as a user meets them."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_robust.linear_model import (
+    AdversarialLogisticRegression,
+    AdversarialLogisticRegressionCV,
+    adversarial_logistic_path,
+    epsilon_max,
+)
+
+NORMS = ("linf", "l2", "l1")
+
+
+def _data(n_classes=2):
+    X, y = make_classification(
+        120, 4, n_informative=3, n_redundant=0, n_classes=n_classes, flip_y=0.1, random_state=0
+    )
+    return X, np.array(["a", "b", "c"])[y]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"a": 3.0, "b": 1.0, "c": 0.5}])
+def test_epsilon_zero_is_scikit_learns_model(n_classes, class_weight):
+    X, y = _data(n_classes)
+    if isinstance(class_weight, dict):
+        class_weight = {k: v for k, v in class_weight.items() if k in y}
+    weight = np.random.default_rng(0).random(len(y))
+    ours = AdversarialLogisticRegression(0, C=2.0, class_weight=class_weight, tol=1e-11)
+    theirs = LogisticRegression(C=2.0, class_weight=class_weight, tol=1e-10, max_iter=10**4)
+    ours.fit(X, y, weight)
+    theirs.fit(X, y, weight)
+    # Gaps of about 1e-11 leave some 1e-5 in parameters of size 1.
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=2e-5)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=2e-5)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=2e-5)
+    np.testing.assert_allclose(np.exp(ours.predict_log_proba(X)), ours.predict_proba(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("clip_values", [None, (-6, 6)])
+def test_robust_score_falls_from_score_and_equals_the_accuracy_on_perturb(
+    n_classes, norm, clip_values
+):
+    X, y = _data(n_classes)
+    clf = AdversarialLogisticRegression(0.2, norm=norm, clip_values=clip_values).fit(X, y)
+    assert clf.robust_score(X, y, epsilon=0) == clf.score(X, y)
+    last = clf.score(X, y)
+    for epsilon in (0.1, 0.3, 0.6, 2.0):
+        now = clf.robust_score(X, y, epsilon=epsilon)
+        assert now <= last
+        assert now == clf.score(clf.perturb(X, y, epsilon=epsilon), y)
+        last = now
+    assert last < 0.5
+
+
+def test_robust_score_takes_weights_per_feature_radii_and_sparse_data():
+    X, y = _data()
+    radius = np.array([0.0, 0.1, 0.5, 0.2])
+    clf = AdversarialLogisticRegression(radius).fit(X, y)
+    robust = np.ones(len(y), dtype=bool)
+    for signs in itertools.product((-1, 1), repeat=4):
+        robust &= clf.predict(X + radius * signs) == y
+    weight = np.random.default_rng(0).random(len(y))
+    assert clf.robust_score(X, y, weight) == pytest.approx(np.average(robust, weights=weight))
+    assert clf.robust_score(sparse.csr_matrix(X), y) == robust.mean()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_input_gradients_are_the_derivatives_of_the_log_loss(n_classes):
+    X, y = _data(n_classes)
+    clf = AdversarialLogisticRegression(0.1).fit(X, y)
+    index, h = np.searchsorted(clf.classes_, y), 1e-6
+    each = np.arange(len(y))
+    found = clf.input_gradients(X, y)
+    for j in range(4):
+        step = h * np.eye(4)[j]
+        up, down = (-clf.predict_log_proba(X + s * step)[each, index] for s in (1, -1))
+        np.testing.assert_allclose(found[:, j], (up - down) / (2 * h), atol=1e-8)
+    np.testing.assert_array_equal(clf.input_gradients(X), clf.input_gradients(X, clf.predict(X)))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_perturb_attains_the_loss_that_was_minimised(norm):
+    X, y = _data()
+    clf = AdversarialLogisticRegression(0.3, norm=norm).fit(X, y)
+    worst = clf.predict_log_proba(clf.perturb(X, y))
+    index = np.searchsorted(clf.classes_, y)
+    total = -worst[np.arange(len(y)), index].sum() + (clf.coef_**2).sum() / 2
+    assert total / len(y) == pytest.approx(clf.objective_, rel=1e-12)
+
+
+def test_float32_stays_float32_and_finds_the_same_model():
+    X, y = _data()
+    single = AdversarialLogisticRegression().fit(X.astype(np.float32), y)
+    assert single.coef_.dtype == np.float32
+    double = AdversarialLogisticRegression().fit(X, y)
+    np.testing.assert_allclose(single.coef_, double.coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_warm_start_begins_at_the_last_solution(n_classes):
+    X, y = _data(n_classes)
+    clf = AdversarialLogisticRegression(0.1, warm_start=True, tol=1e-7).fit(X, y)
+    cold = clf.n_iter_
+    objective = clf.objective_
+    clf.fit(X, y)
+    assert clf.n_iter_ < cold
+    assert clf.objective_ <= objective * (1 + 1e-7)
+
+
+def test_pgd_follows_the_report_and_comes_near_the_exact_minimum():
+    X, y = _data()
+    options = dict(solver="pgd", attack_every=1, lr=0.05, max_iter=2000, step_size=0.2)
+    pgd = AdversarialLogisticRegression(0.2, **options).fit(X, y)
+    exact = AdversarialLogisticRegression(0.2).fit(X, y)
+    np.testing.assert_allclose(pgd.coef_, exact.coef_, atol=0.05)
+    assert not hasattr(pgd, "dual_gap_")
+    again = clone(pgd).fit(X, y)
+    np.testing.assert_array_equal(again.coef_, pgd.coef_)
+    assert AdversarialLogisticRegression(solver="pgd").fit(X, y).n_iter_ == 100
+
+
+def test_it_works_in_a_grid_search_and_survives_pickling():
+    X, y = _data()
+    search = GridSearchCV(AdversarialLogisticRegression(), {"epsilon": [0.0, 0.2, 0.5]}, cv=3)
+    best = search.fit(X, y).best_estimator_
+    copy = pickle.loads(pickle.dumps(best))
+    np.testing.assert_array_equal(copy.decision_function(X), best.decision_function(X))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"epsilon": -0.1}, "epsilon must be a finite number >= 0, got -0.1"),
+        ({"epsilon": [0.1, 0.2]}, "epsilon has 2 values but X has 4 features"),
+        ({"norm": "l3"}, "norm must be one of 'linf', 'l2', 'l1', got 'l3'"),
+        ({"solver": "sgd"}, "solver must be one of 'exact', 'pgd', got 'sgd'"),
+        ({"C": 0}, "C must be a number > 0, got 0"),
+        ({"tol": 0}, "tol must be a finite number > 0"),
+        ({"max_iter": 0}, "max_iter must be an integer >= 1, got 0"),
+        ({"attack_every": 0}, "attack_every must be an integer >= 1, got 0"),
+        ({"pgd_steps": 0}, "pgd_steps must be an integer >= 1, got 0"),
+        ({"step_size": -1.0}, "step_size must be a finite number > 0"),
+        ({"clip_values": (0, 1)}, "outside clip_values"),
+    ],
+)
+def test_bad_parameters_are_refused_before_any_work(parameters, message):
+    X, y = _data()
+    with pytest.raises(ValueError, match=message):
+        AdversarialLogisticRegression(**parameters).fit(X, y)
+
+
+def test_bad_data_are_refused():
+    X, y = _data()
+    clf = AdversarialLogisticRegression()
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        clf.fit(X, np.full(len(y), "a"))
+    with pytest.raises(ValueError, match="NaN"):
+        clf.fit(np.where(X > 1, np.nan, X), y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        clf.fit(X, y[:-1])
+    with pytest.raises(TypeError, match="(?i)sparse"):
+        clone(clf).set_params(solver="pgd").fit(sparse.csr_matrix(X), y)
+    clf.fit(X, y)
+    with pytest.raises(ValueError, match="labels that were not seen in fit: \\['z'\\]"):
+        clf.robust_score(X[:2], ["a", "z"])
+    with pytest.raises(ValueError, match="outside clip_values"):
+        clf.robust_score(X, y, clip_values=(0, 1))
+
+
+def test_too_few_iterations_and_separable_data_warn():
+    X, y = load_iris(return_X_y=True)
+    with pytest.warns(ConvergenceWarning, match="duality gap is .* Increase max_iter"):
+        AdversarialLogisticRegression(0.1, max_iter=1, tol=1e-12).fit(X, y)
+    for n_classes in (2, 3):
+        X = np.repeat(np.eye(3), 5, axis=0)[: 5 * n_classes]
+        y = np.repeat([0, 1, 2], 5)[: 5 * n_classes]
+        with pytest.warns(ConvergenceWarning, match="no minimum.*finite C or a larger epsilon"):
+            clf = AdversarialLogisticRegression(0.05, C=np.inf).fit(X, y)
+        assert np.isfinite(clf.coef_).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_path_is_certified_and_in_the_order_asked_for(n_classes):
+    X, y = _data(n_classes)
+    epsilons = [0.1, 0.5, 0.0, 0.3]
+    path = adversarial_logistic_path(X, y, epsilons, norm="l2")
+    assert (path.dual_gaps <= 1e-6).all()
+    for i, epsilon in enumerate(epsilons):
+        alone = AdversarialLogisticRegression(epsilon, norm="l2", tol=1e-9).fit(X, y)
+        # A relative gap of 1e-6 leaves sqrt(2e-6 F / curvature) in the weights.
+        np.testing.assert_allclose(path.coefs[i], alone.coef_, atol=5e-3)
+
+
+def test_path_refuses_negative_radii_and_single_classes():
+    X, y = _data()
+    with pytest.raises(ValueError, match="epsilons must hold finite numbers >= 0"):
+        adversarial_logistic_path(X, y, [0.1, -0.1])
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        adversarial_logistic_path(X, np.zeros(len(y)), [0.1])
+
+
+def test_cv_scores_at_the_fixed_radius_and_refits():
+    X, y = _data()
+    cv = AdversarialLogisticRegressionCV([0.0, 0.2, 0.5], scoring_epsilon=0.4, cv=3).fit(X, y)
+    search = GridSearchCV(
+        AdversarialLogisticRegression(),
+        {"epsilon": [0.0, 0.2, 0.5]},
+        cv=3,
+        scoring=lambda model, X, y: model.robust_score(X, y, epsilon=0.4),
+    ).fit(X, y)
+    np.testing.assert_allclose(
+        cv.scores_.mean(axis=0), search.cv_results_["mean_test_score"], rtol=1e-12
+    )
+    assert cv.epsilon_ == search.best_params_["epsilon"]
+    refit = AdversarialLogisticRegression(cv.epsilon_).fit(X, y)
+    np.testing.assert_array_equal(cv.coef_, refit.coef_)
+    assert cv.robust_score(X, y) == refit.robust_score(X, y, epsilon=0.4)
+
+
+def test_cv_takes_a_number_of_radii_and_a_scorer():
+    X, y = _data()
+    cv = AdversarialLogisticRegressionCV(4, cv=3, scoring="accuracy").fit(X, y)
+    most = epsilon_max(X, y)
+    np.testing.assert_allclose(cv.epsilons_, most * np.arange(4) / 4)
+    assert cv.scores_.shape == (3, 4)
+
+
+def test_cv_that_scores_each_model_at_its_own_radius_chooses_none():
+    X, y = _data()
+    own = AdversarialLogisticRegressionCV(
+        [0.0, 0.2, 0.5], cv=3, scoring=lambda model, X, y: model.robust_score(X, y)
+    )
+    assert own.fit(X, y).epsilon_ == 0.0
