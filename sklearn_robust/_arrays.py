@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def as_like(value: Any, x: Array) -> Array:
 
 def rows(x: Array) -> Array:
     """Return `x` with all axes after the first flattened into one."""
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 would be ambiguous without samples
 
 
 def sort_rows(x: Array) -> tuple[Array, Array]:

@@ -1,0 +1,71 @@
+"""Certified accuracy: the share of samples for which no adversary in the threat model exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust.metrics._evaluation import threat_of
+from sklearn_robust.metrics._target import target_of
+
+
+def certified_score(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    epsilon: Any = None,
+    norm: str | None = None,
+    clip_values: Any = "own",
+    method: str = "auto",
+) -> float:
+    r"""Return the share of samples that are proven to be classified correctly under any attack.
+
+    .. math:: \frac{1}{n} \sum_i [F(x') = y_i \text{ is proven for all } x' \in A(x_i)]
+
+    A lower bound of the robust accuracy; exact for linear classifiers, also behind affine
+    transformers. Never above `robust_score` of the same threat model.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted: a network of this library, a linear classifier, or a pipeline of transformers
+        that the library can follow and one of these.
+    X, y, sample_weight, epsilon, norm, clip_values
+        As in `robust_score`.
+    method : {"auto", "ibp", "crown-ibp", "crown", "alpha-crown"}, default="auto"
+        Of the bound for networks, see `sklearn_robust.bounds.certified_correct`.
+
+    Returns
+    -------
+    score : float in [0, 1]
+
+    Raises
+    ------
+    TypeError
+        If the estimator is known by its scores alone, which prove nothing.
+    UnsupportedLayerError
+        If a network holds a layer without bounds; the message names it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_robust.metrics import certified_score, robust_score
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> certified_score(clf, X, y, epsilon=0.1) == robust_score(clf, X, y, epsilon=0.1)
+    True
+    """
+    threat = threat_of(estimator, epsilon, norm, clip_values)
+    target = target_of(estimator, X, y, norm, clip_values)
+    if target.certify is None:
+        raise TypeError(
+            f"{type(estimator).__name__} cannot be certified: {target.obstacle}. Use robust_score "
+            "for an upper bound."
+        )
+    clean = target.predict(target.X) == target.y
+    proven = target.certify(target.threat(threat.epsilon), clean, method)
+    return float(np.average(proven & clean, weights=sample_weight))

@@ -1,0 +1,235 @@
+"""Signs that an attack was blinded rather than beaten: checks for a false sense of security.
+
+Each check is a function from a `Suspect` to a `Finding`; to add one, write it and list it in
+`CHECKS`.
+
+References
+----------
+.. [1] A. Athalye, N. Carlini, D. Wagner, "Obfuscated gradients give a false sense of security",
+   ICML 2018, section 3.1.
+.. [2] N. Carlini et al., "On evaluating adversarial robustness", 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._arrays import is_torch, rows
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks import PGD, Margin, Square, evaluate, get_attack
+
+MAX_SAMPLES = 200
+# A difference of accuracies counts when it exceeds this share and the chance of MAX_SAMPLES draws.
+TOLERANCE = 0.03
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A model under attack: what the attack sees, who judges, and a sample of the data.
+
+    Attributes
+    ----------
+    model : Model
+    predict : callable
+        From samples to class indices.
+    X : ndarray of shape (n_samples, ...)
+        Only samples that are classified correctly.
+    y : ndarray of shape (n_samples,)
+        Class indices.
+    threat : ThreatModel
+    seed : int
+    """
+
+    model: Any
+    predict: Callable[[np.ndarray], np.ndarray]
+    X: np.ndarray
+    y: np.ndarray
+    threat: ThreatModel
+    seed: int
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether attacks with gradients can be run at all."""
+        return hasattr(self.model, "ascent")
+
+    def accuracy(self, attack: Any, threat: ThreatModel | None = None) -> float:
+        """Return the share of the samples that survive an attack."""
+        return float(self.survivors(attack, threat).mean())
+
+    def survivors(self, attack: Any, threat: ThreatModel | None = None) -> np.ndarray:
+        """Return which samples survive an attack."""
+        threat = self.threat if threat is None else threat
+        verdict = evaluate(self.model, self.X, self.y, threat, attack, self.predict, seed=self.seed)
+        return verdict.robust
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes
+    ----------
+    check : str
+        Name of the check.
+    fired : bool
+        Whether it found a reason to distrust the accuracy under attack.
+    value : float
+        What was measured; NaN if the check does not apply.
+    message : str
+        What was measured, in words, and what to do about it.
+    """
+
+    check: str
+    fired: bool
+    value: float
+    message: str
+
+
+def diagnose(suspect: Suspect) -> list[Finding]:
+    """Run every check on at most `MAX_SAMPLES` samples of `suspect`."""
+    n = len(suspect.y)
+    if n > MAX_SAMPLES:
+        pick = np.random.default_rng(suspect.seed).choice(n, MAX_SAMPLES, replace=False)
+        suspect = Suspect(
+            suspect.model, suspect.predict, suspect.X[pick], suspect.y[pick], suspect.threat,
+            suspect.seed,
+        )  # fmt: skip
+    if not len(suspect.y) or suspect.threat.is_null:
+        return []
+    return [finding for check in CHECKS if (finding := check(suspect)) is not None]
+
+
+def epsilon_in_the_wrong_units(suspect: Suspect) -> Finding:
+    """Compare epsilon with the range of the data."""
+    low, high = suspect.threat.clip_values or (suspect.X.min(), suspect.X.max())
+    spread = float(np.max(high) - np.min(low))
+    ratio = float(np.max(suspect.threat.epsilon)) / spread if spread else np.inf
+    # Between a thousandth and the whole of the range lies every radius used for any data set; an
+    # l2 or l1 ball adds up over the features.
+    size = {"linf": 1.0, "l2": suspect.X[0].size ** 0.5, "l1": float(suspect.X[0].size)}
+    fired = not 1e-3 <= ratio <= size[suspect.threat.norm]
+    return Finding(
+        "epsilon in the wrong units", fired, ratio,
+        f"epsilon is {ratio:.2g} times the range of the data, {spread:.4g}. Give it in the units "
+        "of X as passed, before any scaling inside the model.",
+    )  # fmt: skip
+
+
+def randomised_output(suspect: Suspect) -> Finding:
+    """Ask twice for the same logits."""
+    x = suspect.model.asarray(suspect.X)
+    first, second = (_numpy(suspect.model.logits(x)) for _ in range(2))
+    share = float((np.abs(first - second).max(1) > 0).mean())
+    return Finding(
+        "randomised output", share > 0, share,
+        f"{share:.0%} of the samples get other logits when asked twice. Attack the expectation "
+        "over the randomness, or fix the random state of the model.",
+    )  # fmt: skip
+
+
+def vanishing_gradients(suspect: Suspect) -> Finding | None:
+    """Count samples whose gradient is 0, or whose cross-entropy leaves none in floating point."""
+    if not suspect.differentiable:
+        return None
+    x, labels = suspect.model.asarray(suspect.X), suspect.model.labels(suspect.y)
+    logits, gradient = suspect.model.ascent(x, labels, Margin())
+    logits, gradient = _numpy(logits), rows(_numpy(gradient))
+    flat = ~gradient.any(axis=1)
+    gap = -Margin().value(logits.astype(np.float64), suspect.y)
+    # 1 - p_y, the factor of the gradient of the cross-entropy, is below the smallest step of its
+    # precision at 1: other tools see a gradient of exactly 0.
+    saturated = gap > -np.log(np.finfo(logits.dtype).eps)
+    share = float((flat | saturated).mean())
+    return Finding(
+        "vanishing gradients", share > 0.1, share,
+        f"{flat.mean():.0%} of the samples have a gradient of 0 and {saturated.mean():.0%} have "
+        "logits so far apart that the cross-entropy has none in floating point. Attack without "
+        "gradients (Square), or through a smooth approximation of the model.",
+    )  # fmt: skip
+
+
+def black_box_beats_white_box(suspect: Suspect) -> Finding | None:
+    """Let Square search where an attack with gradients found nothing."""
+    if not suspect.differentiable:
+        return None
+    survived = suspect.survivors(get_attack("auto"))
+    if not survived.any():
+        return None
+    left = Suspect(
+        suspect.model, suspect.predict, suspect.X[survived], suspect.y[survived], suspect.threat,
+        suspect.seed,
+    )  # fmt: skip
+    broken = (1 - left.accuracy(Square(500))) * survived.mean()
+    return Finding(
+        "black-box beats white-box", bool(broken > TOLERANCE), float(broken),
+        f"Square, which sees no gradients, breaks {broken:.1%} of the samples that the attacks "
+        "along the gradient leave standing. The gradients mislead; trust the combination only.",
+    )  # fmt: skip
+
+
+def robust_at_any_radius(suspect: Suspect) -> Finding | None:
+    """Attack with a radius as large as the data: nothing but a constant survives that."""
+    low, high = suspect.threat.clip_values or (suspect.X.min(), suspect.X.max())
+    spread = float(np.max(high) - np.min(low))
+    radius = float(suspect.threat.geometry.length(np.full((1, suspect.X[0].size), spread))[0])
+    movable = np.asarray(suspect.threat.epsilon) > 0
+    if not spread or not movable.all():
+        return None
+    wide = ThreatModel(radius, suspect.threat.norm, suspect.threat.clip_values)
+    attack = PGD(20, keep="fooling") if suspect.differentiable else Square(500)
+    share = suspect.accuracy(attack, wide)
+    # A sample may be turned into any other, but a class that covers nearly everything may stay.
+    chance = np.bincount(suspect.y).max() / len(suspect.y)
+    fired = share > max(0.1, 0.5 * chance)
+    return Finding(
+        "robust at any radius", fired, share,
+        f"{share:.0%} of the samples survive a radius of {radius:.4g}, the size of the data "
+        "themselves. The attack does not work on this model.",
+    )  # fmt: skip
+
+
+def more_steps_help_the_model(suspect: Suspect) -> Finding | None:
+    """Compare a few steps with many: the longer attack must not do worse."""
+    if not suspect.differentiable:
+        return None
+    few, many = (suspect.accuracy(PGD(steps)) for steps in (5, 40))
+    rise = many - few
+    return Finding(
+        "accuracy rises with more steps", rise > TOLERANCE, rise,
+        f"PGD with 40 steps leaves {many:.1%}, with 5 steps {few:.1%}. The loss surface misleads "
+        "the attack; use several attacks and restarts.",
+    )  # fmt: skip
+
+
+def accuracy_rises_with_epsilon(suspect: Suspect) -> Finding | None:
+    """Attack at growing radii, each from scratch: accuracy must fall."""
+    if not suspect.differentiable:
+        return None
+    factors = (0.5, 1.0, 1.5, 2.0)
+    curve = [suspect.accuracy(PGD(10), suspect.threat.scaled(f)) for f in factors]
+    rise = float(np.max(np.diff(curve)))
+    shown = ", ".join(f"{share:.1%} at {f:g}" for f, share in zip(factors, curve, strict=True))
+    return Finding(
+        "accuracy rises with epsilon", rise > TOLERANCE, rise,
+        f"Accuracy under PGD-10 at multiples of epsilon: {shown}. It must fall; where it rises, "
+        "the attack gets lost.",
+    )  # fmt: skip
+
+
+CHECKS: tuple[Callable[[Suspect], Finding | None], ...] = (
+    epsilon_in_the_wrong_units,
+    randomised_output,
+    vanishing_gradients,
+    black_box_beats_white_box,
+    robust_at_any_radius,
+    more_steps_help_the_model,
+    accuracy_rises_with_epsilon,
+)
+
+
+def _numpy(a: Any) -> np.ndarray:
+    return np.asarray(a.detach().cpu() if is_torch(a) else a)

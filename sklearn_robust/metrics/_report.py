@@ -1,0 +1,301 @@
+"""A report on one classifier over several radii: clean, attacked, certified, and by whom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_option, check_real, draw_seed
+from sklearn_robust.attacks import evaluate
+from sklearn_robust.attacks._options import choose_attack
+from sklearn_robust.metrics._diagnostics import Finding, Suspect, diagnose
+from sklearn_robust.metrics._target import Target, target_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class RadiusResult:
+    """What is known at one radius; accuracies are shares of all samples.
+
+    Attributes
+    ----------
+    epsilon : float
+    clean : float
+        Accuracy without an adversary.
+    attacked : float
+        Accuracy at the worst points found: an upper bound of the robust accuracy.
+    certified : float
+        Share of samples proven robust: a lower bound; NaN if nothing could be certified.
+    gap : float
+        attacked - certified: what is not known.
+    broken_by : dict of str to int
+        How many samples each attack broke first, at this radius or a smaller one.
+    attack_seconds, certify_seconds : float
+        Spent at this radius alone.
+    """
+
+    epsilon: float
+    clean: float
+    attacked: float
+    certified: float
+    gap: float
+    broken_by: dict[str, int]
+    attack_seconds: float
+    certify_seconds: float
+
+
+@dataclass(frozen=True)
+class RobustnessReport:
+    """What `evaluate_robustness` found.
+
+    Attributes
+    ----------
+    estimator : str
+    radii : tuple of RadiusResult
+        In the order of growing epsilon.
+    findings : tuple of Finding
+        One per diagnostic; those with ``fired`` are reasons to distrust the attacked accuracy.
+    n_samples : int
+    norm : str
+    clip_values : None or (low, high)
+    attack : str
+    certificate : str
+        How the lower bound was computed, or why there is none.
+    seed : int
+    """
+
+    estimator: str
+    radii: tuple[RadiusResult, ...]
+    findings: tuple[Finding, ...]
+    n_samples: int
+    norm: str
+    clip_values: Any
+    attack: str
+    certificate: str
+    seed: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per radius as a pandas DataFrame; needs pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("to_frame needs pandas. Install it, or read `radii`.") from None
+        rows = []
+        for radius in self.radii:
+            row = {k: v for k, v in vars(radius).items() if k != "broken_by"}
+            rows.append({**row, **{f"broken by {k}": v for k, v in radius.broken_by.items()}})
+        return pd.DataFrame(rows).set_index("epsilon")
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw accuracy against epsilon; between certified and attacked lies what is not known."""
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.figure(layout="constrained").add_subplot()
+        epsilon = [r.epsilon for r in self.radii]
+        attacked = [r.attacked for r in self.radii]
+        certified = [r.certified for r in self.radii]
+        (line,) = ax.plot(epsilon, attacked, marker="o", label="under attack")
+        if not np.isnan(certified).all():
+            ax.plot(epsilon, certified, "--", marker="s", color=line.get_color(), label="certified")
+            ax.fill_between(epsilon, certified, attacked, color=line.get_color(), alpha=0.15)
+        ax.axhline(self.radii[0].clean, color="0.6", linewidth=0.8, label="clean")
+        ax.set(xlabel=f"epsilon ({self.norm})", ylabel="accuracy", ylim=(-0.02, 1.02))
+        ax.set_title(self.estimator)
+        ax.legend()
+        return ax
+
+    def __repr__(self) -> str:
+        clip = "not clipped" if self.clip_values is None else "clipped to the valid range"
+        lines = [
+            f"Robustness of {self.estimator} on {self.n_samples} samples ({self.norm}, {clip})",
+            f"  attack: {self.attack}; certificate: {self.certificate}; seed {self.seed}",
+            f"  {'epsilon':>9} {'clean':>8} {'attacked':>9} {'certified':>10} {'gap':>7}  by",
+        ]
+        for r in self.radii:
+            certified = "-" if np.isnan(r.certified) else f"{r.certified:.4f}"
+            gap = "-" if np.isnan(r.gap) else f"{r.gap:.4f}"
+            broken = ", ".join(f"{name} {n}" for name, n in r.broken_by.items() if n)
+            lines.append(
+                f"  {r.epsilon:>9.4g} {r.clean:>8.4f} {r.attacked:>9.4f} {certified:>10} {gap:>7}"
+                f"  {broken}"
+            )
+        fired = [f for f in self.findings if f.fired]
+        if self.findings:
+            lines.append(f"  diagnostics: {len(fired)} of {len(self.findings)} fired")
+        lines += [f"  ! {f.check}: {f.message}" for f in fired]
+        return "\n".join(lines)
+
+
+def evaluate_robustness(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    epsilons: Iterable[float],
+    *,
+    norm: str | None = None,
+    clip_values: Any = "own",
+    attack: Any = "auto",
+    certify: bool = True,
+    method: str = "auto",
+    diagnostics: bool = True,
+    random_state: Any = 0,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> RobustnessReport:
+    """Hold a fitted classifier against attacks and proofs at several radii, and check the attacks.
+
+    A sample that is broken at one radius is broken at every larger one, and one that is certified
+    at a radius is certified at every smaller one, so that each radius only works on what is open.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted; what `robust_score` takes, pipelines included.
+    X, y : array-like
+        Samples in raw units, and their labels.
+    epsilons : iterable of float
+        Radii in the units of X.
+    norm, clip_values, attack, random_state, n_jobs, verbose
+        As in `robust_score`.
+    certify : bool, default=True
+        Whether to prove lower bounds, where the estimator has them: linear classifiers exactly,
+        networks by bounds. Classifiers known by their scores alone have none.
+    method : {"auto", "ibp", "crown-ibp", "crown", "alpha-crown"}, default="auto"
+        See `sklearn_robust.bounds.certified_correct`.
+    diagnostics : bool, default=True
+        Whether to look for signs of a false sense of security, on at most 200 samples at the
+        median radius.
+
+    Returns
+    -------
+    report : RobustnessReport
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_robust.metrics import evaluate_robustness
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = (X - X.mean(0)) / X.std(0)
+    >>> report = evaluate_robustness(LogisticRegression().fit(X, y), X, y, [0.05, 0.1])
+    >>> [round(r.attacked, 3) for r in report.radii], [r.gap for r in report.radii]
+    ([0.96, 0.924], [0.0, 0.0])
+    """
+    radii = sorted({check_real(e, "each of epsilons", low=0) for e in epsilons})
+    if not radii:
+        raise ValueError("epsilons must hold at least one radius, got none.")
+    check_option(method, "method", ("auto", "ibp", "crown-ibp", "crown", "alpha-crown"))
+    target = target_of(estimator, X, y, norm, clip_values)
+    chosen = choose_attack(attack, gradients=hasattr(target.model, "ascent"))
+    seed = draw_seed(random_state)
+    clean = target.predict(target.X) == target.y
+    threats = [target.threat(radius) for radius in radii]
+    attacked = _attack_growing(target, threats, clean, chosen, seed, n_jobs, verbose)
+    proofs, certificate = _certify_shrinking(
+        target, threats, [alive for alive, *_ in attacked], method if certify else None
+    )
+    findings: list[Finding] = []
+    if diagnostics:
+        middle = threats[len(threats) // 2]
+        findings = diagnose(
+            Suspect(target.model, target.predict, target.X[clean], target.y[clean], middle, seed)
+        )
+    results = []
+    for radius, (alive, broken_by, seconds), (proven, proof_seconds) in zip(
+        radii, attacked, proofs, strict=True
+    ):
+        share = float("nan") if proven is None else float(proven.mean())
+        results.append(
+            RadiusResult(
+                epsilon=radius,
+                clean=float(clean.mean()),
+                attacked=float(alive.mean()),
+                certified=share,
+                gap=float(alive.mean()) - share,
+                broken_by=broken_by,
+                attack_seconds=seconds,
+                certify_seconds=proof_seconds,
+            )
+        )
+    return RobustnessReport(
+        estimator=type(estimator).__name__,
+        radii=tuple(results),
+        findings=tuple(findings),
+        n_samples=len(target.y),
+        norm=threats[0].norm,
+        clip_values=threats[0].clip_values,
+        attack="exact" if target.exact is not None else str(attack),
+        certificate=certificate,
+        seed=seed,
+    )
+
+
+def _attack_growing(
+    target: Target,
+    threats: list[ThreatModel],
+    clean: np.ndarray,
+    attack: Any,
+    seed: int,
+    n_jobs: int | None,
+    verbose: int,
+) -> list[tuple[np.ndarray, dict[str, int], float]]:
+    """Return survivors, counts by attack and seconds for radii in growing order."""
+    alive, broken_by = clean, {}
+    results: list[tuple[np.ndarray, dict[str, int], float]] = []
+    for threat in threats:
+        start, alive = time.perf_counter(), alive.copy()
+        if target.exact is not None:
+            robust = target.exact(threat) & alive
+            broken_by = {"exact": int((clean & ~robust).sum())}
+            alive = robust
+        else:
+            open_ = np.flatnonzero(alive)
+            if not len(open_):
+                results.append((alive, broken_by, 0.0))
+                continue
+            verdict = evaluate(
+                target.model, target.X[open_], target.y[open_], threat, attack, target.predict,
+                seed=seed, n_jobs=n_jobs, verbose=verbose,
+            )  # fmt: skip
+            alive[open_] = verdict.robust
+            for record in verdict.records:
+                name = _name(record.attack)
+                broken_by = {**broken_by, name: broken_by.get(name, 0) + record.n_broken}
+        results.append((alive, broken_by, time.perf_counter() - start))
+    return results
+
+
+def _certify_shrinking(
+    target: Target, threats: list[ThreatModel], alive: list[np.ndarray], method: str | None
+) -> tuple[list[tuple[np.ndarray | None, float]], str]:
+    """Return proven samples and seconds for each radius, and how they were proven."""
+    if method is None:
+        return [(None, 0.0)] * len(threats), "not asked for"
+    if target.certify is None:
+        return [(None, 0.0)] * len(threats), f"none: {target.obstacle}"
+    proven, results = np.zeros(len(target.y), dtype=bool), []
+    for threat, survivors in zip(reversed(threats), reversed(alive), strict=True):
+        start = time.perf_counter()
+        proven = proven | target.certify(threat, survivors & ~proven, method)
+        results.append((proven, time.perf_counter() - start))
+    return results[::-1], "exact" if target.exact is not None else method
+
+
+def _name(attack: Any) -> str:
+    """Return the class of an attack and what tells it from others of its class."""
+    name, loss = type(attack).__name__, getattr(attack, "loss", None)
+    targets = getattr(attack, "n_targets", None)
+    parts = [str(getattr(loss, "name", loss)) if loss else "", f"{targets} targets" * bool(targets)]
+    steps = getattr(attack, "n_steps", None)
+    parts.append(f"{steps} steps" if steps else "")
+    told = ", ".join(part for part in parts if part)
+    return f"{name} ({told})" if told else name

@@ -1,0 +1,117 @@
+"""A fitted classifier and its data in the form that attacks, judges and certificates share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import encode_labels
+from sklearn_robust.attacks._model import Model
+from sklearn_robust.bounds import certified_correct, worst_case_correct
+from sklearn_robust.metrics._evaluation import threat_of
+from sklearn_robust.metrics._view import View, is_network, look, unwrap
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked.
+
+    Attributes
+    ----------
+    model : Model
+        What attacks see.
+    predict : callable
+        The judge: from samples to class indices.
+    X : ndarray
+        Samples as `model` and `predict` take them.
+    y : ndarray of shape (n_samples,)
+        Class indices.
+    threat : callable
+        From a radius to the threat model on `X`.
+    exact : callable or None
+        From a threat model to the samples that are robust, where that is known exactly.
+    certify : callable or None
+        From (threat model, candidates, method) to the samples proven robust.
+    obstacle : str
+        Why `certify` is None.
+    """
+
+    model: Model
+    predict: Callable[[np.ndarray], np.ndarray]
+    X: np.ndarray
+    y: np.ndarray
+    threat: Callable[[Any], ThreatModel]
+    exact: Callable[[ThreatModel], np.ndarray] | None
+    certify: Callable[[ThreatModel, np.ndarray, str], np.ndarray] | None
+    obstacle: str = ""
+
+
+def target_of(estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any) -> Target:
+    """Return the fitted `estimator` and (X, y) as a target; parameters as in `robust_score`."""
+    steps, final = unwrap(estimator)
+    raw = threat_of(estimator, 1.0, norm, clip_values)
+    if not steps and is_network(final):
+        return _network(final, X, y, raw)
+    view = look(estimator, X)
+    labels = _checked_labels(y, estimator.classes_, len(view.samples.rows))
+
+    def threat(epsilon: Any) -> ThreatModel:
+        return view.samples.threat(epsilon, raw.norm, raw.clip_values)
+
+    threat(1.0).check_data(view.samples.rows)
+    exact = _exactly(view, labels)
+    certify: Any = None
+    if exact is not None:
+        certify = _by_exact(exact)
+    elif hasattr(view.model, "module"):
+        certify = _by_bounds(view.model.module, view.samples.rows, labels)
+    return Target(
+        view.model, view.predict, view.samples.rows, labels, threat, exact, certify,
+        view.obstacle or "it is neither linear nor a network",
+    )  # fmt: skip
+
+
+def _network(network: Any, X: Any, y: Any, raw: ThreatModel) -> Target:
+    samples = network._read(X)
+    labels = _checked_labels(y, network.classes_, len(samples))
+    raw.check_data(samples)
+
+    def certify(threat: ThreatModel, candidates: np.ndarray, method: str) -> np.ndarray:
+        return certified_correct(
+            network, samples, network.classes_[labels], threat, method, candidates=candidates
+        )
+
+    return Target(
+        network._model(), network._predict_index, samples, labels,
+        lambda epsilon: ThreatModel(epsilon, raw.norm, raw.clip_values), None, certify,
+    )  # fmt: skip
+
+
+def _checked_labels(y: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
+    labels = encode_labels(y, classes)
+    if len(labels) != n_samples:
+        raise ValueError(f"X has {n_samples} samples but y has {len(labels)}.")
+    return labels
+
+
+def _exactly(view: View, labels: np.ndarray) -> Callable[[ThreatModel], np.ndarray] | None:
+    if view.linear is None:
+        return None
+    coef, intercept = view.linear
+    rows = view.samples.rows
+    return lambda threat: worst_case_correct(coef, intercept, rows, labels, threat)
+
+
+def _by_exact(exact: Callable[[ThreatModel], np.ndarray]) -> Callable[..., np.ndarray]:
+    return lambda threat, candidates, method: exact(threat) & candidates
+
+
+def _by_bounds(module: Any, rows: np.ndarray, labels: np.ndarray) -> Callable[..., np.ndarray]:
+    def certify(threat: ThreatModel, candidates: np.ndarray, method: str) -> np.ndarray:
+        return certified_correct(module, rows, labels, threat, method, candidates=candidates)
+
+    return certify

@@ -1,0 +1,106 @@
+"""Reports and certificates: the order of the three accuracies, exactness where there is any."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_robust import RobustFCClassifier
+from sklearn_robust.metrics import certified_score, evaluate_robustness, robust_score
+
+RADII = (0.02, 0.05, 0.1)
+
+
+def _pipeline(X, y):
+    net = RobustFCClassifier((16,), epsilon=0.1, max_epochs=10, pgd_steps=3, random_state=0)
+    return make_pipeline(StandardScaler(), net).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def models(digits, robust_fc, standard_fc):
+    X, y, *_ = digits
+    return {
+        "robust": robust_fc,
+        "standard": standard_fc,
+        "pipeline": _pipeline(X, y),
+        "linear": LogisticRegression(max_iter=200).fit(X, y),
+    }
+
+
+@pytest.mark.parametrize("name", ["robust", "standard", "pipeline", "linear"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("clip_values", [None, (0, 1)])
+def test_certified_attacked_and_clean_are_in_order(models, digits, name, norm, clip_values):
+    X, y = digits[2][:150], digits[3][:150]
+    radii = RADII if norm == "linf" else tuple(4 * r for r in RADII)
+    report = evaluate_robustness(
+        models[name], X, y, radii, norm=norm, clip_values=clip_values, diagnostics=False
+    )
+    for radius in report.radii:
+        assert 0 <= radius.certified <= radius.attacked <= radius.clean
+        assert radius.clean == models[name].score(X, y)
+    attacked = [r.attacked for r in report.radii]
+    certified = [r.certified for r in report.radii]
+    assert attacked == sorted(attacked, reverse=True)
+    assert certified == sorted(certified, reverse=True)
+    if name == "linear":
+        assert attacked == certified
+
+
+def test_every_broken_sample_is_counted_once(models, digits):
+    X, y = digits[2][:200], digits[3][:200]
+    report = evaluate_robustness(models["robust"], X, y, RADII, certify=False, diagnostics=False)
+    for radius in report.radii:
+        lost = round(200 * (radius.clean - radius.attacked))
+        assert sum(radius.broken_by.values()) == lost
+        assert np.isnan(radius.certified) and np.isnan(radius.gap)
+    assert report.certificate == "not asked for"
+
+
+def test_one_radius_agrees_with_the_scores(models, digits):
+    X, y = digits[2][:200], digits[3][:200]
+    for name in ("robust", "linear"):
+        model = models[name]
+        (radius,) = evaluate_robustness(model, X, y, [0.05], diagnostics=False).radii
+        assert radius.attacked == robust_score(model, X, y, epsilon=0.05)
+        assert radius.certified == certified_score(model, X, y, epsilon=0.05)
+
+
+def test_scores_alone_prove_nothing(digits):
+    X, y, X_test, y_test = digits
+    forest = RandomForestClassifier(10, random_state=0).fit(X, y)
+    report = evaluate_robustness(forest, X_test[:40], y_test[:40], [0.1], attack="square")
+    assert np.isnan(report.radii[0].certified)
+    assert report.radii[0].attacked < report.radii[0].clean
+    assert report.certificate.startswith("none: RandomForestClassifier")
+    with pytest.raises(TypeError, match="RandomForestClassifier cannot be certified"):
+        certified_score(forest, X_test, y_test, epsilon=0.1)
+
+
+def test_report_reads_well_and_draws_what_it_says(models, digits):
+    X, y = digits[2][:100], digits[3][:100]
+    report = evaluate_robustness(models["robust"], X, y, RADII)
+    text = repr(report)
+    for radius in report.radii:
+        assert f"{radius.attacked:.4f}" in text and f"{radius.certified:.4f}" in text
+    assert "diagnostics: 0 of 7 fired" in text
+    frame = report.to_frame()
+    assert frame.index.tolist() == list(RADII)
+    np.testing.assert_array_equal(frame["attacked"], [r.attacked for r in report.radii])
+    ax = report.plot()
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), frame["attacked"])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), frame["certified"])
+
+
+def test_bad_input_is_refused(models, digits):
+    X, y = digits[2][:10], digits[3][:10]
+    with pytest.raises(ValueError, match="each of epsilons must be a finite number >= 0, got -1"):
+        evaluate_robustness(models["robust"], X, y, [-1])
+    with pytest.raises(ValueError, match="epsilons must hold at least one radius"):
+        evaluate_robustness(models["robust"], X, y, [])
+    with pytest.raises(ValueError, match="method must be one of"):
+        evaluate_robustness(models["robust"], X, y, [0.1], method="magic")
+    with pytest.raises(ValueError, match="X has 10 samples but y has 9"):
+        evaluate_robustness(models["linear"], X, y[:9], [0.1])
