@@ -173,7 +173,7 @@ def test_bad_data_are_refused():
         clf.fit(np.where(X > 1, np.nan, X), y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         clf.fit(X, y[:-1])
-    with pytest.raises(TypeError, match="(?i)sparse"):
+    with pytest.raises(TypeError, match=r"(?i)sparse"):
         clone(clf).set_params(solver="pgd").fit(sparse.csr_matrix(X), y)
     clf.fit(X, y)
     with pytest.raises(ValueError, match="labels that were not seen in fit: \\['z'\\]"):
