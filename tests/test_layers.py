@@ -15,7 +15,7 @@ LAYERS = (
     {"_version", "_arrays", "_norms"},
     {"_validation"},
     {"_threat"},
-    {"datasets"},
+    {"datasets", "preprocessing"},
     {"attacks", "bounds"},
     {"linear_model", "neural_network"},
     {"metrics"},
@@ -64,7 +64,16 @@ def _modules_after(code):
 
 
 @pytest.mark.parametrize(
-    "subpackage", ["attacks", "bounds", "datasets", "linear_model", "metrics", "inspection"]
+    "subpackage",
+    [
+        "attacks",
+        "bounds",
+        "datasets",
+        "preprocessing",
+        "linear_model",
+        "metrics",
+        "inspection",
+    ],
 )
 def test_only_networks_load_torch(subpackage):
     loaded = _modules_after(f"import sklearn_robust.{subpackage}")

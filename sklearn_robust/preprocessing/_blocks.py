@@ -1,0 +1,189 @@
+"""The formulas that a fitted transformer may be: affine, elementwise, clipped, and their joins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.extmath import safe_sparse_dot
+
+
+class Block(Protocol):
+    """A function of rows that can be differentiated."""
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        """Return the transformed rows."""
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Return the gradient by the input `X`, given that by the output."""
+
+
+@dataclass(frozen=True)
+class Affine:
+    r"""Rows times a matrix, plus an offset: :math:`z = x M + b`.
+
+    Parameters
+    ----------
+    matrix : ndarray or sparse array of shape (n_in, n_out)
+    offset : ndarray of shape (n_out,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.preprocessing import Affine
+    >>> Affine.scaling([2.0, 10.0], [0.0, 1.0])(np.array([[1.0, 1.0]]))
+    array([[ 2., 11.]])
+    """
+
+    matrix: Any
+    offset: np.ndarray
+
+    @classmethod
+    def scaling(cls, scale: Any, offset: Any = 0.0) -> Affine:
+        """Return ``z_j = scale_j * x_j + offset_j``."""
+        scale = np.asarray(scale, dtype=np.float64)
+        offset = np.broadcast_to(np.asarray(offset, dtype=np.float64), scale.shape)
+        return cls(sparse.csr_array(sparse.diags(scale)), offset)
+
+    @classmethod
+    def identity(cls, n_features: int) -> Affine:
+        """Return ``z = x``."""
+        return cls.scaling(np.ones(n_features))
+
+    @classmethod
+    def selection(cls, index: Any, n_features: int) -> Affine:
+        """Return ``z_k = x_{index_k}``; an index of -1 stands for the constant 0."""
+        index = np.asarray(index, dtype=np.intp)
+        taken = np.flatnonzero(index >= 0)
+        matrix = sparse.csr_array(
+            (np.ones(len(taken)), (index[taken], taken)), shape=(n_features, len(index))
+        )
+        return cls(matrix, np.zeros(len(index)))
+
+    @property
+    def n_in(self) -> int:
+        return self.matrix.shape[0]
+
+    @property
+    def n_out(self) -> int:
+        return self.matrix.shape[1]
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        return safe_sparse_dot(X, self.matrix, dense_output=True) + self.offset
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return safe_sparse_dot(gradient, self.matrix.T, dense_output=True)
+
+    def then(self, other: Affine) -> Affine:
+        """Return the map that applies this one first, then `other`."""
+        return Affine(self.matrix @ other.matrix, other(self.offset[None])[0])
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """The same function of every feature, ``z_j = func(x_j)``, with its derivative.
+
+    Parameters
+    ----------
+    func, derivative : callable
+        Map an array to an array of its shape.
+    """
+
+    func: Callable[[np.ndarray], np.ndarray]
+    derivative: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.func(X), dtype=np.float64)
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return gradient * self.derivative(X)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Values cut off at `low` and `high`."""
+
+    low: float
+    high: float
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        return X.clip(self.low, self.high)
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return gradient * (X.clip(self.low, self.high) == X)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Blocks one after another."""
+
+    blocks: tuple[Block, ...]
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        for block in self.blocks:
+            X = block(X)
+        return X
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        inputs = [X]
+        for block in self.blocks[:-1]:
+            inputs.append(block(inputs[-1]))
+        for block, at in zip(reversed(self.blocks), reversed(inputs), strict=True):
+            gradient = block.pull(at, gradient)
+        return gradient
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Blocks side by side, each of some columns of the input, their outputs joined.
+
+    Parameters
+    ----------
+    parts : sequence of (ndarray of int, Block, int)
+        The columns of the input, what is done with them, and how many columns come out.
+    n_in : int
+    """
+
+    parts: Sequence[tuple[np.ndarray, Block, int]]
+    n_in: int
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        return np.hstack([block(X[:, columns]) for columns, block, _ in self.parts])
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        out, start = np.zeros((len(X), self.n_in)), 0
+        for columns, block, width in self.parts:
+            part = gradient[:, start : start + width]
+            back = Affine.selection(columns, self.n_in)
+            out += back.pull(X, block.pull(X[:, columns], part))
+            start += width
+        return out
+
+
+def chained(blocks: Sequence[Block]) -> Block:
+    """Return the blocks as one, neighbouring affine ones multiplied out."""
+    merged: list[Block] = []
+    for block in blocks:
+        inner = block.blocks if isinstance(block, Chain) else (block,)
+        for b in inner:
+            if merged and isinstance(b, Affine) and isinstance(merged[-1], Affine):
+                merged[-1] = merged[-1].then(b)
+            else:
+                merged.append(b)
+    return merged[0] if len(merged) == 1 else Chain(tuple(merged))
+
+
+def joined(parts: Sequence[tuple[np.ndarray, Block, int]], n_in: int) -> Block:
+    """Return the parts side by side; one affine map if all of them are affine."""
+    pieces = []
+    for columns, block, _ in parts:
+        if not isinstance(block, Affine):
+            return Branches(tuple(parts), n_in)
+        pieces.append(Affine.selection(columns, n_in).then(block))
+    if not pieces:
+        return Affine(sparse.csr_array((n_in, 0)), np.zeros(0))
+    matrix = sparse.hstack([sparse.csr_array(p.matrix) for p in pieces], format="csr")
+    return Affine(matrix, np.concatenate([p.offset for p in pieces]))
