@@ -1,25 +1,31 @@
-"""Gradients of the loss with respect to the input, for any classifier the library can follow."""
+"""Gradients of the loss with respect to the raw input, for any classifier that can be followed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
-from sklearn.utils.extmath import safe_sparse_dot
 
+from sklearn_robust._arrays import Array, is_torch, namespace, row_max
 from sklearn_robust._validation import encode_labels
-from sklearn_robust.metrics._linear import as_linear
+from sklearn_robust.attacks import CrossEntropy
+from sklearn_robust.attacks._losses import fill
+from sklearn_robust.metrics._view import look, unwrap
+
+_CHUNK = 1024
 
 
 def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
     r"""Return :math:`\nabla_x L(F(x), y)` of the cross-entropy L for each sample.
 
+    The gradient is that by the rows of X as passed, before any transformer of a pipeline.
+
     Parameters
     ----------
     estimator : classifier
-        A fitted network of this library, or any fitted linear classifier. The scores of a linear
-        one are taken for logits, whatever it was trained with.
+        A fitted network of this library or any fitted linear classifier, alone or behind
+        transformers that can be followed. The scores of a linear classifier are taken for logits,
+        whatever it was trained with.
     X : array-like of shape (n_samples, n_features) or as the estimator takes it
     y : array-like of shape (n_samples,), optional
         Labels whose loss is meant. None: the predicted ones.
@@ -27,6 +33,7 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
     Returns
     -------
     gradients : float64 ndarray in the shape of X
+        0 in columns that hold no numbers or are encoded as categories.
 
     Raises
     ------
@@ -37,24 +44,37 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
     --------
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_robust import input_gradients
     >>> X, y = load_iris(return_X_y=True)
-    >>> input_gradients(LogisticRegression(max_iter=1000).fit(X, y), X, y).shape
+    >>> clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> input_gradients(clf, X, y).shape
     (150, 4)
     """
-    if hasattr(estimator, "input_gradients"):
-        return estimator.input_gradients(X, y)
-    linear = as_linear(estimator, X)
-    if linear is None:
+    steps, final = unwrap(estimator)
+    if not steps and hasattr(final, "input_gradients"):
+        return final.input_gradients(X, y)
+    view = look(estimator, X)
+    if not hasattr(view.model, "ascent"):
         raise TypeError(
-            f"input_gradients cannot follow {type(estimator).__name__}: it is neither a network of "
-            "this library nor a linear classifier."
+            f"input_gradients cannot differentiate {type(estimator).__name__}: {view.obstacle}"
         )
-    labels = encode_labels(estimator.predict(X) if y is None else y, estimator.classes_)
-    logits = safe_sparse_dot(linear.X, linear.coef.T) + linear.intercept
-    coef = linear.coef
-    if len(coef) == 1:  # one row scores the second of two classes against a constant 0
-        logits, coef = np.hstack([np.zeros_like(logits), logits]), np.vstack([0 * coef, coef])
-    residual = softmax(logits, axis=1)
-    residual[np.arange(len(labels)), labels] -= 1
-    return residual @ coef
+    model, rows = view.model, view.samples.rows
+    labels = view.predict(rows) if y is None else encode_labels(y, estimator.classes_)
+    gradients = np.empty(rows.shape)
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        x, indices = model.asarray(rows[part]), model.labels(labels[part])
+        gradient = model.ascent(x, indices, _Exactly())[1]
+        gradients[part] = gradient.cpu() if is_torch(gradient) else gradient
+    return view.samples.scatter(gradients)
+
+
+class _Exactly(CrossEntropy):
+    """Cross-entropy whose `direction` is its gradient, softmax(z) - e_y, factor included."""
+
+    def direction(self, logits: Array, y: Array) -> Array:
+        share = namespace(logits).exp(logits - row_max(logits)[:, None])
+        share = share / share.sum(1)[:, None]
+        return share + fill(namespace(logits).zeros_like(logits), y, -1.0)

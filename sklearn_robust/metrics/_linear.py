@@ -35,6 +35,8 @@ def as_linear(estimator: Any, X: Any) -> LinearView | None:
         return None
     intercept = np.broadcast_to(np.ravel(estimator.intercept_).astype(float), (len(coef),))
     scores = estimator.decision_function(X)
+    if not np.isfinite(scores).all():
+        return None
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     ours = safe_sparse_dot(X, coef.T) + intercept
     scale = 1 + np.abs(ours).max()

@@ -1,16 +1,19 @@
-"""Accuracy against an adversary, for any classifier the library can follow, and as a scorer."""
+"""Accuracy against an adversary of the raw input, for any classifier, and as a scorer."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_epsilon, check_norm, encode_labels
+from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.bounds._linear import worst_case_correct
+from sklearn_robust.metrics._evaluation import attack_estimator, threat_of
 from sklearn_robust.metrics._linear import as_linear
+from sklearn_robust.metrics._view import is_network, unwrap
 
 
 def robust_score(
@@ -22,37 +25,63 @@ def robust_score(
     epsilon: Any = None,
     norm: str | None = None,
     clip_values: Any = "own",
-    n_steps: int = 40,
+    attack: Any = "auto",
+    n_steps: int | None = None,
     step_size: Any = None,
-    n_restarts: int = 1,
+    n_restarts: int | None = None,
     random_state: Any = 0,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> float:
     r"""Return the accuracy of a fitted classifier when an adversary moves each sample.
 
     .. math:: \frac{1}{n} \sum_i [F(x') = y_i \text{ for all } x' \in A(x_i)]
 
-    For a linear classifier, the library's or scikit-learn's, this is computed exactly. For a
-    network it is an upper bound: the accuracy at the worst point that PGD finds. Every sample
-    counts in the denominator and the sample itself is a candidate, so the result never exceeds
+    The adversary moves the rows of X as passed, before any transformer of a pipeline:
+
+    - a linear classifier, also behind scalers, PCA, column selections or any other affine
+      transformer, is one linear function of X: the result is exact;
+    - a network of this library, or a linear classifier behind a differentiable transformer, is
+      attacked along the gradient by X: the result is an upper bound;
+    - any other classifier is attacked through its scores alone, and a `BlackBoxWarning` says so:
+      the upper bound is a looser one.
+
+    What counts is the estimator's own ``predict`` at the points found. Every sample counts in the
+    denominator and the sample itself is a candidate, so the result never exceeds
     ``estimator.score(X, y)``. Usable as ``scoring=robust_score``.
 
     Parameters
     ----------
     estimator : classifier
-        A fitted network of this library, or any fitted linear classifier.
+        Fitted; a Pipeline, a search over hyperparameters or a FrozenEstimator is looked into.
     X : array-like of shape (n_samples, n_features) or as the estimator takes it
+        Complete; columns that hold no numbers, and those that a OneHotEncoder or another encoder of
+        categories reads, are left alone.
     y : array-like of shape (n_samples,)
     sample_weight : array-like of shape (n_samples,), optional
     epsilon : float or array of shape (n_features,), optional
-        Radius in the units of X. None: the estimator's own, as the report trains and tests. A
-        sweep over epsilon must be scored at a fixed one, with `make_robust_scorer`, or the
-        smallest radius wins by construction.
+        Radius in the units of X, of every column or of each; 0: not attackable. None: the
+        estimator's own, as the report trains and tests. A sweep over epsilon must be scored at a
+        fixed one, with `make_robust_scorer`, or the smallest radius wins by construction.
     norm : {"linf", "l2", "l1"}, optional
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
         Valid range of the data; None: no clipping; "own": the estimator's, if it has one.
-    n_steps, step_size, n_restarts, random_state
-        Of the attack, where one is needed; see `sklearn_robust.attacks.PGD`.
+    attack : str or an attack, default="auto"
+        "auto": exact where that is possible, else the fast part of the standard ensemble, for
+        scores `Square` with 1000 queries. "strong": the whole ensemble, for scores a longer
+        `Square`. "pgd" and other names, or an attack object: see
+        `sklearn_robust.attacks.get_attack`.
+    n_steps, step_size, n_restarts
+        Of ``attack="pgd"``, by default 40 steps and one run; see `sklearn_robust.attacks.PGD`.
+        Given with "auto", they choose "pgd" where the result is not exact.
+    random_state : int, RandomState, Generator or None, default=0
+        Seed of the attacks.
+    n_jobs : int, optional
+        Parts of X attacked at a time, through joblib and so on whatever backend
+        ``joblib.parallel_config`` names. The result does not depend on it.
+    verbose : int, default=0
+        1 or more: show a progress bar.
 
     Returns
     -------
@@ -61,59 +90,66 @@ def robust_score(
     Raises
     ------
     ValueError
-        If a parameter breaks its rule, X leaves `clip_values`, or y has labels unseen in fit.
+        If a parameter breaks its rule, X leaves `clip_values` or is incomplete, y has labels unseen
+        in fit, the scores are NaN, or the attack needs gradients and there are none.
     TypeError
-        If the library can follow neither the estimator's scores nor its gradients.
+        If the library can follow neither the estimator's formulas nor its scores.
+
+    Warns
+    -----
+    BlackBoxWarning
+        If `attack` is "auto" or "strong" and only the scores of the estimator are known.
 
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.linear_model import RidgeClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
     >>> from sklearn_robust import robust_score
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> X = (X - X.mean(0)) / X.std(0)
-    >>> clf = RidgeClassifier().fit(X, y)
-    >>> round(clf.score(X, y), 3), round(robust_score(clf, X, y, epsilon=0.1), 3)
+    >>> clf = make_pipeline(StandardScaler(), RidgeClassifier()).fit(X, y)
+    >>> tenth_of_a_deviation = 0.1 * X.std(axis=0)
+    >>> round(clf.score(X, y), 3), round(robust_score(clf, X, y, epsilon=tenth_of_a_deviation), 3)
     (0.968, 0.803)
     """
-    if hasattr(estimator, "module_"):
-        return estimator.robust_score(
-            X,
-            y,
-            sample_weight,
-            epsilon=epsilon,
-            norm=norm,
-            clip_values=clip_values,
-            n_steps=n_steps,
-            step_size=step_size,
-            n_restarts=n_restarts,
-            random_state=random_state,
-        )
-    threat = _threat_of(estimator, epsilon, norm, clip_values)
+    steps, final = unwrap(estimator)
+    options = {
+        "epsilon": epsilon,
+        "norm": norm,
+        "clip_values": clip_values,
+        "attack": attack,
+        "n_steps": n_steps,
+        "step_size": step_size,
+        "n_restarts": n_restarts,
+        "random_state": random_state,
+        "n_jobs": n_jobs,
+        "verbose": verbose,
+    }
+    if not steps and is_network(final):
+        return final.robust_score(X, y, sample_weight, **options)
+    if not steps and sparse.issparse(X) and isinstance(attack, str) and attack == "auto":
+        choose_attack(attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts)
+        robust = _sparse_and_linear(final, X, y, epsilon, norm, clip_values)
+    else:
+        robust = attack_estimator(estimator, X, y, **options).robust
+    return float(np.average(robust, weights=sample_weight))
+
+
+def _sparse_and_linear(
+    estimator: Any, X: Any, y: Any, epsilon: Any, norm: str | None, clip_values: Any
+) -> np.ndarray:
+    """Return the exact verdicts on sparse samples, which stay sparse."""
+    threat = threat_of(estimator, epsilon, norm, clip_values)
     linear = as_linear(estimator, X)
     if linear is None:
         raise TypeError(
-            f"robust_score cannot follow {type(estimator).__name__}: it is neither a network of "
-            "this library nor a linear classifier."
+            f"robust_score takes sparse X for linear classifiers only, got "
+            f"{type(estimator).__name__}. Pass X.toarray()."
         )
     threat.check_data(linear.X)
     labels = encode_labels(y, estimator.classes_)
-    correct = worst_case_correct(linear.coef, linear.intercept, linear.X, labels, threat)
-    return float(np.average(correct, weights=sample_weight))
-
-
-def _threat_of(estimator: Any, epsilon: Any, norm: str | None, clip_values: Any) -> ThreatModel:
-    """Return the threat model with the estimator's own values where none are given."""
-    if epsilon is None:
-        epsilon = getattr(estimator, "epsilon", None)
-        if epsilon is None:
-            raise ValueError(
-                f"epsilon must be given: {type(estimator).__name__} has none of its own."
-            )
-    if isinstance(clip_values, str) and clip_values == "own":
-        clip_values = getattr(estimator, "clip_values", None)
-    norm = norm or getattr(estimator, "norm", None) or "linf"
-    return ThreatModel(epsilon, norm, clip_values)
+    return worst_case_correct(linear.coef, linear.intercept, linear.X, labels, threat)
 
 
 class RobustScorer(BaseEstimator):
@@ -124,25 +160,32 @@ class RobustScorer(BaseEstimator):
         epsilon: Any,
         norm: str | None = None,
         clip_values: Any = "own",
-        n_steps: int = 40,
+        attack: Any = "auto",
+        n_steps: int | None = None,
         step_size: Any = None,
-        n_restarts: int = 1,
+        n_restarts: int | None = None,
         random_state: Any = 0,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         self.epsilon = epsilon
         self.norm = norm
         self.clip_values = clip_values
+        self.attack = attack
         self.n_steps = n_steps
         self.step_size = step_size
         self.n_restarts = n_restarts
         self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
 
     def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
         return self.score(estimator, X, y, sample_weight)
 
     def score(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the robust accuracy of `estimator` on (X, y)."""
-        return robust_score(estimator, X, y, sample_weight=sample_weight, **self.get_params())
+        options = self.get_params(deep=False)
+        return robust_score(estimator, X, y, sample_weight=sample_weight, **options)
 
 
 def make_robust_scorer(
@@ -150,10 +193,13 @@ def make_robust_scorer(
     *,
     norm: str | None = None,
     clip_values: Any = "own",
-    n_steps: int = 40,
+    attack: Any = "auto",
+    n_steps: int | None = None,
     step_size: Any = None,
-    n_restarts: int = 1,
+    n_restarts: int | None = None,
     random_state: Any = 0,
+    n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> RobustScorer:
     """Return a scorer for the robust accuracy at one radius, for ``scoring=`` in scikit-learn.
 
@@ -163,9 +209,10 @@ def make_robust_scorer(
     Parameters
     ----------
     epsilon : float or array of shape (n_features,)
-        Radius in the units of X.
-    norm, clip_values, n_steps, step_size, n_restarts, random_state
-        As in `robust_score`.
+        Radius in the units of X, the input of the whole pipeline.
+    norm, clip_values, attack, n_steps, step_size, n_restarts, random_state, n_jobs, verbose
+        As in `robust_score`. Name the attack, such as "square", to score classifiers that are
+        known by their scores alone without a warning at every fit.
 
     Returns
     -------
@@ -187,4 +234,16 @@ def make_robust_scorer(
     check_epsilon(epsilon)
     if norm is not None:
         check_norm(norm)
-    return RobustScorer(epsilon, norm, clip_values, n_steps, step_size, n_restarts, random_state)
+    choose_attack(attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts)
+    return RobustScorer(
+        epsilon,
+        norm,
+        clip_values,
+        attack,
+        n_steps,
+        step_size,
+        n_restarts,
+        random_state,
+        n_jobs,
+        verbose,
+    )

@@ -16,6 +16,7 @@ from sklearn_robust._validation import draw_seed, encode_labels
 from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
 from sklearn_robust.attacks._model import as_predicting
+from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.neural_network._objectives import cross_entropy
 from sklearn_robust.neural_network._setup import chunks
 
@@ -61,15 +62,18 @@ class NetworkInference(BaseEstimator):
         epsilon: Any = None,
         norm: str | None = None,
         clip_values: Any = "own",
-        n_steps: int = 40,
+        attack: Any = "auto",
+        n_steps: int | None = None,
         step_size: Any = None,
-        n_restarts: int = 1,
+        n_restarts: int | None = None,
         random_state: Any = 0,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> float:
         """Return the accuracy under attack: an upper bound of the robust accuracy.
 
         Every sample counts in the denominator; the sample itself is a candidate, so the result
-        never exceeds `score`. The attack is PGD, worst case over steps and restarts.
+        never exceeds `score`. The same as `sklearn_robust.robust_score` of this estimator.
 
         Parameters
         ----------
@@ -82,18 +86,37 @@ class NetworkInference(BaseEstimator):
             None: the estimator's own.
         clip_values : None, (low, high) or "own", default="own"
             Valid range of the data; None: no clipping; "own": the estimator's.
+        attack : str or an attack, default="auto"
+            "auto": the fast part of the standard ensemble; "strong": all of it; other names or an
+            attack object, see `sklearn_robust.attacks.get_attack`.
         n_steps, step_size, n_restarts
-            Of the attack, see `sklearn_robust.attacks.PGD`.
+            Of ``attack="pgd"``, by default 40 steps and one run; see `sklearn_robust.attacks.PGD`.
+            Given with "auto", they choose "pgd".
         random_state : int, RandomState, Generator or None, default=0
-            Seed of the random starts.
+            Seed of the attacks.
+        n_jobs : int, optional
+            Parts of X attacked at a time, through joblib; the result does not depend on it.
+        verbose : int, default=0
+            1 or more: show a progress bar.
 
         Returns
         -------
         score : float in [0, 1]
         """
-        attack = PGD(n_steps, step_size, n_restarts=n_restarts, keep="fooling")
-        threat = self._threat(epsilon, norm, clip_values)
-        verdict = self._evaluate(X, y, threat, attack, draw_seed(random_state))
+        verdict = self._attacked(
+            X,
+            y,
+            epsilon=epsilon,
+            norm=norm,
+            clip_values=clip_values,
+            attack=attack,
+            n_steps=n_steps,
+            step_size=step_size,
+            n_restarts=n_restarts,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
         return float(np.average(verdict.robust, weights=sample_weight))
 
     def perturb(
@@ -110,8 +133,9 @@ class NetworkInference(BaseEstimator):
     ) -> np.ndarray:
         """Return the adversarial batch for (X, y) in the shape of X.
 
-        Misclassified samples come back as they are (Algorithm 1). Parameters are those of
-        `robust_score`; `n_steps` None takes the estimator's `pgd_steps` and `step_size`.
+        Misclassified samples come back as they are (Algorithm 1). The attack is PGD; `n_steps`
+        None takes the estimator's `pgd_steps` and `step_size`. The other parameters are those of
+        `robust_score`; for another attack, see `sklearn_robust.metrics.perturb`.
         """
         if n_steps is None:
             n_steps, step_size = self.pgd_steps, self.step_size if step_size is None else step_size
@@ -148,13 +172,37 @@ class NetworkInference(BaseEstimator):
                 gradients[pick] = torch.autograd.grad(loss, x)[0].cpu().numpy()
         return gradients.reshape(shape)
 
-    def _evaluate(self, X: Any, y: Any, threat: ThreatModel, attack: Any, seed: int) -> Verdict:
+    def _attacked(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epsilon: Any,
+        norm: str | None,
+        clip_values: Any,
+        attack: Any,
+        random_state: Any,
+        n_jobs: int | None,
+        verbose: int,
+        **options: Any,
+    ) -> Verdict:
+        """Return what an attack by name leaves standing; parameters as in `robust_score`."""
+        threat = self._threat(epsilon, norm, clip_values)
+        chosen = choose_attack(attack, **options)
+        seed = draw_seed(random_state)
+        return self._evaluate(X, y, threat, chosen, seed, n_jobs=n_jobs, verbose=verbose)
+
+    def _evaluate(
+        self, X: Any, y: Any, threat: ThreatModel, attack: Any, seed: int, **options: Any
+    ) -> Verdict:
         X = self._read(X)
         labels = self._encode(y)
         if len(labels) != len(X):
             raise ValueError(f"X has {len(X)} samples but y has {len(labels)}.")
         threat.check_data(X)
-        return evaluate(self._model(), X, labels, threat, attack, self._predict_index, seed=seed)
+        return evaluate(
+            self._model(), X, labels, threat, attack, self._predict_index, seed=seed, **options
+        )
 
     def _read(self, X: Any) -> np.ndarray:
         """Return checked samples in the shape of the training data."""

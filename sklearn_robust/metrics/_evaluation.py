@@ -1,0 +1,150 @@
+"""Attacking a fitted classifier, pipelines included, in the units of its raw input."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import draw_seed, encode_labels
+from sklearn_robust.attacks import evaluate
+from sklearn_robust.attacks._options import choose_attack
+from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
+from sklearn_robust.metrics._view import View, look, unwrap
+
+# Trees and neighbours cost less per sample the more samples they are asked for at once.
+_SCORES_BATCH = 1024
+
+
+class BlackBoxWarning(UserWarning):
+    """The robustness of a classifier was measured through its scores alone.
+
+    An attack that sees no formulas finds less than one that does: the accuracy it leaves is an
+    upper bound of the robust accuracy, and often a loose one. Given as long as the caller leaves
+    the choice of the attack to the library; ``attack="square"`` says that scores are meant.
+    """
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """What an adversary of the raw input achieved.
+
+    Attributes
+    ----------
+    clean, robust : bool ndarray of shape (n_samples,)
+        Whether each sample is classified correctly as it is, and under attack.
+    view : View
+    rows : ndarray
+        The attacked samples, in the form of ``view.samples.rows``.
+    """
+
+    clean: np.ndarray
+    robust: np.ndarray
+    view: View
+    rows: np.ndarray
+
+
+def attack_estimator(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    epsilon: Any,
+    norm: str | None,
+    clip_values: Any,
+    attack: Any,
+    n_steps: int | None,
+    step_size: Any,
+    n_restarts: int | None,
+    random_state: Any,
+    n_jobs: int | None,
+    verbose: int,
+) -> Attacked:
+    """Attack any fitted classifier but a bare network; parameters as in `robust_score`."""
+    threat = threat_of(estimator, epsilon, norm, clip_values)
+    view = look(estimator, X, threat.epsilon)
+    samples = view.samples
+    labels = encode_labels(y, estimator.classes_)
+    if len(labels) != len(samples.rows):
+        raise ValueError(f"X has {len(samples.rows)} samples but y has {len(labels)}.")
+    on_rows = samples.threat(threat.epsilon, threat.norm, threat.clip_values)
+    on_rows.check_data(samples.rows)
+    _check_scores(view)
+    if view.linear is not None and isinstance(attack, str) and attack in ("auto", "strong"):
+        choose_attack(attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts)
+        return _exactly(view, labels, on_rows)
+    gradients = hasattr(view.model, "ascent")
+    chosen = choose_attack(
+        attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts, gradients=gradients
+    )
+    if not gradients and isinstance(attack, str) and attack in ("auto", "strong"):
+        warnings.warn(
+            f"{type(estimator).__name__} is attacked through its scores alone, which overstates "
+            f"its robustness: {view.obstacle} Pass attack='square' if that is meant.",
+            BlackBoxWarning,
+            stacklevel=3,
+        )
+    verdict = evaluate(
+        view.model,
+        samples.rows,
+        labels,
+        on_rows,
+        chosen,
+        view.predict,
+        seed=draw_seed(random_state),
+        batch_size=256 if gradients else _SCORES_BATCH,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    return Attacked(verdict.clean, verdict.robust, view, verdict.X_adv)
+
+
+def threat_of(estimator: Any, epsilon: Any, norm: str | None, clip_values: Any) -> ThreatModel:
+    """Return the threat model with the estimator's own values where none are given.
+
+    A classifier behind transformers has its own values in other units, which are not taken.
+    """
+    steps, final = unwrap(estimator)
+    own = None if steps else final
+    if epsilon is None:
+        epsilon = getattr(own, "epsilon", None)
+        if epsilon is None:
+            whose = "a classifier behind transformers has its own in their units" if steps else (
+                f"{type(estimator).__name__} has none of its own"
+            )  # fmt: skip
+            raise ValueError(f"epsilon must be given, in the units of X: {whose}.")
+    if isinstance(clip_values, str) and clip_values == "own":
+        clip_values = getattr(own, "clip_values", None)
+    return ThreatModel(epsilon, norm or getattr(final, "norm", None) or "linf", clip_values)
+
+
+def _exactly(view: View, labels: np.ndarray, threat: ThreatModel) -> Attacked:
+    """Return the worst case of linear scores, which the estimator's predictions must confirm."""
+    assert view.linear is not None
+    coef, intercept = view.linear
+    rows = view.samples.rows
+    clean = view.predict(rows) == labels
+    robust = clean & worst_case_correct(coef, intercept, rows, labels, threat)
+    worst = worst_case_points(coef, intercept, rows, labels, threat)
+    worst[~clean] = rows[~clean]
+    # Decides where rounding leaves it open whether a margin is 0.
+    robust &= view.predict(worst) == labels
+    return Attacked(clean, robust, view, worst)
+
+
+def _check_scores(view: View) -> None:
+    bad = ~np.isfinite(_scores(view)).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{type(view.estimator).__name__} gives NaN or infinite scores for {int(bad.sum())} of "
+            f"{len(bad)} samples. There is no robustness to measure: check the model."
+        )
+
+
+def _scores(view: View) -> np.ndarray:
+    model = view.model
+    logits = model.logits(model.asarray(view.samples.rows))
+    return np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits)
