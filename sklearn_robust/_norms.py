@@ -54,6 +54,9 @@ class Norm(Protocol):
     def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
         """Return the point of unit ball and box that maximises ``<gradient_i, u>`` for each row."""
 
+    def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
+        """Return the least length of a u in the box with ``<pull_i, u> >= gain_i``, else inf."""
+
     def sample(self, like: Array, generator: object) -> Array:
         """Draw uniformly from the unit ball, one point for each row of `like`."""
 
@@ -77,6 +80,12 @@ class Linf:
     def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
         sign = namespace(gradient).sign(gradient)
         return sign if capacity is None else sign * capacity.clip(None, 1)
+
+    def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
+        if capacity is None:
+            return _ratio(gain, self.dual_length(pull))
+        magnitude, capacity = _pulled(pull, capacity)
+        return _level(capacity, magnitude, magnitude * capacity, gain)
 
     def sample(self, like: Array, generator: object) -> Array:
         return 2 * random_uniform(like, generator) - 1
@@ -114,6 +123,18 @@ class L2:
         u = xp.sign(gradient) * xp.minimum(magnitude * scale[:, None], capacity)
         return _inside(self, u)
 
+    def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
+        if capacity is None:
+            return _ratio(gain, self.dual_length(pull))
+        xp = namespace(pull)
+        magnitude, capacity = _pulled(pull, capacity)
+        safe = xp.where(magnitude > 0, magnitude, as_like(1, pull))
+        scale = _level(capacity / safe, magnitude**2, magnitude * capacity, gain)
+        reachable = scale < xp.inf
+        finite = xp.where(reachable, scale, as_like(0, scale))
+        u = xp.minimum(magnitude * finite[:, None], capacity)
+        return xp.where(reachable, self.length(u), scale)
+
     def sample(self, like: Array, generator: object) -> Array:
         direction = self.steepest(random_normal(like, generator))
         radius = random_uniform(like[:, :1], generator) ** (1 / like.shape[1])
@@ -149,6 +170,21 @@ class L1:
         filled = xp.minimum((1 - before).clip(0, None), limit)
         return xp.sign(gradient) * put_rows(filled, order)
 
+    def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
+        if capacity is None:
+            return _ratio(gain, self.dual_length(pull))
+        xp = namespace(pull)
+        magnitude, capacity = _pulled(pull, capacity)
+        _, order = sort_rows(-magnitude)
+        magnitude, capacity = take_rows(magnitude, order), take_rows(capacity, order)
+        gains = magnitude * capacity
+        before = _concat(xp.zeros_like(gains[:, :1]), gains.cumsum(1)[:, :-1])
+        safe = xp.where(magnitude > 0, magnitude, as_like(1, magnitude))
+        # Each coordinate gives what is still missing, or all it has.
+        used = xp.minimum((gain[:, None] - before).clip(0, None) / safe, capacity)
+        missing = gain > gains.sum(1)
+        return xp.where(missing, as_like(xp.inf, gain), used.sum(1))
+
     def sample(self, like: Array, generator: object) -> Array:
         # |u| is uniform under the simplex: exponentials over their sum with one more exponential.
         xp = namespace(like)
@@ -164,6 +200,42 @@ NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
 def _inside(norm: Norm, u: Array) -> Array:
     """Take back what cancellation in the scale or threshold of a row let it exceed length 1."""
     return u / norm.length(u).clip(1, None)[:, None]
+
+
+def _ratio(gain: Array, slope: Array) -> Array:
+    """Return gain / slope, 0 where nothing is to be gained and inf where nothing can be."""
+    xp = namespace(slope)
+    ratio = gain / xp.where(slope > 0, slope, as_like(1, slope))
+    ratio = xp.where(slope > 0, ratio, as_like(xp.inf, slope))
+    return xp.where(gain > 0, ratio, as_like(0, slope))
+
+
+def _pulled(pull: Array, capacity: Array) -> tuple[Array, Array]:
+    """Return ``|pull|``, and the capacity with 0 for what is not pulled, however far it may go."""
+    magnitude = abs(pull)
+    return magnitude, namespace(pull).where(magnitude > 0, capacity, as_like(0, capacity))
+
+
+def _level(kink: Array, slope: Array, full: Array, gain: Array) -> Array:
+    """Return the least t >= 0 with ``sum_j min(slope_j t, full_j) >= gain``, inf if there is none.
+
+    Coordinate j grows with `slope` until t reaches its `kink`, and then gives `full`.
+    """
+    xp = namespace(slope)
+    kink, order = sort_rows(kink)
+    full, slope = take_rows(full, order), take_rows(slope, order)
+    growing = xp.flip(xp.flip(slope, (1,)).cumsum(1), (1,)) - slope
+    filled = full.cumsum(1)
+    finite = (kink < xp.inf) & (filled < xp.inf)
+    at_kink = xp.where(finite, filled + xp.where(finite, kink, as_like(0, kink)) * growing,
+                       as_like(xp.inf, kink))  # fmt: skip
+    n_full = (at_kink < gain[:, None]).sum(1)
+    last = (n_full - 1).clip(0, None)[:, None]
+    none_full = (n_full == 0)[:, None]
+    have = xp.where(none_full, as_like(0, filled), take_rows(filled, last))[:, 0]
+    rate = xp.where(none_full, slope.sum(1)[:, None], take_rows(growing, last))[:, 0]
+    missing = gain - xp.where(have < xp.inf, have, as_like(0, have))
+    return _ratio(missing, xp.where(n_full < kink.shape[1], rate, as_like(0, rate)))
 
 
 def _l2_scale(magnitude: Array, capacity: Array) -> Array:

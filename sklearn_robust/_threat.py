@@ -159,6 +159,14 @@ class Neighbourhood:
         pull = rows(gradient * self.epsilon)
         return self.from_unit(self._norm.steepest(pull, self._capacity(pull)))
 
+    def distance(self, gradient: Array, gain: Array) -> Array:
+        """Return the length, in u, of the least move in the box that gains ``<gradient, x' - x>``.
+
+        Exact, so it is the distance to a hyperplane; inf where the box holds no such point.
+        """
+        pull = rows(gradient * self.epsilon)
+        return self._norm.shortest(pull, gain, self._capacity(pull))
+
     def _capacity(self, pull: Array) -> Array | None:
         """Return how far u may go in the direction of `pull` before it leaves the box."""
         if self._low is None:

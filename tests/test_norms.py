@@ -124,3 +124,40 @@ def test_tiny_float32_gradients_still_give_a_full_step(name):
     g = np.full((1, 4), 1e-30, dtype=np.float32)
     u = NORMS[name].steepest(g)
     np.testing.assert_allclose(np.linalg.norm(u, ord=ORDER[name], axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("boxed", [False, True])
+def test_shortest_move_is_where_the_maximum_reaches_the_gain(name, boxed):
+    pull, capacity = _cases(4, n=60)
+    norm, rng = NORMS[name], np.random.default_rng(0)
+    limit = capacity if boxed else None
+    length = rng.exponential(size=60) * 3
+    scaled = None if limit is None else limit / length[:, None]
+    best = (pull * length[:, None] * norm.steepest(pull, scaled)).sum(1)
+    best *= 1 - 1e-9  # at the very corner of a box, rounding decides whether it can be reached
+    found = norm.shortest(pull, best, limit)
+    movable = best > 0
+    # The ball of the found radius reaches the gain, and the one given was large enough for it.
+    assert (found <= length * (1 + 1e-9)).all()
+    assert (found[~movable] == 0).all()
+    pull, found, best = pull[movable], found[movable], best[movable]
+    limit = None if limit is None else limit[movable]
+    for factor in (1.0, 1 - 1e-6):
+        radius = factor * found
+        scaled = None if limit is None else limit / radius[:, None]
+        reached = (pull * radius[:, None] * norm.steepest(pull, scaled)).sum(1)
+        if factor == 1:
+            np.testing.assert_allclose(reached, best, rtol=1e-9)
+        else:
+            assert (reached < best).all()
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_shortest_move_is_infinite_where_the_box_gives_too_little(name):
+    pull = np.array([[1.0, 0.0, 2.0]])
+    capacity = np.array([[1.0, np.inf, 0.5]])
+    found = [NORMS[name].shortest(pull, np.array([g]), capacity)[0] for g in (0.0, 2.0, 2.1)]
+    corner = np.linalg.norm([1.0, 0.5], ord=ORDER[name])
+    np.testing.assert_allclose(found, [0, corner, np.inf])
+    assert NORMS[name].shortest(0 * pull, np.array([1.0]))[0] == np.inf

@@ -89,6 +89,43 @@ def worst_case_points(
     return out
 
 
+def linear_distances(
+    coef: np.ndarray, intercept: np.ndarray, X: Any, y: np.ndarray, unit: ThreatModel
+) -> np.ndarray:
+    r"""Return the distance of each sample to the nearest point where a rival's score ties.
+
+    .. math:: \min_{j \ne y} \min \{ \|u\| : (f_y - f_j)(x + \epsilon \circ u) \le 0 \}
+
+    Parameters
+    ----------
+    coef, intercept, X, y
+        As in `worst_case_margins`; X dense where there is a box.
+    unit : ThreatModel
+        The norm, the box, and in `epsilon` the unit of distance: 1.0 for the units of X.
+
+    Returns
+    -------
+    distance : ndarray of shape (n_samples,)
+        0 where the sample is misclassified, inf where the box holds no mistake.
+    """
+    weights = _two_rows(coef)
+    distance = np.full(len(y), np.inf)
+    for mine, rival, gap in _margins_by_rival(coef, intercept, X, y, unit.scaled(0)):
+        pull = weights[rival] - weights[y[mine]]
+        found = np.empty(len(gap))
+        if unit.clip_values is None:
+            found[:] = unit.geometry.shortest(pull * np.ravel(unit.epsilon), gap)
+        else:
+            samples = X[mine]
+            for part in _chunks(samples):
+                around = unit.around(_dense(samples[part]))
+                found[part] = around.distance(pull[part], gap[part])
+        # A tie goes to the class with the lower index, and is a mistake only where that is not y.
+        found[(gap < 0) | ((gap == 0) & (y[mine] > rival))] = 0
+        distance[mine] = np.minimum(distance[mine], found)
+    return distance
+
+
 def _margins_by_rival(
     coef: np.ndarray, intercept: np.ndarray, X: Any, y: np.ndarray, threat: ThreatModel
 ) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:

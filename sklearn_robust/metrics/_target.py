@@ -10,8 +10,8 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
-from sklearn_robust.attacks._model import Model
 from sklearn_robust.bounds import certified_correct, worst_case_correct
+from sklearn_robust.bounds._linear import linear_distances
 from sklearn_robust.metrics._evaluation import threat_of
 from sklearn_robust.metrics._view import View, is_network, look, unwrap
 
@@ -23,7 +23,7 @@ class Target:
     Attributes
     ----------
     model : Model
-        What attacks see.
+        What attacks see; a DifferentiableModel if it has `ascent`.
     predict : callable
         The judge: from samples to class indices.
     X : ndarray
@@ -34,18 +34,21 @@ class Target:
         From a radius to the threat model on `X`.
     exact : callable or None
         From a threat model to the samples that are robust, where that is known exactly.
+    distance : callable or None
+        From a threat model as unit to the exact distance of each sample to a mistake.
     certify : callable or None
         From (threat model, candidates, method) to the samples proven robust.
     obstacle : str
         Why `certify` is None.
     """
 
-    model: Model
+    model: Any
     predict: Callable[[np.ndarray], np.ndarray]
     X: np.ndarray
     y: np.ndarray
     threat: Callable[[Any], ThreatModel]
     exact: Callable[[ThreatModel], np.ndarray] | None
+    distance: Callable[[ThreatModel], np.ndarray] | None
     certify: Callable[[ThreatModel, np.ndarray, str], np.ndarray] | None
     obstacle: str = ""
 
@@ -63,14 +66,14 @@ def target_of(estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any
         return view.samples.threat(epsilon, raw.norm, raw.clip_values)
 
     threat(1.0).check_data(view.samples.rows)
-    exact = _exactly(view, labels)
+    exact, distance = _exactly(view, labels)
     certify: Any = None
     if exact is not None:
         certify = _by_exact(exact)
     elif hasattr(view.model, "module"):
         certify = _by_bounds(view.model.module, view.samples.rows, labels)
     return Target(
-        view.model, view.predict, view.samples.rows, labels, threat, exact, certify,
+        view.model, view.predict, view.samples.rows, labels, threat, exact, distance, certify,
         view.obstacle or "it is neither linear nor a network",
     )  # fmt: skip
 
@@ -87,7 +90,7 @@ def _network(network: Any, X: Any, y: Any, raw: ThreatModel) -> Target:
 
     return Target(
         network._model(), network._predict_index, samples, labels,
-        lambda epsilon: ThreatModel(epsilon, raw.norm, raw.clip_values), None, certify,
+        lambda epsilon: ThreatModel(epsilon, raw.norm, raw.clip_values), None, None, certify,
     )  # fmt: skip
 
 
@@ -98,12 +101,15 @@ def _checked_labels(y: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
     return labels
 
 
-def _exactly(view: View, labels: np.ndarray) -> Callable[[ThreatModel], np.ndarray] | None:
+def _exactly(view: View, labels: np.ndarray) -> tuple[Any, Any]:
+    """Return `exact` and `distance` of a target, None where its scores are not linear."""
     if view.linear is None:
-        return None
-    coef, intercept = view.linear
-    rows = view.samples.rows
-    return lambda threat: worst_case_correct(coef, intercept, rows, labels, threat)
+        return None, None
+    known = (*view.linear, view.samples.rows, labels)
+    return (
+        lambda threat: worst_case_correct(*known, threat),
+        lambda unit: linear_distances(*known, unit),
+    )
 
 
 def _by_exact(exact: Callable[[ThreatModel], np.ndarray]) -> Callable[..., np.ndarray]:
