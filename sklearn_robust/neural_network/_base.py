@@ -33,6 +33,7 @@ from sklearn_robust.neural_network._inference import NetworkInference
 from sklearn_robust.neural_network._modules import Rescale
 from sklearn_robust.neural_network._net import Batch, RobustNet
 from sklearn_robust.neural_network._objectives import AdversarialCrossEntropy
+from sklearn_robust.neural_network._preprocessing import fit_preprocessor
 from sklearn_robust.neural_network._setup import (
     OPTIMIZERS,
     constant,
@@ -46,6 +47,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
     """Everything the network classifiers share; a subclass says how its module is made."""
 
     # Hyperparameters, stored by the subclasses' explicit constructors.
+    preprocessor: Any
     epsilon_schedule: Any
     max_epochs: int
     batch_size: int
@@ -64,8 +66,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
     verbose: int
 
     @abstractmethod
-    def _make_network(self, generator: torch.Generator) -> torch.nn.Module:
-        """Return a fresh module from a batch in the shape of X, as floats, to logits."""
+    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
+        """Return a fresh module from a batch of samples of that shape, as floats, to logits."""
 
     # Fitting -----------------------------------------------------------------------------------
 
@@ -97,7 +99,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 "warm_start=True needs the classes of the first fit, "
                 f"{self.classes_.tolist()}, got {np.unique(y).tolist()}."
             )
-        self._start(X, np.unique(y), keep_module=warm)
+        self._start(X, y, weight, np.unique(y), keep_module=warm)
         data, valid = self._split(X, y, weight)
         self._train(data, valid, self.max_epochs)
         self._warn_if_constant(data)
@@ -128,7 +130,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             )
         if first:
             self._check_parameters()
-            self._start(X, np.unique(y if classes is None else classes), keep_module=False)
+            known = np.unique(y if classes is None else classes)
+            self._start(X, y, weight, known, keep_module=False)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 "classes must be those of the first call to partial_fit, "
@@ -165,7 +168,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         check_classification_targets(y)
         if reset:
             self.input_shape_ = shape
-            self.input_factor_ = 1 / 255 if bytes_in else 1.0
+            self.input_factor_ = 1 / 255 if bytes_in and self.preprocessor is None else 1.0
             if bytes_in and 0 < np.max(self.epsilon) < 1:
                 warnings.warn(
                     f"epsilon={self.epsilon} on uint8 data is less than one grey level of 255. "
@@ -184,7 +187,15 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         self._threat().check_data(X)
         return X, y, sample_weight
 
-    def _start(self, X: np.ndarray, classes: np.ndarray, *, keep_module: bool) -> None:
+    def _start(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        classes: np.ndarray,
+        *,
+        keep_module: bool,
+    ) -> None:
         """Build module and net; the random numbers of the whole fit come from `random_state`."""
         if len(classes) < 2:
             raise ValueError(
@@ -196,9 +207,9 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         generator = torch.Generator().manual_seed(seeds[0])
         self.classes_ = classes
         if not keep_module:
+            layers, shape = self._make_front(X, y, weight)
             with own_randomness(seeds[1], device):
-                network = self._make_network(generator)
-            layers = [] if self.input_factor_ == 1 else [Rescale(self.input_factor_)]
+                network = self._make_network(generator, shape)
             self.module_ = torch.nn.Sequential(*layers, network) if layers else network
         self.module_.to(device, getattr(torch, self.dtype))
         self._check_logits(X[:1])
@@ -210,6 +221,17 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             generator=generator,
             noise=torch.Generator(device).manual_seed(seeds[2]),
         )
+
+    def _make_front(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[list[torch.nn.Module], tuple[int, ...]]:
+        """Return the layers before the network, and the shape of a sample behind them."""
+        if self.preprocessor is None:
+            factor = self.input_factor_
+            return ([] if factor == 1 else [Rescale(factor)]), self.input_shape_
+        self.preprocessor_, layers, width = fit_preprocessor(self.preprocessor, X, y, weight)
+        shape = self.input_shape_ if width == self.n_features_in_ else (width,)
+        return [torch.nn.Flatten(), *layers, torch.nn.Unflatten(1, shape)], shape
 
     def _check_logits(self, X: np.ndarray) -> None:
         """Raise ValueError if the module does not map a sample to one logit per class."""

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from sklearn_robust._validation import check_int, check_real
@@ -29,6 +28,11 @@ _PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
     clip_values : None or (low, high), default=None
         Valid range of the data, scalars or one value per feature; adversarial points stay inside.
         None, as in the report, lets them leave the range of the data.
+    preprocessor : transformer or None, default=None
+        A clone is fitted to the training data, with their weights where it takes any, and becomes
+        the first layers of the network: `epsilon`, `clip_values` and all attacks stay in the units
+        of X. It must be affine, such as StandardScaler or PCA, or otherwise differentiable; see
+        `sklearn_robust.preprocessing`. `partial_fit` fits it to the first batch.
     epsilon_schedule : {"ramp", "constant"} or callable, default="ramp"
         "ramp" raises epsilon linearly over the first 30 % of the training, which keeps training
         at a large epsilon from collapsing to a constant output. A callable maps the progress in
@@ -68,6 +72,8 @@ _ATTRIBUTES = """classes_ : ndarray of shape (n_classes,)
         Only if X has feature names that are all strings.
     input_shape_ : tuple of int
         Shape of one sample.
+    preprocessor_ : transformer
+        The fitted `preprocessor`, if there is one.
     module_ : torch.nn.Module
         From a batch in the shape of X to logits, preprocessing included, in eval mode: what any
         other torch tool may be pointed at.
@@ -135,6 +141,7 @@ class RobustFCClassifier(BaseRobustClassifier):
         step_size: Any = None,
         random_start: bool = True,
         clip_values: Any = None,
+        preprocessor: Any = None,
         epsilon_schedule: Any = "ramp",
         max_epochs: int = 10,
         batch_size: int = 128,
@@ -161,6 +168,7 @@ class RobustFCClassifier(BaseRobustClassifier):
         self.step_size = step_size
         self.random_start = random_start
         self.clip_values = clip_values
+        self.preprocessor = preprocessor
         self.epsilon_schedule = epsilon_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -185,9 +193,9 @@ class RobustFCClassifier(BaseRobustClassifier):
         for size in self.hidden_layer_sizes:
             check_int(size, "each of hidden_layer_sizes", low=1)
 
-    def _make_network(self, generator: torch.Generator) -> torch.nn.Module:
+    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         network = fully_connected(
-            self.n_features_in_, len(self.classes_), self.hidden_layer_sizes, self.dropout
+            math.prod(shape), len(self.classes_), self.hidden_layer_sizes, self.dropout
         )
         initialize(network, generator)
         return network
@@ -246,6 +254,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
         step_size: Any = None,
         random_start: bool = True,
         clip_values: Any = None,
+        preprocessor: Any = None,
         epsilon_schedule: Any = "ramp",
         max_epochs: int = 10,
         batch_size: int = 128,
@@ -272,6 +281,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.step_size = step_size
         self.random_start = random_start
         self.clip_values = clip_values
+        self.preprocessor = preprocessor
         self.epsilon_schedule = epsilon_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -293,27 +303,28 @@ class RobustCNNClassifier(BaseRobustClassifier):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_real(self.dropout, "dropout", low=0, high=1)
-        self._resolve_image_shape()
+        if self.preprocessor is None:  # which may change the number of features
+            self._resolve_image_shape(self.input_shape_)
 
-    def _resolve_image_shape(self) -> tuple[int, int, int]:
-        """Return (channels, height, width) of one sample."""
+    def _resolve_image_shape(self, given: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return (channels, height, width) of one sample, given its shape before the network."""
         shape = self.image_shape
         if shape is None:
-            shape = self.input_shape_
+            shape = given
             if len(shape) == 1:
                 side = math.isqrt(shape[0])
                 shape = (side, side) if side * side == shape[0] else (1, *shape)
         if len(shape) == 2:
             shape = (1, *shape)
-        if len(shape) != 3 or np.prod(shape) != self.n_features_in_:
+        if len(shape) != 3 or math.prod(shape) != math.prod(given):
             raise ValueError(
-                f"image_shape must be (h, w) or (c, h, w) with {self.n_features_in_} values, as X "
+                f"image_shape must be (h, w) or (c, h, w) with {math.prod(given)} values, as X "
                 f"has, got {tuple(shape)}."
             )
         return tuple(int(n) for n in shape)  # type: ignore[return-value]
 
-    def _make_network(self, generator: torch.Generator) -> torch.nn.Module:
-        network = convolutional(self._resolve_image_shape(), len(self.classes_), self.dropout)
+    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
+        network = convolutional(self._resolve_image_shape(shape), len(self.classes_), self.dropout)
         initialize(network, generator)
         return network
 
@@ -368,6 +379,7 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         step_size: Any = None,
         random_start: bool = True,
         clip_values: Any = None,
+        preprocessor: Any = None,
         epsilon_schedule: Any = "ramp",
         max_epochs: int = 10,
         batch_size: int = 128,
@@ -394,6 +406,7 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         self.step_size = step_size
         self.random_start = random_start
         self.clip_values = clip_values
+        self.preprocessor = preprocessor
         self.epsilon_schedule = epsilon_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -420,10 +433,10 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
                 f"got {self.module!r}."
             )
 
-    def _make_network(self, generator: torch.Generator) -> torch.nn.Module:
+    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         if isinstance(self.module, torch.nn.Module):
             return copy.deepcopy(self.module)
-        known = {"input_shape": self.input_shape_, "n_classes": len(self.classes_)}
+        known = {"input_shape": shape, "n_classes": len(self.classes_)}
         taken = inspect.signature(self.module).parameters
         params = {name: value for name, value in known.items() if name in taken}
         network = self.module(**{**params, **(self.module_params or {})})
