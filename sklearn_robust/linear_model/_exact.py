@@ -16,7 +16,7 @@ from sklearn_robust.linear_model._problem import Problem, State
 
 # Newton's quadratic programs cost the cube of the working set: beyond this, L-BFGS.
 _NEWTON_CAP = 1500
-_NEWTON_ROUNDS = 60
+_NEWTON_ROUNDS = 200
 # L-BFGS is faster at first if more than this many weights, or this times the root of the number of
 # features, are expected to be non-zero (but not for an l1 adversary, which ties most of them).
 _SMALL, _SMALL_ROOT = 30, 8

@@ -8,7 +8,7 @@ scipy's L-BFGS-B needs a smooth function under simple bounds. Each adversary has
   vanishes, whence a lower bound on t, far below where it starts;
 - l2: w itself, started away from zero, where alone t has a kink.
 
-The variables of each feature are scaled by the curvature along it.
+The variables of each feature are scaled by a power of the curvature along it.
 """
 
 from __future__ import annotations
@@ -145,7 +145,11 @@ def lbfgs(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> St
 
 
 def _scale(problem: Problem, state: State) -> np.ndarray:
-    """Return 1 / sqrt(curvature) of F along each feature, within six decades."""
+    """Return curvature^(-1/4) of F along each feature, within three decades.
+
+    The power -1/2 would give all features the same curvature, but then t, to which all of them
+    contribute, outweighs them: -1/4 took fewer iterations on dense, sparse and unscaled data.
+    """
     mm = problem.c * problem.loss.curvatures(state.m, state.t)[0]
     if sparse.issparse(problem.X):
         squares = problem.X.multiply(problem.X).T @ mm
@@ -153,4 +157,4 @@ def _scale(problem: Problem, state: State) -> np.ndarray:
         squares = np.einsum("ij,ij,i->j", problem.X, problem.X, mm, optimize=False)
     curvature = squares + problem.lam
     top = curvature.max()
-    return 1 / np.sqrt(np.maximum(curvature, 1e-12 * top)) if top > 0 else np.ones(len(curvature))
+    return np.maximum(curvature, 1e-12 * top) ** -0.25 if top > 0 else np.ones(len(curvature))
