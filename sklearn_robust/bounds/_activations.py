@@ -165,6 +165,16 @@ class MaxPool:
         guard = _guard(best_low, top, unit) + _guard(low_of_top, top, unit)
         return Lines(torch.ones_like(slope), -guard, slope, upper + guard, lower_at, upper_at)
 
+    def window(self, size: tuple[int, int], at: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return rows and columns, from and to, of the inputs of a window of the output."""
+        spans = []
+        for n, start, k, stride, padding in zip(
+            size, at, self.size, self.stride, self.padding, strict=True
+        ):
+            first = start * stride - padding
+            spans += [first, first + (n - 1) * stride + k]
+        return spans[0], spans[1], spans[2], spans[3]
+
     def _second_largest(self, high: Tensor) -> Tensor:
         """Return the second largest entry of each window; -inf if the window has one only."""
         (rows, columns), (p, q) = self.size, self.padding

@@ -21,6 +21,7 @@ from torch.nn import functional
 from sklearn_robust.bounds._activations import Clamp, LeakyReLU, MaxPool
 
 Shape = tuple[int, ...]
+Place = tuple[int, int]  # row and column of a window's upper left corner
 
 
 class Layer(Protocol):
@@ -53,6 +54,16 @@ class Affine(Protocol):
 
     def gain(self) -> Tensor:
         """Return ``sum_j |W_ij|``, or more, so that it broadcasts against an output."""
+
+
+class Windowed(Affine, Protocol):
+    """An affine layer on images, of which every output sees a window of the input."""
+
+    def transpose_window(self, a: Tensor, at: Place) -> tuple[Tensor, Place]:
+        """Return ``W^T a`` and its place, for `a` that is zero but in a window at `at`.
+
+        The result may reach over the border of the image, onto the padding.
+        """
 
 
 class Reshape:
@@ -131,6 +142,9 @@ class Scale:
     def transpose(self, a: Tensor, shape: Shape) -> Tensor:
         return self.scale.to(a) * a
 
+    def transpose_window(self, a: Tensor, at: Place) -> tuple[Tensor, Place]:
+        return self.scale.to(a) * a, at
+
     def bias(self) -> Tensor:
         return self.shift
 
@@ -179,6 +193,12 @@ class Conv:
         rest = (shape[1] - kept[0], shape[2] - kept[1])
         return functional.conv_transpose2d(a, self.weight, output_padding=rest, **self.options)
 
+    def transpose_window(self, a: Tensor, at: Place) -> tuple[Tensor, Place]:
+        options = {**self.options, "padding": 0}
+        stride, padding = self.options["stride"], self.options["padding"]
+        place = (at[0] * stride[0] - padding[0], at[1] * stride[1] - padding[1])
+        return functional.conv_transpose2d(a, self.weight, **options), place
+
     def bias(self) -> Tensor | None:
         return None if self._bias is None else self._bias[:, None, None]
 
@@ -211,6 +231,10 @@ class AveragePool:
         flat = a.flatten(0, 1)[:, None]
         return self._convolution(a).transpose(flat, (1, *shape[1:])).reshape(len(a), *shape)
 
+    def transpose_window(self, a: Tensor, at: Place) -> tuple[Tensor, Place]:
+        out, place = self._convolution(a).transpose_window(a.flatten(0, 1)[:, None], at)
+        return out.reshape(*a.shape[:2], *out.shape[2:]), place
+
     def bias(self) -> None:
         return None
 
@@ -234,6 +258,9 @@ class ZeroPad:
 
     def transpose(self, a: Tensor, shape: Shape) -> Tensor:
         return functional.pad(a, tuple(-w for w in self.widths))
+
+    def transpose_window(self, a: Tensor, at: Place) -> tuple[Tensor, Place]:
+        return a, (at[0] - self.widths[2], at[1] - self.widths[0])
 
     def bias(self) -> None:
         return None

@@ -18,9 +18,9 @@ METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
 
 # Bytes that the linear functions of one pass may take; a few copies of them are alive at a time.
 MEMORY = 2**25
-# Multiplications per sample beyond which a layer keeps its interval bounds in "crown". A few
-# seconds on one core: dense layers stay below it, the widest layers of convolutional nets do not.
-_AFFORDABLE = 2**35
+# Multiplications per sample and layer that "crown" may spend on bounds of its units: about a second
+# of one core. Only wide layers behind large convolutions ask for more.
+AFFORDABLE = 2**33
 
 _ALPHA_STEPS = 20
 _ALPHA_RATE = 0.25
@@ -59,10 +59,10 @@ def margin_bounds(
         "ibp" costs two forward passes; the last affine layers act on the differences of logits.
         "crown-ibp" pushes each margin backwards through lines around the activations, as wide as
         interval bounds say: about two backward passes per class. "crown" first tightens, layer by
-        layer, the bounds of the units of which intervals cannot tell whether they are active, at a
-        backward pass for each, except in layers where that would take more than about 3.4e10
-        multiplications per sample. "alpha-crown" then improves the lower lines by gradient
-        steps. Each is at least as tight as "ibp", and each but "crown-ibp" as those before it.
+        layer, the bounds of units of which intervals cannot tell whether they are active, at a
+        backward pass for each, for as many units of a layer as about 1e10 multiplications per
+        sample allow. "alpha-crown" then improves the lower lines by gradient steps. Each is at
+        least as tight as those before it.
     rounding : bool, default=True
         Move the bounds outwards by what rounding can do, in the computation of the bounds and in
         that of the network in the same precision. Training may do without.
@@ -170,9 +170,7 @@ def tighten(network: Network, region: Region, boxes: Sequence[Interval]) -> list
     for k in range(network.first, len(network.layers)):
         layer = network.layers[k]
         if not layer.affine and k > network.first and network.layers[k - 1].affine:
-            undecided = int(layer.undecided(*tight[k]).flatten(1).sum(1).max())
-            if 2 * undecided * network.products(k) <= _AFFORDABLE:
-                tight[k] = network.refine(region, tight, k, MEMORY)
+            tight[k] = network.refine(region, tight, k, MEMORY, AFFORDABLE)
         low, high = network.interval(k, *tight[k])
         tight.append((torch.maximum(low, boxes[k + 1][0]), torch.minimum(high, boxes[k + 1][1])))
     return tight

@@ -29,13 +29,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklearn_robust.bounds._activations import Lines
 from sklearn_robust.bounds._layers import Conv, Dense, Reshape, Scale, flatten
 from sklearn_robust.bounds._regions import BallAndBox, Box, Region
+from sklearn_robust.bounds._windows import refine_by_place, window_products, windows_start
 
 Interval = tuple[Tensor, Tensor]
 
@@ -84,7 +86,10 @@ class Network:
         return max(map(math.prod, self.shapes))
 
     def products(self, k: int) -> int:
-        """Return the multiplications that one linear function of the input of layer k costs."""
+        """Return the multiplications that bounding one unit of the input of layer k costs."""
+        start = windows_start(self, k)
+        if start is not None:
+            return window_products(self, k, start)
         total = 0
         for layer, out in zip(self.layers[:k], self.shapes[1:], strict=False):
             if isinstance(layer, Dense | Conv):
@@ -203,53 +208,81 @@ class Network:
             For layers with a choice of lower slopes, those to use for each spec.
         """
         zero = a.new_zeros(a.shape[:2])
-        return self._descend(region, boxes, _Linear(a, zero, zero), start, stop, slopes)
+        return self.descend(region, boxes, a, zero, zero, start, stop, slopes)
 
-    def _descend(
+    def descend(
         self,
         region: Region,
         boxes: Sequence[Interval],
-        state: _Linear,
+        a: Tensor,
+        constant: Tensor,
+        error: Tensor,
         start: int,
         stop: int = 0,
         slopes: dict[int, Tensor] | None = None,
     ) -> Tensor:
+        """Return lower bounds of ``<a, z> + constant``, known up to `error`; see `minimum`."""
         if region.is_box:
             stop = max(stop, min(self.exact, start))
         for k in reversed(range(stop, start)):
-            if self.layers[k].affine:
-                state = self._through_affine(k, state, boxes[k])
-            else:
-                state = self._through_nonlinear(k, state, boxes[k], (slopes or {}).get(k))
-        low, high = boxes[stop] if stop else (region.low, region.high)
-        least = Box(low, high).minimum(state.a) if stop else region.minimum(state.a)
-        value = state.constant + least
+            layer = self.layers[k]
+            if not layer.affine:
+                lines, shape = layer.enclose(*boxes[k], self.unit), self.shapes[k]
+                own = (slopes or {}).get(k)
+                a, constant, error = self.cross(k, a, constant, error, boxes[k], lines, shape, own)
+                continue
+            size = self.rounding_size(k, boxes[k], a[:, 0])
+            size = None if size is None else size.expand(-1, *self.shapes[k + 1])
+            constant, error = self.collect(a, layer.bias(), constant, error, size)
+            back = layer.transpose(a.flatten(0, 1), self.shapes[k])
+            a = back.reshape(*a.shape[:2], *self.shapes[k])
+        return self.settle(a, constant, error, Box(*boxes[stop]) if stop else region)
+
+    def settle(self, a: Tensor, constant: Tensor, error: Tensor, region: Region) -> Tensor:
+        """Return the minimum over a region of linear functions of its points."""
+        least = region.minimum(a)
+        value = constant + least
         if not self.unit:
             return value
-        size = self._weigh(state.a.abs(), torch.maximum(low.abs(), high.abs()))
-        n = math.prod(self.shapes[stop])
-        own = (4 * (n + 8) * size + 64 * (state.constant.abs() + least.abs())) * self.unit
-        return value - state.error - own
+        size = self._weigh(a.abs(), torch.maximum(region.low.abs(), region.high.abs()))
+        n = math.prod(a.shape[2:])
+        return (
+            value - error - (4 * (n + 8) * size + 64 * (constant.abs() + least.abs())) * self.unit
+        )
 
-    def _through_affine(self, k: int, state: _Linear, box: Interval) -> _Linear:
-        layer, a = self.layers[k], state.a
-        constant, error, bias = state.constant, state.error, layer.bias()
+    def rounding_size(self, k: int, box: Interval, like: Tensor) -> Tensor | None:
+        """Return what, times |a|, bounds the rounding of a step back through affine layer k."""
+        layer = self.layers[k]
+        if not self.unit or not layer.terms:
+            return None
+        n = layer.terms + math.prod(self.shapes[k + 1]) + 8
+        return 4 * n * self.unit * self._magnitude(k, *box, like)
+
+    def collect(
+        self, a: Tensor, bias: Tensor | None, constant: Tensor, error: Tensor, size: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return constant and error after a step back through an affine layer."""
         if bias is not None:
-            constant = constant + self._weigh(a, bias.to(a).expand(self.shapes[k + 1]))
-        if self.unit and layer.terms:
-            n = layer.terms + math.prod(self.shapes[k + 1]) + 8
-            size = self._magnitude(k, *box, a[:, 0]).expand(-1, *self.shapes[k + 1])
-            error = error + 4 * n * self.unit * self._weigh(a.abs(), size)
-        back = layer.transpose(a.flatten(0, 1), self.shapes[k])
-        return _Linear(back.reshape(*a.shape[:2], *self.shapes[k]), constant, error)
+            constant = constant + self._weigh(a, bias.to(a).expand(a.shape[2:]))
+        return constant, error if size is None else error + self._weigh(a.abs(), size)
 
-    def _through_nonlinear(
-        self, k: int, state: _Linear, box: Interval, slopes: Tensor | None
-    ) -> _Linear:
-        layer, a, error = self.layers[k], state.a, state.error
-        lines = layer.enclose(*box, self.unit)
+    def cross(
+        self,
+        k: int,
+        a: Tensor,
+        constant: Tensor,
+        error: Tensor,
+        box: Interval,
+        lines: Lines,
+        shape: tuple[int, ...],
+        slopes: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a, constant and error after a step back through nonlinear layer k.
+
+        `shape` is that of the layer's input, as far as `lines` see it.
+        """
         up, down = a.clamp(min=0), a.clamp(max=0)
-        constant = state.constant + self._weigh(up, lines.lower) + self._weigh(down, lines.upper)
+        constant = constant + self._weigh(up, lines.lower) + self._weigh(down, lines.upper)
         if self.unit:
             # Slopes lie in [0, 1]: each term is at most |z| plus the intercept.
             largest = torch.maximum(box[0].abs(), box[1].abs()).flatten(1).amax(1)
@@ -257,16 +290,15 @@ class Network:
             size = intercepts + largest.reshape(-1, *(1,) * (intercepts.ndim - 1))
             n = math.prod(self.shapes[k + 1]) + 8
             error = error + 4 * n * self.unit * self._weigh(up - down, size)
-        if slopes is None:
-            slopes = lines.lower_slope[:, None]
-        up, down = up * slopes, down * lines.upper_slope[:, None]
+        up = up * (lines.lower_slope[:, None] if slopes is None else slopes)
+        down = down * lines.upper_slope[:, None]
         if lines.lower_at is None or lines.upper_at is None:
-            return _Linear(up + down, constant, error)
-        plane = a.new_zeros(*a.shape[:3], math.prod(self.shapes[k][1:]))
+            return up + down, constant, error
+        plane = up.new_zeros(*up.shape[:3], math.prod(shape[1:]))
         for part, at in ((up, lines.lower_at), (down, lines.upper_at)):
-            index = at.flatten(2)[:, None].expand(-1, a.shape[1], -1, -1)
+            index = at.flatten(2)[:, None].expand(-1, up.shape[1], -1, -1)
             plane = plane.scatter_add(3, index, part.flatten(3))
-        return _Linear(plane.reshape(*a.shape[:2], *self.shapes[k]), constant, error)
+        return plane.reshape(*up.shape[:2], *shape), constant, error
 
     @staticmethod
     def _weigh(a: Tensor, v: Tensor) -> Tensor:
@@ -274,23 +306,39 @@ class Network:
         v = v.flatten(1)[:, :, None] if v.ndim == a.ndim - 1 else v.flatten()[:, None]
         return (a.flatten(2) @ v)[:, :, 0]
 
-    def refine(self, region: Region, boxes: Sequence[Interval], k: int, memory: int) -> Interval:
+    def refine(
+        self, region: Region, boxes: Sequence[Interval], k: int, memory: int, limit: int
+    ) -> Interval:
         """Return the box at the input of layer k, made tighter where layer k is undecided.
 
-        `memory` is the number of bytes that the linear functions of one pass may take.
+        `memory` is the number of bytes that the linear functions of one pass may take, `limit` the
+        number of multiplications per sample; where they do not suffice for all undecided units,
+        those whose lines leave the largest gap come first.
         """
+        start = windows_start(self, k)
+        affordable = limit // max(1, 2 * self.products(k))
+        if start is not None:
+            enough = affordable >= math.prod(self.shapes[k])
+            return refine_by_place(self, region, boxes, k, start) if enough else boxes[k]
         low, high = boxes[k]
         flat_low, flat_high = low.flatten(1), high.flatten(1)
         undecided = self.layers[k].undecided(low, high).flatten(1)
-        count = int(undecided.sum(1).max())
+        count = min(affordable, int(undecided.sum(1).max()))
         if not count:
             return low, high
-        chosen = undecided.to(torch.int8).topk(count, dim=1).indices
+        gap = torch.where(undecided, torch.minimum(flat_high, -flat_low), -torch.inf)
+        chosen = gap.detach().topk(count, dim=1).indices
         size = max(1, memory // (2 * len(low) * self.widest * low.element_size()))
         for index in chosen.split(size, dim=1):
-            state, start = self._units(k, index, boxes)
-            both = state.with_negative()
-            least = self._descend(region, boxes, both, start)
+            a, constant, error, below = self._units(k, index, boxes)
+            least = self.descend(
+                region,
+                boxes,
+                torch.cat((a, -a), dim=1),
+                torch.cat((constant, -constant), dim=1),
+                torch.cat((error, error), dim=1),
+                below,
+            )
             new_low, new_high = least[:, : index.shape[1]], -least[:, index.shape[1] :]
             new_low = torch.maximum(flat_low.gather(1, index), new_low)
             new_high = torch.minimum(flat_high.gather(1, index), new_high)
@@ -298,34 +346,22 @@ class Network:
             flat_high = flat_high.scatter(1, index, new_high)
         return flat_low.reshape(low.shape), flat_high.reshape(low.shape)
 
-    def _units(self, k: int, index: Tensor, boxes: Sequence[Interval]) -> tuple[_Linear, int]:
-        """Return units of the input of layer k as linear functions, and of which layer's input."""
+    def _units(
+        self, k: int, index: Tensor, boxes: Sequence[Interval]
+    ) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Return units of the input of layer k as a, constant, error, and of which layer's input.
+
+        `index` of shape (n, specs) says which units.
+        """
         zero = boxes[k][0].new_zeros(index.shape)
         layer = self.layers[k - 1]
         if isinstance(layer, Dense) and len(self.shapes[k]) == 1:
             # Rows of the weights: what a product with unit vectors would give, at no cost.
-            bias = layer.bias()
-            size = self._magnitude(k - 1, *boxes[k - 1], boxes[k][0]).gather(1, index)
-            error = 4 * (layer.terms + 8) * self.unit * size
-            return _Linear(layer.weight[index], zero if bias is None else bias[index], error), k - 1
+            bias, size = layer.bias(), self.rounding_size(k - 1, boxes[k - 1], boxes[k][0])
+            error = zero if size is None else size.gather(1, index)
+            return layer.weight[index], zero if bias is None else bias[index], error, k - 1
         a = torch.nn.functional.one_hot(index, math.prod(self.shapes[k])).to(zero)
-        return _Linear(a.reshape(*index.shape, *self.shapes[k]), zero, zero), k
-
-
-class _Linear(NamedTuple):
-    """``<a, z> + constant``, known up to `error`, for each sample and spec."""
-
-    a: Tensor
-    constant: Tensor
-    error: Tensor
-
-    def with_negative(self) -> _Linear:
-        """Return the functions followed by their negatives, for bounds from both sides."""
-        return _Linear(
-            torch.cat((self.a, -self.a), dim=1),
-            torch.cat((self.constant, -self.constant), dim=1),
-            torch.cat((self.error, self.error), dim=1),
-        )
+        return a.reshape(*index.shape, *self.shapes[k]), zero, zero, k
 
 
 def interval_bounds(

@@ -68,9 +68,8 @@ def test_every_method_certifies_what_the_cheaper_one_does(name, epsilon, held_ou
     masks = {method: certified_correct(estimator, X, y, threat, method) for method in ALL}
     for weaker, stronger in (
         ("ibp", "crown-ibp"),
-        ("ibp", "crown"),
+        ("crown-ibp", "crown"),
         ("crown", "alpha-crown"),
-        ("crown-ibp", "auto"),
         ("alpha-crown", "auto"),
     ):
         assert not (masks[weaker] & ~masks[stronger]).any()

@@ -9,7 +9,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
 from sklearn_robust.attacks import PGD, Margin, ThreatModel, TorchModel
-from sklearn_robust.bounds import Clamp, LeakyReLU, MaxPool, margin_bounds
+from sklearn_robust.bounds import Clamp, LeakyReLU, MaxPool, _margins, _propagation, margin_bounds
 from sklearn_robust.bounds._margins import METHODS, tighten
 from sklearn_robust.bounds._propagation import Network
 from sklearn_robust.bounds._regions import make_region
@@ -87,7 +87,7 @@ def test_attacks_and_draws_stay_above_every_bound(
     threat = ThreatModel(RADII[norm], norm, clip_values)
     with torch.no_grad():
         bounds = {method: margin_bounds(module, X, y, threat, method) for method in METHODS}
-        for weaker, stronger in (("ibp", "crown-ibp"), ("ibp", "crown"), ("crown", "alpha-crown")):
+        for weaker, stronger in itertools.pairwise(METHODS):
             assert (bounds[weaker] <= bounds[stronger]).all()
         door = TorchModel(module, 10)
         generator = torch.Generator().manual_seed(0)
@@ -118,6 +118,66 @@ def test_no_point_leaves_the_tightened_box_of_any_layer(
             for layer, (low, high) in zip([*network.layers, None], boxes, strict=True):
                 assert ((low <= z) & (z <= high)).all()
                 z = layer.forward(z) if layer is not None else z
+
+
+IMAGES = {
+    "pooling": nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, padding=1),
+        nn.Conv2d(5, 3, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3, 3),
+    ),
+    "strides and groups": nn.Sequential(
+        nn.ZeroPad2d((1, 0, 2, 1)),
+        nn.Conv2d(2, 4, 3, stride=2, groups=2),
+        nn.BatchNorm2d(4),
+        nn.LeakyReLU(0.1),
+        nn.ZeroPad2d((0, 1, 1, 0)),
+        nn.Conv2d(4, 4, 2, dilation=2),
+        nn.AvgPool2d(2, 1, padding=1),
+        nn.Hardtanh(-0.2, 0.3),
+        nn.Flatten(),
+        nn.Linear(80, 3),
+    ),
+    "behind a ramp": nn.Sequential(
+        nn.Hardtanh(0.1, 0.8),
+        nn.Conv2d(2, 4, 3, padding=(2, 1)),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, (3, 2), stride=(1, 3)),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(96, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("norm", RADII)
+@pytest.mark.parametrize("name", IMAGES)
+def test_windows_give_the_bounds_of_whole_images(name, norm, monkeypatch):
+    module = IMAGES[name].to(DOUBLE).eval().requires_grad_(False)
+    # One sample: windows take the undecided channels of all samples of a batch at once, and
+    # tighten a few decided ones on the way.
+    X = torch.rand(1, 2, 8, 8, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    network = Network(module, X)
+    region = make_region(X, ThreatModel(RADII[norm], norm, (0, 1)))
+    boxes = network.intervals(region)
+    by_window = tighten(network, region, boxes)
+    calls = []
+    monkeypatch.setattr(_propagation, "windows_start", lambda *args: calls.append(args))
+    whole = tighten(network, region, boxes)
+    assert calls
+    for window, image, interval in zip(by_window, whole, boxes, strict=True):
+        # The same sums in another order, and a rounding error for fewer terms.
+        torch.testing.assert_close(window[0], image[0], atol=1e-10, rtol=0)
+        torch.testing.assert_close(window[1], image[1], atol=1e-10, rtol=0)
+        assert (window[0] >= interval[0]).all()
+    assert (by_window[-1][0] > boxes[-1][0]).all()
 
 
 # Against optimisation ------------------------------------------------------------------------
@@ -231,6 +291,19 @@ def test_a_shared_ramp_in_front_costs_nothing_under_linf():
         )
         # The two sets differ by the float32 rounding of stored points, 5e-7 of the inputs.
         torch.testing.assert_close(after[0], whole[i], atol=1e-5, rtol=0)
+
+
+def test_a_small_budget_tightens_the_widest_units_first(make_network, monkeypatch):
+    module, X = make_network("dense").to(DOUBLE).eval(), samples()
+    network, region = Network(module, X), make_region(X, ThreatModel(0.05))
+    boxes = network.intervals(region)
+    low, high = boxes[4]
+    monkeypatch.setattr(_margins, "AFFORDABLE", 2 * 5 * network.products(4))
+    tight = tighten(network, region, boxes)[4]
+    changed = (tight[0] > low) | (tight[1] < high)
+    assert (changed.sum(1) == 5).all()
+    gaps = torch.where((low < 0) & (high > 0), torch.minimum(high, -low), 0.0)
+    assert (gaps[changed].reshape(5, 5).amin(1) >= gaps.masked_fill(changed, 0).amax(1)).all()
 
 
 def test_the_clip_box_makes_l2_bounds_tighter(make_network):
