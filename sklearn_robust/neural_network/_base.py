@@ -199,7 +199,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         """Build module and net; the random numbers of the whole fit come from `random_state`."""
         if len(classes) < 2:
             raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes, got the single class "
+                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
                 f"{classes.tolist()}."
             )
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(3).tolist()

@@ -158,17 +158,6 @@ def test_weights_act_like_repetition_in_a_full_batch(digits):
     )
 
 
-def test_weights_matter_in_mini_batches():
-    # Without the weights the majority label of each point wins, with them the other one.
-    X = np.array([[0.0]] * 3 + [[1.0]] * 4)
-    y = np.array([0, 1, 1, 2, 2, 2, 1])
-    weight = np.array([2, 0, 0, 0.1, 0.1, 0.1, 3])
-    for seed in range(3):
-        clf = tiny(epsilon=0.05, batch_size=2, max_epochs=60, lr=0.03, random_state=seed)
-        assert clf.fit(X, y, weight).predict([[0], [1]]).tolist() == [0, 1]
-        assert clf.fit(X, y).predict([[0], [1]]).tolist() == [1, 2]
-
-
 def test_class_weight_equals_sample_weight(digits):
     X, y, *_ = digits
     by_class = tiny(class_weight={0: 3.0}).fit(X, y)
@@ -485,7 +474,7 @@ def test_bad_data_are_refused(digits, robust_fc):
     with_nan[0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         tiny().fit(with_nan, y)
-    with pytest.raises(ValueError, match="at least 2 classes, got the single class"):
+    with pytest.raises(ValueError, match="at least 2 classes, got one class: "):
         tiny().fit(X, np.zeros(len(y)))
     with pytest.raises(ValueError, match="sample_weight must hold finite numbers >= 0"):
         tiny().fit(X, y, sample_weight=np.full(len(y), -1.0))
