@@ -251,9 +251,9 @@ class _SparseClimb(_Climb):
         pull = rows(around.inward(x, self.gradient) * around.epsilon)
         magnitude = abs(pull)
         sorted_, _ = sort_rows(magnitude)
-        n = magnitude.shape[1]
-        rank = ((1 - self.share) * n).clip(0, n - 1)
-        threshold = take_rows(sorted_, _to_index(rank)[:, None])
+        n_features = magnitude.shape[1]
+        n_moved = _to_index(self.share * n_features).clip(1, n_features)
+        threshold = take_rows(sorted_, (n_features - n_moved)[:, None])
         sign = namespace(pull).sign(pull) * (magnitude >= threshold)
         count = abs(sign).sum(1)
         u = sign * (self.step / (count + (count == 0)))[:, None]

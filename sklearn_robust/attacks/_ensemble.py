@@ -9,8 +9,10 @@ from sklearn_robust._arrays import Array, replace_rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_option
 from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._evaluation import Attack
 from sklearn_robust.attacks._losses import is_right
+from sklearn_robust.attacks._minimum_norm import FMN
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._pgd import FGSM, PGD
 from sklearn_robust.attacks._square import Square
@@ -61,14 +63,24 @@ class AttackEnsemble:
 
 
 def auto() -> AttackEnsemble:
-    """Return the fast part of the standard combination."""
-    return AttackEnsemble([APGD(30, "cross_entropy"), APGD(30, "dlr", n_targets=3)])
+    """Return the fast part of the standard combination: about 180 gradients a robust sample."""
+    return AttackEnsemble([APGD(20), DiversePGD(20, n_restarts=6)])
 
 
 def strong() -> AttackEnsemble:
-    """Return the standard combination."""
+    """Return the standard combination, which begins with its fast part.
+
+    About 980 gradients and 2500 further forward passes for a robust sample: all targets, many
+    diverse starts, the boundary from outside, and a search that needs no gradients.
+    """
     return AttackEnsemble(
-        [*auto().attacks, APGD(100, "cross_entropy"), APGD(100, "dlr", n_targets=9), Square(5000)]
+        [
+            *auto().attacks,
+            APGD(30, "dlr", n_targets=9),
+            DiversePGD(20, n_restarts=15, loss="dlr"),
+            FMN(50, n_targets=3),
+            Square(2500),
+        ]
     )
 
 
@@ -76,6 +88,8 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "fgsm": FGSM,
     "pgd": lambda: PGD(40, keep="fooling"),
     "apgd": APGD,
+    "diverse": DiversePGD,
+    "fmn": FMN,
     "square": Square,
     "auto": auto,
     "strong": strong,
@@ -87,10 +101,10 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
 
     Parameters
     ----------
-    attack : {"auto", "strong", "fgsm", "pgd", "apgd", "square"} or an attack
+    attack : {"auto", "strong", "fgsm", "pgd", "apgd", "diverse", "fmn", "square"} or an attack
     gradients : bool, default=True
         Whether the model gives gradients. Where it does not, "auto" and "strong" are `Square`,
-        with 1000 and 5000 queries.
+        with 1000 queries, and with 2500 and two restarts.
     """
     if not isinstance(attack, str):
         if not hasattr(attack, "perturb"):
@@ -100,5 +114,5 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
         return attack
     check_option(attack, "attack", ATTACKS)
     if not gradients and attack in ("auto", "strong"):
-        return Square(1000 if attack == "auto" else 5000)
+        return Square(1000) if attack == "auto" else Square(2500, n_restarts=2)
     return ATTACKS[attack]()

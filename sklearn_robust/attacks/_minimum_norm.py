@@ -9,13 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, make_generator, namespace, rows
+from sklearn_robust._arrays import Array, namespace, rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int
-from sklearn_robust.attacks._evaluation import batch_seed, to_numpy
+from sklearn_robust.attacks._evaluation import to_numpy
 from sklearn_robust.attacks._losses import Loss, Margin, is_right
 from sklearn_robust.attacks._model import DifferentiableModel
-from sklearn_robust.attacks._search import check_model, full, search, to_unit_length, where_rows
+from sklearn_robust.attacks._search import (
+    check_model,
+    check_targets,
+    full,
+    losses,
+    search,
+    to_unit_length,
+    where_rows,
+)
 
 # A ball grows or shrinks by this share at first, [1]_, section 3, and by a hundredth of it at last.
 _GROWTH, _LAST_SHARE = 0.05, 0.01
@@ -36,14 +44,15 @@ class FMN:
     not, by a factor that tends to 1 [1]_; the nearest mistake seen is kept and at last drawn in
     along its segment. One run serves every epsilon.
 
-    As an attack on a threat model it looks for a mistake within its epsilon.
+    Nothing is random. As an attack on a threat model it looks for a mistake within its epsilon.
 
     Parameters
     ----------
     n_steps : int, default=100
-        Steps; each costs a forward pass and a gradient.
-    n_restarts : int, default=1
-        Runs; those after the first start from a random point of the unit ball.
+        Steps of one run; each costs a forward pass and a gradient.
+    n_targets : int, default=4
+        One run towards each of so many wrong classes, the likeliest first; there may be fewer.
+        0: a single run towards whichever class is likeliest on the way.
 
     References
     ----------
@@ -57,17 +66,17 @@ class FMN:
     >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
     >>> X, y = np.array([[1., 0.]]), np.array([1])
     >>> unit = attacks.ThreatModel(1.0, norm="l2")
-    >>> distance, _ = attacks.FMN().nearest(model, X, y, unit, np.random.default_rng(0))
+    >>> distance, _ = attacks.FMN().nearest(model, X, y, unit)
     >>> distance.round(3)  # |x1 - 2 x2| / sqrt(5)
     array([0.447])
     """
 
     n_steps: int = 100
-    n_restarts: int = 1
+    n_targets: int = 4
 
     def __post_init__(self) -> None:
         check_int(self.n_steps, "n_steps", low=1)
-        check_int(self.n_restarts, "n_restarts", low=1)
+        check_targets(self.n_targets, "margin")
 
     def perturb(
         self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
@@ -78,19 +87,19 @@ class FMN:
             return X
 
         def run(X: Array, y: Array, loss: Loss) -> Array:
-            distance, found = self.nearest(model, X, y, threat, generator)
+            distance, found = self.nearest(model, X, y, threat)
             return threat.around(X).project(where_rows(distance <= 1, found, X))
 
         return search(model, X, y, run, loss="margin")
 
     def nearest(
-        self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel, generator: Any
+        self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel
     ) -> tuple[Array, Array]:
         """Return the distance of each sample to the nearest mistake found, and that mistake.
 
         Parameters
         ----------
-        model, X, y, generator
+        model, X, y
             As in `PGD.perturb`.
         unit : ThreatModel
             The norm, the box, and in `epsilon` the unit of distance, which may differ by feature.
@@ -103,8 +112,8 @@ class FMN:
         """
         check_model(model, self)
         best, X_adv = full(X, math.inf), X
-        for restart in range(self.n_restarts):
-            distance, found = _Approach(model, X, y, unit, generator).run(self.n_steps, restart > 0)
+        for loss in losses(Margin(), model, X, y, self.n_targets):
+            distance, found = _Approach(model, X, y, unit, loss).run(self.n_steps)
             closer = distance < best
             best = namespace(X).where(closer, distance, best)
             X_adv = where_rows(closer, found, X_adv)
@@ -115,24 +124,24 @@ class _Approach:
     """One run on one batch, in units u of the ball: ``X_adv = X + epsilon * u``."""
 
     def __init__(
-        self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel, generator: Any
+        self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel, loss: Loss
     ) -> None:
-        self.model, self.X, self.y, self.generator = model, X, y, generator
+        self.model, self.X, self.y, self.loss = model, X, y, loss
         self.norm, self.around = unit.geometry, unit.around(X)
         self.best, self.X_adv = full(X, math.inf), X
 
-    def run(self, n_steps: int, random_start: bool) -> tuple[Array, Array]:
-        where, margin = namespace(self.X).where, Margin()
-        x = self.around.sample(self.generator) if random_start else self.X
+    def run(self, n_steps: int) -> tuple[Array, Array]:
+        where, x = namespace(self.X).where, self.X
         radius = full(self.X, _TINY)
         for number in range(n_steps):
-            logits, gradient = self.model.ascent(x, self.y, margin)
+            logits, gradient = self.model.ascent(x, self.y, self.loss)
             wrong = self.see(x, logits)
             # Nothing found yet: go as far as it would be if the model were linear.
             slope = self.norm.dual_length(rows(gradient * self.around.epsilon))
-            ahead = -margin.value(logits, self.y) / slope.clip(_TINY, None)
-            ahead = self.norm.length(self.around.to_unit(x)) + ahead
+            ahead = -self.loss.value(logits, self.y) / slope.clip(_TINY, None)
             growth = _decay(_GROWTH, number / n_steps)
+            # A little further than that: on the boundary itself, rounding decides.
+            ahead = (1 + growth) * (self.norm.length(self.around.to_unit(x)) + ahead)
             known = where(wrong, (1 - growth) * self.best, (1 + growth) * radius)
             radius = where(self.best < math.inf, namespace(x).minimum(known, self.best), ahead)
             radius = radius.clip(_TINY, None)
@@ -185,7 +194,6 @@ def nearest_mistakes(
     unit: ThreatModel,
     *,
     attack: FMN | None = None,
-    seed: int = 0,
     batch_size: int = 256,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return an upper bound of each sample's distance to the nearest mistake, and the mistake.
@@ -200,8 +208,7 @@ def nearest_mistakes(
     unit : ThreatModel
         The norm, the box, and in `epsilon` the unit of distance: 1.0 for the units of X.
     attack : FMN, optional
-    seed, batch_size
-        As in `evaluate`.
+    batch_size : int
 
     Returns
     -------
@@ -214,11 +221,9 @@ def nearest_mistakes(
     attack = FMN() if attack is None else attack
     distance, X_adv = np.where(predict(X) == y, np.inf, 0.0), np.array(X)
     todo = np.flatnonzero(distance)
-    for number, start in enumerate(range(0, len(todo), batch_size)):
+    for start in range(0, len(todo), batch_size):
         batch = todo[start : start + batch_size]
-        x = model.asarray(X[batch])
-        generator = make_generator(batch_seed(seed, 0, number), x)
-        found = attack.nearest(model, x, model.labels(y[batch]), unit, generator)[1]
+        found = attack.nearest(model, model.asarray(X[batch]), model.labels(y[batch]), unit)[1]
         X_adv[batch] = _judged(to_numpy(found), X[batch], y[batch], predict, unit)
     moved = (X_adv != X).reshape(len(X), -1).any(axis=1)
     distance[moved] = unit.size(X_adv[moved], X[moved])

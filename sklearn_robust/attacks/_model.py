@@ -124,7 +124,7 @@ class TorchModel:
             direction = loss.direction(logits.detach(), y)
             (gradient,) = torch.autograd.grad(logits, X, direction)
         # Where the logits are NaN the sample is broken already; the attack must stay finite.
-        return logits.detach(), gradient.nan_to_num_()
+        return logits.detach(), gradient.nan_to_num()
 
 
 class CountingModel:

@@ -24,13 +24,14 @@ def choose_attack(
     attack : str or an attack
         As in `get_attack`.
     n_steps, step_size, n_restarts
-        Of `PGD`, with 40 steps and one run unless they say otherwise. Only with ``attack="pgd"``.
+        Of `PGD`, with 40 steps and one run unless they say otherwise; given with "auto", they
+        choose "pgd".
     gradients : bool, default=True
         Whether the model gives gradients.
     """
     options = {"n_steps": n_steps, "step_size": step_size, "n_restarts": n_restarts}
     given = {name: value for name, value in options.items() if value is not None}
-    if isinstance(attack, str) and attack == "pgd":
+    if isinstance(attack, str) and (attack == "pgd" or (attack == "auto" and given and gradients)):
         return PGD(**{"n_steps": 40, "keep": "fooling", **given})
     if given:
         raise ValueError(

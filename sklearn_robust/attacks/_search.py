@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,12 @@ def search(
     X_adv : array in the shape of X
     """
     loss = get_loss(loss)
-    if logits is None and (only_correct or n_targets):
+    if logits is None and only_correct:
         logits = model.logits(X)
     todo = is_right(logits, y) if only_correct else y == y
-    losses = [loss] if n_targets == 0 else list(_aimed(loss, logits, y, n_targets))
-    plan = [aimed for aimed in losses for _ in range(n_restarts)]
+    plan = [
+        aimed for aimed in losses(loss, model, X, y, n_targets, logits) for _ in range(n_restarts)
+    ]
     X_adv = X
     for number, aimed in enumerate(plan):
         if not todo.any():
@@ -72,12 +73,15 @@ def search(
     return X_adv
 
 
-def _aimed(loss: Loss, logits: Array, y: Array, n_targets: int) -> Iterator[Loss]:
-    """Yield the loss aimed at the likeliest wrong class of each sample, the second, and so on."""
-    n_classes = logits.shape[1]
+def losses(
+    loss: Loss, model: Model, X: Array, y: Array, n_targets: int, logits: Array | None = None
+) -> list[Loss]:
+    """Return the loss, or aimed at the likeliest wrong class of each sample, the second, ..."""
+    if n_targets == 0:
+        return [loss]
+    logits = model.logits(X) if logits is None else logits
     _, order = sort_rows(-without(logits, y))
-    for rank in range(min(n_targets, n_classes - 1)):
-        yield loss.at(order[:, rank])
+    return [loss.at(order[:, rank]) for rank in range(min(n_targets, logits.shape[1] - 1))]
 
 
 def check_targets(n_targets: Any, loss: str | Loss) -> None:
@@ -141,11 +145,11 @@ class Kept:
 
 
 def uphill(around: Neighbourhood, X: Array, gradient: Array) -> Array:
-    """Return the unit step of steepest ascent from `X` that uses only features free to move.
+    """Return the unit step of steepest ascent from `X`; under l1, of a feature that can move.
 
-    Under linf a feature at the end of its range costs the others nothing. Under l2 and l1 it uses
-    up the step: in l1, where a step moves one feature, the attack would never leave it.
+    An l1 step moves one feature. Where that stands at the end of its range the step leads nowhere,
+    and the attack would never try another. Under the other norms all features move at once.
     """
-    if around.threat.norm == "linf" or around.threat.clip_values is None:
-        return around.direction(gradient)
-    return around.direction(around.inward(X, gradient))
+    if around.threat.norm == "l1":
+        gradient = around.inward(X, gradient)
+    return around.direction(gradient)

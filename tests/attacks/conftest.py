@@ -1,0 +1,31 @@
+"""The trained networks of the library's tests as attacks see them, and a few samples."""
+
+import numpy as np
+import pytest
+
+from sklearn_robust.attacks import as_model
+
+
+def make_predict(model):
+    """Return the judge of `evaluate` that takes the model at its word."""
+
+    def predict(X):
+        return np.asarray(model.logits(model.asarray(X))).argmax(1)
+
+    return predict
+
+
+@pytest.fixture(scope="session")
+def samples(digits):
+    """Return 150 test digits as float32 rows in [0, 1], and their labels."""
+    return digits[2][:150].astype(np.float32), digits[3][:150]
+
+
+@pytest.fixture(params=["standard_fc", "robust_fc"])
+def model(request):
+    return as_model(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def robust_model(robust_fc):
+    return as_model(robust_fc)

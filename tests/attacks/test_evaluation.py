@@ -1,0 +1,290 @@
+"""Holding models against attacks: who is attacked, who judges, what is recorded, and NaN."""
+
+import numpy as np
+import pytest
+import torch
+from joblib import parallel_config
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import SVC
+from torch import nn
+
+from sklearn_robust.attacks import (
+    APGD,
+    FGSM,
+    FMN,
+    PGD,
+    AttackEnsemble,
+    DiversePGD,
+    LinearModel,
+    ScoreModel,
+    Square,
+    ThreatModel,
+    TorchModel,
+    as_model,
+    evaluate,
+    get_attack,
+    nearest_mistakes,
+)
+from tests.attacks.conftest import make_predict
+
+THREAT = ThreatModel(0.1, "linf", (0, 1))
+
+
+def _evaluate(model, samples, attack, threat=THREAT, **kwargs):
+    return evaluate(model, *samples, threat, attack, make_predict(model), **kwargs)
+
+
+def test_robust_is_the_judges_word_on_the_points_returned(model, samples):
+    X, y = samples
+    predict = make_predict(model)
+    verdict = _evaluate(model, samples, APGD(10))
+    np.testing.assert_array_equal(verdict.clean, predict(X) == y)
+    np.testing.assert_array_equal(verdict.robust, verdict.clean & (predict(verdict.X_adv) == y))
+    assert 0 < verdict.robust.sum() < verdict.clean.sum()
+    assert THREAT.contains(verdict.X_adv, X).all()
+    assert (verdict.X_adv[~verdict.clean] == X[~verdict.clean]).all()
+
+
+def test_records_say_who_broke_what_and_at_which_price(robust_model, samples):
+    ensemble = AttackEnsemble([FGSM(), PGD(5, keep="fooling"), Square(20)])
+    verdict = _evaluate(robust_model, samples, ensemble, batch_size=40)
+    fgsm, pgd, square = verdict.records
+    assert fgsm.n_attacked == verdict.clean.sum()
+    assert pgd.n_attacked == fgsm.n_attacked - fgsm.n_broken
+    assert square.n_attacked == pgd.n_attacked - pgd.n_broken
+    assert square.n_attacked - square.n_broken == verdict.robust.sum()
+    for number, record in enumerate(verdict.records):
+        assert (verdict.broken_by == number).sum() == record.n_broken
+    np.testing.assert_array_equal(verdict.broken_by == -1, verdict.robust | ~verdict.clean)
+    assert (fgsm.n_forwards, fgsm.n_gradients) == (2 * fgsm.n_attacked, fgsm.n_attacked)
+    assert (pgd.n_forwards, pgd.n_gradients) == (6 * pgd.n_attacked, 5 * pgd.n_attacked)
+    assert square.n_gradients == 0
+    assert all(record.seconds > 0 for record in verdict.records)
+
+
+# Processes take seconds to start, as each of them imports torch.
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.slow), "threading"])
+def test_results_do_not_depend_on_the_number_of_jobs(robust_model, samples, backend):
+    ensemble = AttackEnsemble([PGD(3), Square(10)])
+    alone = _evaluate(robust_model, samples, ensemble, batch_size=50)
+    with parallel_config(backend=backend):
+        shared = _evaluate(robust_model, samples, ensemble, batch_size=50, n_jobs=2)
+    np.testing.assert_array_equal(alone.X_adv, shared.X_adv)
+    np.testing.assert_array_equal(alone.broken_by, shared.broken_by)
+
+
+def test_progress_is_shown_only_when_asked_for(robust_model, samples, capsys):
+    _evaluate(robust_model, samples, FGSM())
+    assert capsys.readouterr() == ("", "")
+    _evaluate(robust_model, samples, FGSM(), verbose=1)
+    assert "1. FGSM: 100%" in capsys.readouterr().err
+
+
+def test_strong_never_leaves_more_standing_than_auto_and_auto_than_its_first_attack(
+    robust_model, samples
+):
+    samples = samples[0][:50], samples[1][:50]
+    # The same seeds are drawn: strong begins with the attacks of auto, auto with APGD.
+    first, auto, strong = (
+        _evaluate(robust_model, samples, attack).robust
+        for attack in (get_attack("auto").attacks[0], get_attack("auto"), get_attack("strong"))
+    )
+    assert (strong <= auto).all()
+    assert (auto <= first).all()
+
+
+class _NanNearby(nn.Module):
+    """Class 1 while the features are small; NaN as soon as one exceeds a bound."""
+
+    def forward(self, X):
+        score = X.sum(1) - 3
+        logits = torch.stack([score, -score], 1)
+        return torch.where(X.amax(1, keepdim=True) > 0.55, torch.nan, logits)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [FGSM(), PGD(5), PGD(5, keep="fooling"), APGD(5), DiversePGD(3), FMN(10), Square(10)],
+    ids=lambda a: type(a).__name__,
+)
+def test_nan_in_the_middle_of_an_attack_is_reported_and_never_robust(attack):
+    X = np.full((8, 3), 0.5, dtype=np.float32)
+    X[:3] = 0.1  # these three cannot reach the bound
+    y = np.ones(8, dtype=int)
+
+    def judge(X):
+        # In this judge's precision there is no NaN: it would call all of them right.
+        return np.ones(len(X), dtype=int)
+
+    with pytest.warns(RuntimeWarning, match=r"NaN under attack for 5 of 8 samples"):
+        verdict = evaluate(TorchModel(_NanNearby(), 2), X, y, ThreatModel(0.1), attack, judge)
+    assert verdict.n_nan == 5
+    assert verdict.robust.tolist() == [True] * 3 + [False] * 5
+    assert np.isfinite(verdict.X_adv).all()
+
+
+def test_data_outside_the_box_are_refused_before_any_work():
+    model = LinearModel(np.eye(2), np.zeros(2))
+    with pytest.raises(ValueError, match=r"outside clip_values=\(0.0, 1.0\)"):
+        _evaluate(model, (np.array([[2.0, 0.0]]), np.array([0])), FGSM())
+
+
+def test_an_attack_that_leaves_the_threat_model_is_found_out():
+    class Cheat:
+        def perturb(self, model, X, y, threat, generator):
+            return X + 2 * threat.epsilon
+
+    model = LinearModel(np.eye(2), np.zeros(2))
+    with pytest.raises(RuntimeError, match="Cheat returned 1 points outside"):
+        _evaluate(model, (np.array([[0.5, 0.0]]), np.array([0])), Cheat())
+
+
+CLASSIFIERS = {
+    "forest": RandomForestClassifier(20, random_state=0),
+    "neighbours": KNeighborsClassifier(3),
+    "kernel": SVC(gamma="scale"),
+    "perceptron": MLPClassifier((16,), solver="lbfgs", max_iter=1000, random_state=0),
+}
+
+
+@pytest.mark.parametrize("labels", ["ten", "two"])
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_square_breaks_any_classifier_with_scores(name, labels, digits):
+    X, y, X_test, y_test = digits
+    if labels == "two":
+        y, y_test = y % 2, y_test % 2
+    y_text = np.array(list("abcdefghij"))[y]
+    estimator = CLASSIFIERS[name].fit(X[:500], y_text[:500])
+    model = as_model(estimator)
+
+    def predict(X):
+        return np.searchsorted(estimator.classes_, estimator.predict(X))
+
+    threat = ThreatModel(0.25, "linf", (0, 1))
+    verdict = evaluate(model, X_test[:40], y_test[:40], threat, Square(100), predict)
+    # Noise of the same size as a yardstick: random corners of the ball, as many as one query.
+    signs = np.sign(np.random.default_rng(0).random((40, 64)) - 0.5)
+    noisy = predict((X_test[:40] + 0.25 * signs).clip(0, 1)) == y_test[:40]
+    assert verdict.robust.sum() < (verdict.clean & noisy).sum()
+    assert threat.contains(verdict.X_adv, X_test[:40]).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 8, 8)])
+def test_square_takes_images_as_rows_as_images_and_with_channels(shape, norm, digits):
+    X, y = digits[2][:60], digits[3][:60]
+    linear = LogisticRegression(max_iter=500).fit(digits[0], digits[1])
+    model = LinearModel(linear.coef_, linear.intercept_)
+    radius = {"linf": 0.15, "l2": 1.0, "l1": 5.0}[norm]
+    threat = ThreatModel(radius, norm, (0, 1))
+    few, many = (_evaluate(model, (X.reshape(-1, *shape), y), Square(n), threat) for n in (1, 300))
+    assert many.X_adv.shape == (60, *shape)
+    assert many.robust.sum() < few.robust.sum() - 5
+
+
+def test_scores_of_two_classes_agree_with_predict(digits):
+    X, y = digits[0], digits[1] % 2
+    for estimator in (SVC(), KNeighborsClassifier(3)):
+        estimator.fit(X[:300], y[:300])
+        scores = as_model(estimator).logits(X[300:600])
+        assert scores.shape == (300, 2)
+        np.testing.assert_array_equal(scores.argmax(1), estimator.predict(X[300:600]))
+
+
+def test_networks_are_seen_with_gradients_and_all_else_through_scores(robust_fc, digits):
+    assert isinstance(as_model(robust_fc), TorchModel)
+    forest = RandomForestClassifier(2, random_state=0).fit(digits[0][:100], digits[1][:100])
+    assert isinstance(as_model(forest), ScoreModel)
+    with pytest.raises(ValueError, match="neither decision_function nor predict_proba"):
+        as_model(_NoScores().fit())
+
+
+class _NoScores(KNeighborsClassifier):
+    predict_proba = property()  # an attribute that raises is one that is not there
+
+    def fit(self):
+        self.classes_ = np.arange(2)
+        return self
+
+
+def test_scores_of_the_wrong_shape_are_refused():
+    model = ScoreModel(lambda X: np.zeros(len(X)), 2)
+    with pytest.raises(ValueError, match=r"shape \(n_samples, n_classes\), here \(3, 2\)"):
+        model.logits(np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize("name", ["auto", "strong", "fgsm", "pgd", "apgd", "diverse", "fmn"])
+def test_attacks_have_names(name):
+    assert hasattr(get_attack(name), "perturb")
+
+
+@pytest.mark.parametrize("name", ["auto", "strong"])
+def test_without_gradients_the_named_combinations_are_square(name):
+    assert isinstance(get_attack(name, gradients=False), Square)
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        ("autoattack", "attack must be one of 'fgsm', .*got 'autoattack'"),
+        (40, "attack must be a name or an object with a perturb method, got 40"),
+    ],
+)
+def test_unknown_attacks_are_refused(attack, message):
+    with pytest.raises(ValueError, match=message):
+        get_attack(attack)
+
+
+def _exact_distance(model, X, y, norm, clip):
+    """The radius at which the best point of ball and box reaches the boundary, by bisection."""
+    w = model.coef[1 - y] - model.coef[y]
+    need = -((X * w).sum(1) + model.intercept[1 - y] - model.intercept[y])
+    low, high = np.zeros(len(X)), np.full(len(X), 64.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        for i, radius in enumerate(middle):
+            around = ThreatModel(radius, norm, clip).around(X[i : i + 1])
+            gain = ((around.furthest(w[i : i + 1]) - X[i : i + 1]) * w[i : i + 1]).sum()
+            low[i], high[i] = (low[i], radius) if gain >= need[i] else (radius, high[i])
+    return high
+
+
+@pytest.mark.parametrize("clip", [None, (0, 1)])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_minimum_norm_distance_is_exact_on_a_linear_model(norm, clip):
+    rng = np.random.default_rng(1)
+    W, X = rng.normal(size=(2, 8)), rng.uniform(size=(30, 8))
+    model = LinearModel(W, -W @ np.full(8, 0.5))
+    y = model.logits(X).argmax(1)
+    unit = ThreatModel(1.0, norm, clip)
+    distance, X_adv = nearest_mistakes(model, X, y, make_predict(model), unit)
+    exact = _exact_distance(model, X, y, norm, clip)
+    # An upper bound; a point on the boundary itself may be called either way.
+    assert (distance >= exact * (1 - 1e-9)).all()
+    # The search ends with steps of 1 % of the radius.
+    np.testing.assert_allclose(distance, exact, rtol=0.01)
+    np.testing.assert_allclose(distance, unit.size(X_adv, X), rtol=1e-12)
+    assert (make_predict(model)(X_adv) != y).all()
+
+
+def test_one_minimum_norm_run_gives_the_curve_that_auto_gives_point_by_point(model, samples):
+    predict = make_predict(model)
+    distance, _ = nearest_mistakes(model, *samples, predict, ThreatModel(1.0, "linf", (0, 1)))
+    assert (distance[predict(samples[0]) != samples[1]] == 0).all()
+    for epsilon in (0.02, 0.05, 0.1, 0.2):
+        threat = ThreatModel(epsilon, "linf", (0, 1))
+        robust = evaluate(model, *samples, threat, get_attack("auto"), predict).robust.mean()
+        # Two heuristics for the same number: they may differ in two samples of 150.
+        assert abs((distance > epsilon).mean() - robust) <= 2 / 150
+
+
+def test_as_an_attack_minimum_norm_keeps_what_lies_within_epsilon(robust_model, samples):
+    verdict = _evaluate(robust_model, samples, FMN(50))
+    predict = make_predict(robust_model)
+    distance, _ = nearest_mistakes(
+        robust_model, *samples, predict, ThreatModel(0.1, "linf", (0, 1)), attack=FMN(50)
+    )
+    np.testing.assert_array_equal(verdict.robust, distance > 1)
