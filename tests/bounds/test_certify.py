@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sklearn_robust import RobustNeuralNetClassifier
+from sklearn_robust import RobustFCClassifier
 from sklearn_robust.attacks import PGD, LinearModel, Margin, ThreatModel, TorchModel
 from sklearn_robust.bounds import (
     Scale,
@@ -130,15 +131,26 @@ def test_labels_images_bytes_and_two_classes_work(digits):
     keep = y < 2
     images = (X[keep] * 255).astype(np.uint8).reshape(-1, 8, 8)
     names = np.array(["zero", "one"])[y[keep]]
-    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
-    clf = RobustNeuralNetClassifier(
-        network, epsilon=25, clip_values=(0, 255), max_epochs=10, random_state=0
+    clf = RobustFCClassifier(
+        (16,), epsilon=25, clip_values=(0, 255), max_epochs=20, random_state=0
     ).fit(images[:250], names[:250])
     certified = certified_correct(
         clf, images[250:], names[250:], ThreatModel(12, clip_values=(0, 255))
     )
     attacked = clf.robust_score(images[250:], names[250:], epsilon=12)
     assert 0.5 < certified.mean() <= attacked
+
+
+def test_a_preprocessor_inside_the_network_is_part_of_the_certificate(digits):
+    """Epsilon is in the units of X, and some features have a standard deviation of 0."""
+    X, y = digits
+    clf = RobustFCClassifier(
+        (32,), epsilon=0.05, preprocessor=StandardScaler(), max_epochs=30, random_state=0
+    ).fit(X[:600], y[:600])
+    part = slice(600, 700)
+    certified = certified_correct(clf, X[part], y[part], ThreatModel(0.02))
+    attacked = clf.robust_score(X[part], y[part], epsilon=0.02)
+    assert 0.3 < certified.mean() <= attacked
 
 
 def test_errors_name_the_problem(fc, held_out):
