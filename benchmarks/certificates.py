@@ -53,7 +53,7 @@ NETWORKS: dict[str, tuple[Any, float]] = {
     "FC 2 x 1024 (the report's)": (lambda **p: RobustFCClassifier(max_epochs=10, **p), 0.1),
     "CNN 16-32, stride 2": (
         lambda **p: RobustNeuralNetClassifier(small_cnn, max_epochs=10, **p),
-        1.0,
+        0.5,
     ),
     "CNN 32-64, pooling (the report's)": (
         lambda **p: RobustCNNClassifier(max_epochs=2, **p),
