@@ -1,9 +1,52 @@
 """Neural network classifiers that stay right when their input is perturbed."""
 
+from sklearn_robust.neural_network._averaging import EMA, SWA
 from sklearn_robust.neural_network._classifiers import (
     RobustCNNClassifier,
     RobustFCClassifier,
     RobustNeuralNetClassifier,
 )
+from sklearn_robust.neural_network._schedules import MultiStep, OneCycle, Ramp
+from sklearn_robust.neural_network.objectives import (
+    MART,
+    TRADES,
+    AdversarialCrossEntropy,
+    AdversarialWeightPerturbation,
+    AttackObjective,
+    BatchLoss,
+    CrownIntervalTraining,
+    FastAdversarial,
+    FreeAdversarial,
+    IntervalTraining,
+    MixedIntervalTraining,
+    SmallBoxTraining,
+    TrainingContext,
+    TrainingObjective,
+    interval_initialize,
+)
 
-__all__ = ["RobustCNNClassifier", "RobustFCClassifier", "RobustNeuralNetClassifier"]
+__all__ = [
+    "EMA",
+    "MART",
+    "SWA",
+    "TRADES",
+    "AdversarialCrossEntropy",
+    "AdversarialWeightPerturbation",
+    "AttackObjective",
+    "BatchLoss",
+    "CrownIntervalTraining",
+    "FastAdversarial",
+    "FreeAdversarial",
+    "IntervalTraining",
+    "MixedIntervalTraining",
+    "MultiStep",
+    "OneCycle",
+    "Ramp",
+    "RobustCNNClassifier",
+    "RobustFCClassifier",
+    "RobustNeuralNetClassifier",
+    "SmallBoxTraining",
+    "TrainingContext",
+    "TrainingObjective",
+    "interval_initialize",
+]

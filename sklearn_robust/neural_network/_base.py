@@ -6,8 +6,10 @@ The estimator is a plain BaseEstimator; `fit` builds a torch module and a skorch
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,25 +30,32 @@ from sklearn_robust._validation import (
     draw_seed,
 )
 from sklearn_robust.attacks import PGD
-from sklearn_robust.neural_network._callbacks import EarlyStopping, default_callbacks
+from sklearn_robust.neural_network._averaging import resolve_averaging
+from sklearn_robust.neural_network._callbacks import (
+    CheckpointWriter,
+    EarlyStopping,
+    default_callbacks,
+)
+from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._inference import NetworkInference
 from sklearn_robust.neural_network._modules import Rescale
 from sklearn_robust.neural_network._net import Batch, RobustNet
-from sklearn_robust.neural_network._objectives import AdversarialCrossEntropy
 from sklearn_robust.neural_network._preprocessing import fit_preprocessor
-from sklearn_robust.neural_network._setup import (
-    OPTIMIZERS,
+from sklearn_robust.neural_network._schedules import (
+    EPSILON_SCHEDULES,
+    LR_SCHEDULES,
     constant,
-    own_randomness,
-    resolve_device,
     resolve_schedule,
 )
+from sklearn_robust.neural_network._setup import OPTIMIZERS, own_randomness, resolve_device
+from sklearn_robust.neural_network.objectives import get_objective
 
 
 class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
     """Everything the network classifiers share; a subclass says how its module is made."""
 
     # Hyperparameters, stored by the subclasses' explicit constructors.
+    training: Any
     preprocessor: Any
     epsilon_schedule: Any
     max_epochs: int
@@ -54,16 +63,23 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
     optimizer: Any
     optimizer_params: dict[str, Any] | None
     lr: float
+    lr_schedule: Any
+    max_grad_norm: float | None
+    weight_averaging: Any
     class_weight: Any
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
     tol: float
     warm_start: bool
+    checkpoint: Any
     callbacks: Any
     device: str
     random_state: Any
     verbose: int
+
+    # Whether the library draws the weights, so that an objective may draw others instead.
+    _draws_weights = True
 
     @abstractmethod
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
@@ -90,6 +106,9 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         ------
         ValueError
             If a hyperparameter or the data break their rule; nothing is trained then.
+        FloatingPointError
+            If the loss becomes NaN or infinite. The model has the weights of the last finished
+            epoch and can be used.
         """
         warm = self.warm_start and hasattr(self, "module_")
         X, y, weight = self._read_training_data(X, y, sample_weight, reset=not warm)
@@ -101,7 +120,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             )
         self._start(X, y, weight, np.unique(y), keep_module=warm)
         data, valid = self._split(X, y, weight)
-        self._train(data, valid, self.max_epochs)
+        self._train(data, valid, self.max_epochs, self._checkpoint(X, y, weight))
         self._warn_if_constant(data)
         return self
 
@@ -128,6 +147,11 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 f"class_weight={self.class_weight!r} needs all the data at once, which partial_fit "
                 "does not see. Pass a dict, or sample_weight."
             )
+        if self.weight_averaging is not None:
+            raise ValueError(
+                f"weight_averaging={self.weight_averaging!r} averages over one training, which "
+                "partial_fit does not know the end of. Use fit, or weight_averaging=None."
+            )
         if first:
             self._check_parameters()
             known = np.unique(y if classes is None else classes)
@@ -152,12 +176,34 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             check_int(self.batch_size, "batch_size", low=1)
         if not callable(self.optimizer):
             check_option(self.optimizer, "optimizer", OPTIMIZERS)
-        if not callable(self.epsilon_schedule):
-            check_option(self.epsilon_schedule, "epsilon_schedule", ("ramp", "constant"))
+        get_objective(self.training)
+        resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
+        resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
+        resolve_averaging(self.weight_averaging)
+        if self.max_grad_norm is not None:
+            check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
+        if self.checkpoint is not None:
+            self._check_checkpoint()
         if self.early_stopping:
             check_real(self.validation_fraction, "validation_fraction", low=0, open_low=True)
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
         resolve_device(self.device)
+
+    def _check_checkpoint(self) -> None:
+        if not isinstance(self.checkpoint, str | os.PathLike):
+            raise ValueError(
+                f"checkpoint must be None or the path of a folder, got {self.checkpoint!r}."
+            )
+        if isinstance(self.random_state, bool) or not isinstance(self.random_state, Integral):
+            raise ValueError(
+                "checkpoint needs an integer random_state, or a resumed fit would split and "
+                f"shuffle the data in another way, got random_state={self.random_state!r}."
+            )
+        if self.warm_start:
+            raise ValueError(
+                "checkpoint needs warm_start=False: the file does not know the weights that a "
+                "warm start began with."
+            )
 
     def _read_training_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
@@ -206,17 +252,26 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         device = resolve_device(self.device)
         generator = torch.Generator().manual_seed(seeds[0])
         self.classes_ = classes
+        objective = get_objective(self.training).bound_to(self._attack())
         if not keep_module:
             layers, shape = self._make_front(X, y, weight)
             with own_randomness(seeds[1], device):
                 network = self._make_network(generator, shape)
+            if self._draws_weights:
+                objective.initialize(network, generator)
             self.module_ = torch.nn.Sequential(*layers, network) if layers else network
         self.module_.to(device, getattr(torch, self.dtype))
         self._check_logits(X[:1])
+        objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
         self.net_ = self._make_net(device).configure(
-            objective=self._objective(),
+            objective=objective,
             threat=self._threat(),
-            schedule=constant if keep_module else resolve_schedule(self.epsilon_schedule),
+            schedule=constant
+            if keep_module
+            else resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES),
+            lr_schedule=resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES),
+            max_grad_norm=self.max_grad_norm,
+            averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
             planned_epochs=self.max_epochs,
             generator=generator,
             noise=torch.Generator(device).manual_seed(seeds[2]),
@@ -261,7 +316,11 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             train_split=None,
             device=device,
             verbose=0,
-            callbacks=callbacks + list(copy.deepcopy(self.callbacks) or []),
+            callbacks=[
+                *callbacks,
+                *(copy.deepcopy(self.callbacks) or []),
+                ("checkpoint", CheckpointWriter()),
+            ],
             **{f"optimizer__{k}": v for k, v in (self.optimizer_params or {}).items()},
         )
         return net.initialize()
@@ -301,15 +360,29 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             model.asarray(weight / weight.mean()),
         )
 
-    def _train(self, data: Batch, valid: Batch | None, epochs: int) -> None:
+    def _checkpoint(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+    ) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        # These may change between an interruption and what comes after it.
+        free = ("checkpoint", "verbose", "device", "callbacks")
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
+        return Checkpoint(self.checkpoint, fingerprint(parameters, X, y, weight))
+
+    def _train(
+        self, data: Batch, valid: Batch | None, epochs: int, checkpoint: Checkpoint | None = None
+    ) -> None:
         seed = int(torch.randint(2**31, (1,), generator=self.net_.generator))
-        with own_randomness(seed, data.X.device):  # dropout draws from torch's global generator
-            self.net_.train(data, valid, epochs)
-        self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone
-        self.module_.eval()
-        losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]
-        self.n_iter_ = len(losses)  # an interrupted epoch has no row of means
-        self.loss_ = losses[-1] if losses else float("nan")
+        try:
+            with own_randomness(seed, data.X.device):  # dropout draws from the global generator
+                self.net_.train(data, valid, epochs, checkpoint)
+        finally:
+            self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone
+            self.module_.eval()
+            losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]
+            self.n_iter_ = len(losses)  # an interrupted epoch has no row of means
+            self.loss_ = losses[-1] if losses else float("nan")
 
     def _warn_if_constant(self, data: Batch) -> None:
         """Say so if the last epoch predicted one class for everything: training has collapsed."""
@@ -323,9 +396,6 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    def _objective(self) -> AdversarialCrossEntropy:
-        return AdversarialCrossEntropy(self._attack())
 
     def _attack(self) -> PGD:
         return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)

@@ -24,12 +24,13 @@ class EpochLine(Callback):
 
     def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
         row = net.history[-1]
-        text = (
-            f"epoch {row['epoch']:>3}"
-            f"  clean loss {row['train_clean_loss']:.4f}"
-            f"  clean acc {row['train_clean_accuracy']:.4f}"
-            f"  adversarial acc {row['train_adversarial_accuracy']:.4f}"
-        )
+        text = f"epoch {row['epoch']:>3}"
+        if "train_clean_loss" in row:  # not every objective looks at the samples themselves
+            text += (
+                f"  clean loss {row['train_clean_loss']:.4f}"
+                f"  clean acc {row['train_clean_accuracy']:.4f}"
+            )
+        text += f"  adversarial acc {row['train_adversarial_accuracy']:.4f}"
         if "valid_adversarial_accuracy" in row:
             text += (
                 f"  valid clean {row['valid_clean_accuracy']:.4f}"
@@ -45,7 +46,8 @@ class EarlyStopping(Callback):
         self.patience, self.tol = patience, tol
 
     def on_train_begin(self, net: RobustNet, **kwargs: Any) -> None:
-        self.best_, self.waited_, self.weights_ = -float("inf"), 0, None
+        self.best_, self.waited_ = -float("inf"), 0
+        self.weights_: dict[str, Any] | None = None
 
     def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
         score = net.history[-1, "valid_adversarial_accuracy"]
@@ -54,7 +56,7 @@ class EarlyStopping(Callback):
             self.waited_ = 0
         if score > self.best_:
             self.best_ = score
-            self.weights_ = copy.deepcopy(net.module_.state_dict())
+            self.weights_ = copy.deepcopy(net.predicting_weights())
         if self.waited_ >= self.patience:
             raise TrainingStopped
 
@@ -62,6 +64,20 @@ class EarlyStopping(Callback):
         if self.weights_ is not None:
             net.module_.load_state_dict(self.weights_)
         self.weights_ = None
+
+    def training_state(self) -> dict[str, Any]:
+        return {"best": self.best_, "waited": self.waited_, "weights": self.weights_}
+
+    def restore_training_state(self, state: dict[str, Any]) -> None:
+        self.best_, self.waited_, self.weights_ = state["best"], state["waited"], state["weights"]
+
+
+class CheckpointWriter(Callback):
+    """Write a checkpoint after every epoch, where the net has one; the last callback of all."""
+
+    def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
+        if net.checkpoint is not None:
+            net.checkpoint.save(net)
 
 
 def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callback]]:

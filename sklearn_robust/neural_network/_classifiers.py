@@ -33,10 +33,15 @@ _PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
         the first layers of the network: `epsilon`, `clip_values` and all attacks stay in the units
         of X. It must be affine, such as StandardScaler or PCA, or otherwise differentiable; see
         `sklearn_robust.preprocessing`. `partial_fit` fits it to the first batch.
+    training : str or TrainingObjective, default="pgd"
+        What is minimised. By attack: "pgd", "fgsm" (one step, watched for its known failure),
+        "free", "trades", "mart". By bounds, so that robustness can be proven: "ibp", "crown-ibp".
+        Between the two: "sabr", "mtl-ibp". An object sets what a name leaves at its default; see
+        `sklearn_robust.neural_network.TrainingObjective`.
     epsilon_schedule : {"ramp", "constant"} or callable, default="ramp"
         "ramp" raises epsilon linearly over the first 30 % of the training, which keeps training
         at a large epsilon from collapsing to a constant output. A callable maps the progress in
-        [0, 1] to the share of epsilon.
+        [0, 1] to the share of epsilon; see `sklearn_robust.neural_network.Ramp`.
     max_epochs : int, default=10
     batch_size : int, default=128
         -1: all samples in one batch.
@@ -45,6 +50,15 @@ _PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
     optimizer_params : dict, optional
         Further arguments of the optimizer.
     lr : float, default=1e-3
+    lr_schedule : {"constant", "one-cycle", "multi-step"} or callable, default="constant"
+        A callable maps the progress in [0, 1] to a factor of `lr`; see
+        `sklearn_robust.neural_network.OneCycle` and `MultiStep`. Schedulers of torch come in
+        through skorch's ``LRScheduler`` among the `callbacks`, with "constant" here.
+    max_grad_norm : float, optional
+        Longer gradients are scaled down to this l2 length.
+    weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
+        Predict with an average of the weights over the training, and judge early stopping by it;
+        see `sklearn_robust.neural_network.EMA` and `SWA`. In `fit` only.
     class_weight : dict, "balanced" or None, default=None
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the data, stop when the accuracy under attack there has
@@ -54,6 +68,10 @@ _PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
     tol : float, default=1e-4
     warm_start : bool, default=False
         Go on from the last fit's weights, at full epsilon, with a fresh optimizer.
+    checkpoint : path, optional
+        Folder for the state of `fit` after every epoch. The same fit, started again after an
+        interruption, goes on from the last finished epoch, on the CPU bit for bit; needs an
+        integer `random_state`. State of your own `callbacks` is not kept.
     callbacks : list of skorch callbacks, optional
         Copied before use; see ``net_`` for the net that they act on.
     dtype : {"float32", "float64"}, default="float32"
@@ -142,18 +160,23 @@ class RobustFCClassifier(BaseRobustClassifier):
         random_start: bool = True,
         clip_values: Any = None,
         preprocessor: Any = None,
+        training: Any = "pgd",
         epsilon_schedule: Any = "ramp",
         max_epochs: int = 10,
         batch_size: int = 128,
         optimizer: Any = "adam",
         optimizer_params: dict[str, Any] | None = None,
         lr: float = 1e-3,
+        lr_schedule: Any = "constant",
+        max_grad_norm: float | None = None,
+        weight_averaging: Any = None,
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoint: Any = None,
         callbacks: Any = None,
         dtype: str = "float32",
         device: Any = "auto",
@@ -169,18 +192,23 @@ class RobustFCClassifier(BaseRobustClassifier):
         self.random_start = random_start
         self.clip_values = clip_values
         self.preprocessor = preprocessor
+        self.training = training
         self.epsilon_schedule = epsilon_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.max_grad_norm = max_grad_norm
+        self.weight_averaging = weight_averaging
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.dtype = dtype
         self.device = device
@@ -255,18 +283,23 @@ class RobustCNNClassifier(BaseRobustClassifier):
         random_start: bool = True,
         clip_values: Any = None,
         preprocessor: Any = None,
+        training: Any = "pgd",
         epsilon_schedule: Any = "ramp",
         max_epochs: int = 10,
         batch_size: int = 128,
         optimizer: Any = "adam",
         optimizer_params: dict[str, Any] | None = None,
         lr: float = 1e-3,
+        lr_schedule: Any = "constant",
+        max_grad_norm: float | None = None,
+        weight_averaging: Any = None,
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoint: Any = None,
         callbacks: Any = None,
         dtype: str = "float32",
         device: Any = "auto",
@@ -282,18 +315,23 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.random_start = random_start
         self.clip_values = clip_values
         self.preprocessor = preprocessor
+        self.training = training
         self.epsilon_schedule = epsilon_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.max_grad_norm = max_grad_norm
+        self.weight_averaging = weight_averaging
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.dtype = dtype
         self.device = device
@@ -368,6 +406,8 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
     True
     """
 
+    _draws_weights = False
+
     def __init__(
         self,
         module: torch.nn.Module | Callable[..., torch.nn.Module],
@@ -380,18 +420,23 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         random_start: bool = True,
         clip_values: Any = None,
         preprocessor: Any = None,
+        training: Any = "pgd",
         epsilon_schedule: Any = "ramp",
         max_epochs: int = 10,
         batch_size: int = 128,
         optimizer: Any = "adam",
         optimizer_params: dict[str, Any] | None = None,
         lr: float = 1e-3,
+        lr_schedule: Any = "constant",
+        max_grad_norm: float | None = None,
+        weight_averaging: Any = None,
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoint: Any = None,
         callbacks: Any = None,
         dtype: str = "float32",
         device: Any = "auto",
@@ -407,18 +452,23 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         self.random_start = random_start
         self.clip_values = clip_values
         self.preprocessor = preprocessor
+        self.training = training
         self.epsilon_schedule = epsilon_schedule
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.optimizer_params = optimizer_params
         self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.max_grad_norm = max_grad_norm
+        self.weight_averaging = weight_averaging
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.dtype = dtype
         self.device = device

@@ -17,8 +17,8 @@ from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
 from sklearn_robust.attacks._model import as_predicting
 from sklearn_robust.attacks._options import choose_attack
-from sklearn_robust.neural_network._objectives import cross_entropy
 from sklearn_robust.neural_network._setup import chunks
+from sklearn_robust.neural_network.objectives import cross_entropy
 
 
 class NetworkInference(BaseEstimator):

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from skorch import NeuralNet
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.neural_network._objectives import Objective, count_right, cross_entropy
+from sklearn_robust.neural_network._averaging import WeightAveraging
+from sklearn_robust.neural_network._checkpoint import Checkpoint
+from sklearn_robust.neural_network._schedules import Schedule, constant
+from sklearn_robust.neural_network.objectives import (
+    BatchLoss,
+    TrainingContext,
+    TrainingObjective,
+    count_right,
+    cross_entropy,
+)
+
+# Batches between two transfers of losses and counts from a device that works ahead of the host.
+_FLUSH_EVERY = 32
 
 
 class Batch(NamedTuple):
@@ -24,11 +39,14 @@ class Batch(NamedTuple):
 class Batches:
     """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader."""
 
-    def __init__(self, data: Batch, batch_size: int, generator: torch.Generator | None) -> None:
+    def __init__(
+        self, data: Batch, batch_size: int, generator: torch.Generator | None, replays: int = 1
+    ) -> None:
         self.data, self.batch_size, self.generator = data, batch_size, generator
+        self.replays = replays
 
     def __len__(self) -> int:
-        return -(-len(self.data.X) // self.batch_size)
+        return self.replays * -(-len(self.data.X) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.data.X)
@@ -37,7 +55,9 @@ class Batches:
             order = torch.randperm(n, generator=self.generator).to(self.data.X.device)
         for start in range(0, n, self.batch_size):
             pick = slice(start, start + self.batch_size)
-            yield Batch(*(t[pick if order is None else order[pick]] for t in self.data))
+            batch = Batch(*(t[pick if order is None else order[pick]] for t in self.data))
+            for _ in range(self.replays):
+                yield batch
 
 
 class TrainingStopped(Exception):
@@ -50,42 +70,98 @@ class RobustNet(NeuralNet):
     def configure(
         self,
         *,
-        objective: Objective,
+        objective: TrainingObjective,
         threat: ThreatModel,
-        schedule: Callable[[float], float],
+        schedule: Schedule,
         planned_epochs: int,
         generator: torch.Generator,
         noise: torch.Generator,
+        lr_schedule: Schedule = constant,
+        max_grad_norm: float | None = None,
+        averaging: WeightAveraging | None = None,
     ) -> RobustNet:
         """Set what skorch's constructor, which inspects its own signature, does not take.
 
         `generator` shuffles, on the CPU; `noise` serves the attack, on the device of the data.
         """
         self.objective, self.threat, self.schedule = objective, threat, schedule
-        self.planned_epochs = planned_epochs
+        self.planned_epochs, self.lr_schedule = planned_epochs, lr_schedule
+        self.max_grad_norm, self.averaging = max_grad_norm, averaging
         self.generator, self.noise = generator, noise
+        self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
+        self.batches_per_epoch = 1
+        self.begin_epoch()
         return self
 
-    def train(self, data: Batch, valid: Batch | None, epochs: int) -> None:
-        """Run `epochs` epochs; Ctrl-C leaves the net as it is after the last finished batch."""
+    def train(
+        self, data: Batch, valid: Batch | None, epochs: int, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Run `epochs` epochs, less those that `checkpoint` holds already.
+
+        Ctrl-C leaves the net as it is after the last finished batch, a loss that is not finite as
+        it was after the last finished epoch; the latter raises FloatingPointError.
+        """
+        self.objective.begin()
+        if self.averaging is not None:
+            self.averaging.begin()
         self.notify("on_train_begin", X=data, y=None)
+        self.checkpoint = checkpoint
+        finished = checkpoint is not None and checkpoint.resume(self)
+        done = 0 if checkpoint is None else len(self.history)
+        self._keep_good()
+        trouble = None
         try:
-            self.fit_loop((data, valid), epochs=epochs)
+            if not finished:
+                self.fit_loop((data, valid), epochs=epochs - done)
         except TrainingStopped:
             pass
+        except FloatingPointError as error:
+            trouble = error
         except KeyboardInterrupt:
             warnings.warn(
                 f"Training interrupted in epoch {len(self.history)}; the model keeps what it has "
                 "learnt until then.",
                 stacklevel=2,
             )
+            checkpoint = None  # it keeps the last finished epoch, to go on from there
+        if trouble is None and not finished and self.averaging is not None:
+            self.module_.load_state_dict(self.averaging.weights() or self.module_.state_dict())
         self.notify("on_train_end", X=data, y=None)
+        if trouble is not None:
+            self.module_.load_state_dict(self._good)
+        elif checkpoint is not None and not finished:
+            checkpoint.save(self, finished=True)
+        self._forget()
+        if trouble is not None:
+            raise trouble
 
-    def current_threat(self) -> ThreatModel:
-        """Return the threat model at this point of the epsilon schedule."""
+    def _keep_good(self) -> None:
+        """Remember the weights of a finished epoch."""
+        self._good = copy.deepcopy(self.module_.state_dict())
+
+    def _forget(self) -> None:
+        """Drop what only a training in progress needs."""
+        self.objective.begin()
+        if self.averaging is not None:
+            self.averaging.begin()
+        self._good, self.checkpoint = {}, None
+
+    @property
+    def progress(self) -> float:
+        """Share of the planned training that is done, at most 1."""
         epochs_done = len(self.history) - 1 + self.batches_done / self.batches_per_epoch
-        factor = self.schedule(min(epochs_done / self.planned_epochs, 1.0))
-        return self.threat if factor >= 1 else self.threat.scaled(factor)
+        return min(epochs_done / self.planned_epochs, 1.0)
+
+    def current_context(self, weight: torch.Tensor) -> TrainingContext:
+        """Return what an objective is told at this point of the epsilon schedule."""
+        share = min(float(self.schedule(self.progress)), 1.0)
+        threat = self.threat if share >= 1 else self.threat.scaled(share)
+        return TrainingContext(threat, self.noise, share, weight)
+
+    def predicting_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights that would predict if training ended here."""
+        averaged = None if self.averaging is None else self.averaging.weights()
+        return self.module_.state_dict() if averaged is None else averaged
 
     def begin_epoch(self) -> None:
         """Forget the counts of the epoch before."""
@@ -118,9 +194,10 @@ class RobustNet(NeuralNet):
     def get_iterator(self, dataset: Batch, training: bool = False) -> Batches:
         n = len(dataset.X)
         size = n if self.batch_size == -1 else min(self.batch_size, n)
-        batches = Batches(dataset, size, self.generator if training else None)
-        if training:
-            self.batches_per_epoch = len(batches)
+        if not training:
+            return Batches(dataset, size, None)
+        batches = Batches(dataset, size, self.generator, self.objective.replays)
+        self.batches_per_epoch = len(batches)
         return batches
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
@@ -132,39 +209,101 @@ class RobustNet(NeuralNet):
                 raise
             raise TrainingStopped(str(stop)) from None
 
-    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, torch.Tensor]:
-        self._set_training(True)
-        threat = self.current_threat()
-        result = self.objective.loss(self.module_, batch.X, batch.y, threat, self.noise)
-        loss = (result.losses * batch.weight).mean()
-        loss.backward()
-        self.batches_done += 1
-        self._record("train", batch, result.clean_logits, result.logits)
-        return {"loss": loss, "y_pred": result.logits}
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        super().on_epoch_end(net, **kwargs)
+        for name, value in self.objective.notes().items():
+            self.history.record(name, value)
+        self._keep_good()
 
-    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, torch.Tensor]:
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """Run over all batches; the numbers for the history leave the device a few at a time."""
+        if iterator is None:
+            return
+        every = 1 if iterator.data.X.device.type == "cpu" else _FLUSH_EVERY
+        waiting: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
+        averaged = nullcontext()
+        if not training and self.averaging is not None:
+            averaged = self.averaging.applied(self.module_)  # type: ignore[assignment]
+        with averaged:
+            for batch in iterator:
+                self.notify("on_batch_begin", batch=batch, training=training)
+                step = step_fn(batch, **fit_params)
+                row = self.history[-1]["batches"][-1]
+                row[f"{prefix}_batch_size"] = len(batch.X)
+                waiting.append((row, step.pop("means")))
+                if len(waiting) == every:
+                    self._record(prefix, waiting)
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+        self._record(prefix, waiting)
+        self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        progress = self.progress
+        if self.lr_schedule is not constant:  # otherwise the rate is the callbacks' to change
+            factor = self.lr_schedule(progress)
+            for group, rate in zip(self.optimizer_.param_groups, self.base_rates, strict=True):
+                group["lr"] = rate * factor
+        step = super().train_step(batch, **fit_params)
+        self.batches_done += 1
+        if self.averaging is not None:
+            self.averaging.update(self.module_, progress)
+        return step
+
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        self._set_training(True)
+        context = self.current_context(batch.weight)
+        result = self.objective.loss(self.module_, batch.X, batch.y, context)
+        loss = (result.losses * batch.weight).mean()
+        if result.penalty is not None:
+            loss = loss + result.penalty
+        loss.backward()
+        self.objective.after_backward(self.module_)
+        if self.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
+        seen = result.logits if result.clean_logits is None else result.clean_logits
+        counts = torch.bincount(seen.argmax(1), minlength=seen.shape[1])
+        self.prediction_counts = self.prediction_counts.to(counts.device) + counts
+        return {"loss": loss, "y_pred": result.logits, "means": _means(loss, result, batch.y)}
+
+    def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         self._set_training(False)
         noise = torch.Generator(batch.X.device).manual_seed(0)  # the same attack in every epoch
+        context = TrainingContext(self.threat, noise, weight=batch.weight)
         with torch.no_grad():
-            result = self.objective.loss(self.module_, batch.X, batch.y, self.threat, noise)
+            result = self.objective.validation_loss(self.module_, batch.X, batch.y, context)
             loss = (result.losses * batch.weight).mean()
-        self._record("valid", batch, result.clean_logits, result.logits)
-        return {"loss": loss, "y_pred": result.logits}
+        return {"loss": loss, "y_pred": result.logits, "means": _means(loss, result, batch.y)}
 
     def _record(
-        self, prefix: str, batch: Batch, clean_logits: torch.Tensor, logits: torch.Tensor
+        self, prefix: str, waiting: list[tuple[dict[str, Any], dict[str, torch.Tensor]]]
     ) -> None:
-        """Record means over the batch; one transfer from the device for all of them."""
-        n = len(batch.y)
-        clean_loss = cross_entropy(clean_logits, batch.y).mean()
-        right, held = count_right(clean_logits, batch.y), count_right(logits, batch.y)
-        values = torch.stack((clean_loss, right / n, held / n)).tolist()
-        names = ("clean_loss", "clean_accuracy", "adversarial_accuracy")
-        for name, value in zip(names, values, strict=True):
-            self.history.record_batch(f"{prefix}_{name}", value)
-        if prefix == "train":
-            counts = torch.bincount(clean_logits.argmax(1), minlength=clean_logits.shape[1])
-            self.prediction_counts = self.prediction_counts.to(counts.device) + counts
+        """Write means over batches into their rows; one transfer from the device for all."""
+        if not waiting:
+            return
+        flat = [value.to(torch.float64) for _, means in waiting for value in means.values()]
+        values = iter(torch.stack(flat).tolist())
+        for row, means in waiting:
+            row.update({f"{prefix}_{name}": next(values) for name in means})
+        losses = [row[f"{prefix}_loss"] for row, _ in waiting]
+        waiting.clear()
+        if prefix == "train" and not all(map(math.isfinite, losses)):
+            bad = next(value for value in losses if not math.isfinite(value))
+            raise FloatingPointError(
+                f"The training loss became {bad} in epoch {len(self.history)}; the model keeps the "
+                "weights of the last finished epoch. Use a smaller lr, max_grad_norm=10, "
+                "epsilon_schedule='ramp', or dtype='float64'."
+            )
+
+
+def _means(loss: torch.Tensor, result: BatchLoss, y: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return what the history keeps of a batch, still on the device."""
+    means = {"loss": loss.detach(), "adversarial_accuracy": count_right(result.logits, y) / len(y)}
+    if result.clean_logits is not None:
+        means["clean_loss"] = cross_entropy(result.clean_logits, y).mean()
+        means["clean_accuracy"] = count_right(result.clean_logits, y) / len(y)
+    return means
 
 
 def _restore_generator(device: torch.device, state: bytes) -> torch.Generator:

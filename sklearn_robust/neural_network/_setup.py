@@ -1,15 +1,14 @@
-"""From hyperparameters to what torch needs: device, optimizer, schedule, local randomness."""
+"""From hyperparameters to what torch needs: device, optimizer, local randomness."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-RAMP = 0.3  # share of the training over which the default schedule raises epsilon
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -27,21 +26,6 @@ def resolve_device(device: Any) -> torch.device:
             f"device={device!r} but torch sees no CUDA device. Use device='auto' or 'cpu'."
         )
     return resolved
-
-
-def resolve_schedule(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
-    """Return the function from progress in [0, 1] to the share of epsilon that is trained at."""
-    if callable(schedule):
-        return schedule
-    return _ramp if schedule == "ramp" else constant
-
-
-def _ramp(progress: float) -> float:
-    return min(progress / RAMP, 1.0)
-
-
-def constant(progress: float) -> float:
-    return 1.0
 
 
 def chunks(n: int, size: int = 1024) -> list[slice]:

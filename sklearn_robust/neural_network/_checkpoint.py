@@ -1,0 +1,158 @@
+"""Checkpoints: a fit that is killed goes on from its last finished epoch, bit for bit.
+
+A checkpoint is one file, written beside the old one and then put in its place, so that a kill at
+any moment leaves the old one or the new one. It holds tensors, and numbers and texts as JSON; it
+is read with ``torch.load(weights_only=True)``, which runs no code from the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from sklearn_robust.neural_network._net import RobustNet
+
+_NAME = "checkpoint.pt"
+
+
+class Checkpoint:
+    """The file in `folder` for one training, known by its fingerprint."""
+
+    def __init__(self, folder: str | os.PathLike[str], fingerprint: str) -> None:
+        self.path, self.fingerprint = Path(folder) / _NAME, fingerprint
+
+    def save(self, net: RobustNet, *, finished: bool = False) -> None:
+        """Write the state of training after an epoch, or after all of it."""
+        about = {
+            "fingerprint": self.fingerprint,
+            "finished": finished,
+            "history": net.history.to_list(),
+        }
+        content = {
+            "about": json.dumps(about, default=float),
+            "module": net.module_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "objective": net.objective.state(),
+            "averaging": {} if net.averaging is None else net.averaging.state(),
+            "callbacks": {name: c.training_state() for name, c in _with_state(net)},
+            "random": _random_states(net),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    def resume(self, net: RobustNet) -> bool:
+        """Give a fresh net the state in the file, if there is one; return whether it is finished.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, or belongs to other parameters or data.
+        """
+        if not self.path.is_file():
+            return False
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            about = json.loads(content["about"])
+        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+            raise ValueError(
+                f"checkpoint: {self.path} cannot be read ({error}). Remove it to begin anew."
+            ) from None
+        if about["fingerprint"] != self.fingerprint:
+            raise ValueError(
+                f"checkpoint: {self.path} belongs to a training with other parameters or data. "
+                "Remove it, or pass another folder."
+            )
+        net.module_.load_state_dict(content["module"])
+        net.optimizer_.load_state_dict(content["optimizer"])
+        net.objective.restore(content["objective"])
+        if net.averaging is not None:
+            net.averaging.restore(_to(content["averaging"], net.device))
+        for name, callback in _with_state(net):
+            callback.restore_training_state(content["callbacks"][name])
+        net.history = type(net.history)(about["history"])
+        _restore_random(net, content["random"])
+        return about["finished"]
+
+
+def _with_state(net: RobustNet) -> Iterable[tuple[str, Any]]:
+    return [(name, c) for name, c in net.callbacks_ if hasattr(c, "training_state")]
+
+
+def _random_states(net: RobustNet) -> dict[str, torch.Tensor]:
+    """Return the states of the generators: shuffling, attack, and dropout, which is torch's own."""
+    states = {
+        "generator": net.generator.get_state(),
+        "noise": net.noise.get_state(),
+        "torch": torch.get_rng_state(),
+    }
+    if net.noise.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(net.noise.device)
+    return states
+
+
+def _restore_random(net: RobustNet, states: dict[str, torch.Tensor]) -> None:
+    net.generator.set_state(states["generator"])
+    net.noise.set_state(states["noise"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], net.noise.device)
+
+
+def _to(value: Any, device: Any) -> Any:
+    if torch.is_tensor(value):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: _to(part, device) for name, part in value.items()}
+    return value
+
+
+def fingerprint(parameters: Mapping[str, Any], *arrays: np.ndarray | None) -> str:
+    """Return a text that tells one training from another: parameters and data."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(_describe(dict(parameters)).encode())
+    for array in arrays:
+        digest.update(_describe(array).encode())
+    return digest.hexdigest()
+
+
+def _describe(value: Any) -> str:
+    """Return a text for a value that is the same in another process."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            return f"array {value.tolist()!r}"
+        data = np.ascontiguousarray(value)
+        return f"array {value.dtype} {value.shape} {hashlib.blake2b(data.data).hexdigest()}"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{k!r}: {_describe(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_describe, value))})"
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if torch.is_tensor(value):
+        return _describe(value.detach().cpu().numpy())
+    if isinstance(value, torch.nn.Module):
+        return f"{value!r} {_describe(value.state_dict())}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+        return f"{type(value).__qualname__} {_describe(fields)}"
+    if hasattr(value, "get_params"):
+        return f"{type(value).__qualname__} {_describe(value.get_params(deep=False))}"
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

@@ -1,0 +1,213 @@
+"""What a training method is: the loss of one batch, and the hooks around it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks._losses import is_right
+from sklearn_robust.attacks._model import TorchModel
+from sklearn_robust.attacks._pgd import PGD
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What surrounds a batch.
+
+    Attributes
+    ----------
+    threat : ThreatModel
+        At this point of the epsilon schedule.
+    generator : torch.Generator
+        The only source of random numbers, on the device of the batch.
+    share : float
+        Share of the full epsilon that the schedule has reached; certified training shifts its
+        weights along with it.
+    weight : Tensor of shape (n_samples,), optional
+        Sample weights with mean 1 over the training data. The caller weights the losses; an
+        objective needs them only where it takes a gradient of its own. None: all 1.
+    """
+
+    threat: ThreatModel
+    generator: torch.Generator
+    share: float = 1.0
+    weight: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """One batch seen by an objective.
+
+    Attributes
+    ----------
+    losses : Tensor of shape (n_samples,)
+        What is minimised, before sample weights; carries the gradient.
+    logits : Tensor of shape (n_samples, n_classes)
+        The logits under attack, or worst-case ones where bounds are trained.
+    clean_logits : Tensor of shape (n_samples, n_classes), optional
+        The logits at the samples themselves, where the objective has computed them.
+    penalty : Tensor of shape (), optional
+        Added to the weighted mean of `losses`; for terms that belong to no single sample.
+    """
+
+    losses: Tensor
+    logits: Tensor
+    clean_logits: Tensor | None = None
+    penalty: Tensor | None = None
+
+
+class TrainingObjective(ABC):
+    r"""What a training method minimises. To add one, write a subclass with `loss`.
+
+    The network classifiers minimise, over batches B with sample weights w of mean 1,
+
+    .. math:: \frac{1}{|B|} \sum_{i \in B} w_i \, \ell_i + \text{penalty}
+
+    with the losses and the penalty of `loss`. Pass an instance, or a name of the library's own, as
+    ``training=``. `fit` works on a deep copy, so an objective may keep what it needs from batch to
+    batch; what must survive an interruption goes through `state` and `restore`.
+
+    Examples
+    --------
+    Cross-entropy on noisy samples instead of adversarial ones:
+
+    >>> import torch
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import BatchLoss, TrainingObjective
+    >>> class NoisyCrossEntropy(TrainingObjective):
+    ...     def loss(self, module, X, y, context):
+    ...         noisy = context.threat.around(X).sample(context.generator)
+    ...         logits = module(noisy)
+    ...         losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    ...         return BatchLoss(losses, logits)
+    >>> X, y = load_digits(return_X_y=True)
+    >>> clf = RobustFCClassifier((32,), training=NoisyCrossEntropy(), epsilon=2.0, random_state=0)
+    >>> clf.fit(X, y).score(X, y) > 0.9
+    True
+    """
+
+    replays: int = 1
+    """How often each batch is repeated in a row, with an update of the weights each time."""
+
+    @abstractmethod
+    def loss(self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext) -> Any:
+        """Return the `BatchLoss` of one batch.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            In training mode; may be used as it is.
+        X : Tensor of shape (n_samples, ...)
+        y : Tensor of int64, shape (n_samples,)
+            Class indices.
+        context : TrainingContext
+        """
+
+    def validation_loss(
+        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
+    ) -> BatchLoss:
+        """Return the same for held-out samples; `module` predicts, no gradients are kept."""
+        return self.loss(module, X, y, context)
+
+    def bound_to(self, attack: PGD) -> TrainingObjective:
+        """Return a copy for one training; an objective without an attack of its own takes this."""
+        bound = copy.deepcopy(self)
+        if getattr(bound, "attack", attack) is None:
+            bound.attack = attack  # type: ignore[attr-defined]
+        return bound
+
+    def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:  # noqa: B027
+        """Raise an error, before any training, if the method does not suit module or threat."""
+
+    def initialize(self, module: torch.nn.Module, generator: torch.Generator) -> None:  # noqa: B027
+        """Draw fresh weights; called for networks that the library makes. Default: leave them."""
+
+    def begin(self) -> None:  # noqa: B027
+        """Forget what belongs to one training; called when one begins and when it has ended."""
+
+    def after_backward(self, module: torch.nn.Module) -> None:  # noqa: B027
+        """Act between the backward pass and the update of the weights."""
+
+    def notes(self) -> dict[str, Any]:
+        """Return what to write into the history after an epoch; numbers, texts, booleans."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors and plain values from which `restore` goes on bit for bit."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Take over what `state` has returned."""
+
+
+class AttackObjective(TrainingObjective):
+    """An objective that first lets an attack find points, and then takes a loss there.
+
+    A subclass, a dataclass with the field ``attack``, says which loss: `losses_at`.
+    """
+
+    attack: PGD | None
+
+    def loss(
+        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
+    ) -> BatchLoss:
+        if context.threat.is_null:
+            return standard_loss(module, X, y)
+        X_adv, clean_logits = self.find(module, X, y, context)
+        return self.losses_at(module, X, X_adv, y, clean_logits)
+
+    def find(
+        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
+    ) -> tuple[Tensor, Tensor]:
+        """Return the adversarial batch and the clean logits that the attack began with."""
+        model = TorchModel(module, 0)
+        clean_logits = model.logits(X)
+        attack = self.tuned(own_attack(self), clean_logits)
+        X_adv = attack.perturb(model, X, y, context.threat, context.generator, logits=clean_logits)
+        return X_adv, clean_logits
+
+    def tuned(self, attack: PGD, clean_logits: Tensor) -> PGD:
+        """Return the attack as this objective needs it."""
+        return attack
+
+    @abstractmethod
+    def losses_at(
+        self, module: torch.nn.Module, X: Tensor, X_adv: Tensor, y: Tensor, clean_logits: Tensor
+    ) -> BatchLoss:
+        """Return the loss with the attack's points given; `clean_logits` carry no gradient."""
+
+
+def own_attack(objective: Any) -> PGD:
+    """Return the objective's attack; PGD's defaults if it never was part of a classifier."""
+    return PGD() if objective.attack is None else objective.attack
+
+
+def standard_loss(module: torch.nn.Module, X: Tensor, y: Tensor) -> BatchLoss:
+    """Return the cross-entropy at the samples themselves: training without an adversary."""
+    logits = module(X)
+    return BatchLoss(cross_entropy(logits, y), logits, logits.detach())
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each sample."""
+    return functional.cross_entropy(logits, y, reduction="none")
+
+
+def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """Return ``KL(softmax(reference) || softmax(logits))`` of each sample."""
+    p = functional.log_softmax(reference, dim=1)
+    q = functional.log_softmax(logits, dim=1)
+    return (p.exp() * (p - q)).sum(1)
+
+
+def count_right(logits: Tensor, y: Tensor) -> Tensor:
+    """Return how many samples are classified as `y`, without waiting for the device."""
+    return is_right(logits, y).sum()

@@ -1,0 +1,44 @@
+"""Adversarial training by PGD: the report's Algorithm 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.neural_network.objectives._base import (
+    AttackObjective,
+    BatchLoss,
+    cross_entropy,
+)
+
+
+@dataclass
+class AdversarialCrossEntropy(AttackObjective):
+    r"""Cross-entropy at the points that an attack found; ``training="pgd"``.
+
+    .. math:: L(F(X_{adv}), y), \qquad X_{adv} \approx \arg\max_{x' \in A(x)} L(F(x'), y)
+
+    Costs a clean forward pass, as many forward passes and input gradients as the attack has steps,
+    and a training pass. With `epsilon` 0 it is standard training and costs nothing more.
+
+    Parameters
+    ----------
+    attack : PGD, optional
+        None: PGD with the classifier's `pgd_steps`, `step_size` and `random_start`.
+
+    References
+    ----------
+    .. [1] Collins, Li, Li, "Interpretable gradients with robust training", 2019, Algorithm 1.
+    .. [2] A. Madry et al., "Towards deep learning models resistant to adversarial attacks", 2018.
+    """
+
+    attack: PGD | None = None
+
+    def losses_at(
+        self, module: torch.nn.Module, X: Tensor, X_adv: Tensor, y: Tensor, clean_logits: Tensor
+    ) -> BatchLoss:
+        logits = module(X_adv)
+        return BatchLoss(cross_entropy(logits, y), logits, clean_logits)
