@@ -27,6 +27,9 @@ from sklearn_robust.attacks._pgd import PGD
 # Adam as published (Kingma and Ba, 2015), with the defaults of every common implementation.
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
 
+# Values of X attacked at once: what an attack needs beside X stays in the cache, and small.
+_BLOCK = 2**17
+
 Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -116,16 +119,25 @@ def fit_pgd(
     parameters = _initial(X, n_rows, start)
     adam = _Adam(parameters, lr)
     losses, attacked = np.empty(max_iter), np.zeros(max_iter, dtype=bool)
+    block = max(1, _BLOCK // X.shape[1])
     for i in range(max_iter):
         W, b = parameters[:, :-1], parameters[:, -1]
         attacked[i] = (i + 1) % attack_every == 0 and not threat.is_null
-        X_seen = _attack(pgd, parameters, X, y, threat, generator) if attacked[i] else X
-        value, residual = loss_of(X_seen @ W.T + b, y)
-        losses[i] = float(share[:, 0] @ value) + 0.5 * penalty * float((W**2).sum())
-        residual *= share
-        gradient = np.empty_like(parameters)
-        gradient[:, :-1] = residual.T @ X_seen + penalty * W
-        gradient[:, -1] = residual.sum(axis=0) if fit_intercept else 0
+        losses[i] = 0.5 * penalty * float((W**2).sum())
+        gradient = np.zeros_like(parameters)
+        gradient[:, :-1] = penalty * W
+        for first in range(0, len(X), block):
+            part = slice(first, first + block)
+            seen = X[part]
+            if attacked[i]:
+                seen = _attack(pgd, parameters, seen, y[part], threat, generator)
+            value, residual = loss_of(seen @ W.T + b, y[part])
+            losses[i] += float(share[part, 0] @ value)
+            residual *= share[part]
+            gradient[:, :-1] += residual.T @ seen
+            gradient[:, -1] += residual.sum(axis=0)
+        if not fit_intercept:
+            gradient[:, -1] = 0
         adam.step(gradient)
         if verbose and (i + 1) % max(1, max_iter // 10) == 0:
             kind = "attacked" if attacked[i] else "clean"
