@@ -113,7 +113,7 @@ class Network:
         """Return the box at the input of every layer and at the output."""
         boxes = [(region.low, region.high)]
         for k in range(len(self.layers)):
-            if k == self.first and isinstance(region, BallAndBox):
+            if k == self.first > 0 and isinstance(region, BallAndBox):
                 boxes[k] = self._within_ball(region, boxes[k])
             boxes.append(self.interval(k, *boxes[k]))
         return boxes
