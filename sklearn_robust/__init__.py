@@ -13,13 +13,23 @@ from sklearn_robust._version import __version__
 
 _PUBLIC = {
     "AdversarialLogisticRegression": "linear_model",
+    "AdversarialLogisticRegressionCV": "linear_model",
     "BernoulliGenerator": "datasets",
+    "BlackBoxWarning": "metrics",
     "RobustCNNClassifier": "neural_network",
     "RobustFCClassifier": "neural_network",
     "RobustNeuralNetClassifier": "neural_network",
+    "SampleMeanClassifier": "linear_model",
+    "adversarial_distance": "metrics",
+    "adversarial_logistic_path": "linear_model",
+    "certified_score": "metrics",
+    "epsilon_max": "linear_model",
+    "evaluate_robustness": "metrics",
     "input_gradients": "metrics",
     "load_mnist": "datasets",
+    "make_modified_bernoulli": "datasets",
     "make_robust_scorer": "metrics",
+    "perturb": "metrics",
     "robust_score": "metrics",
 }
 _SUBPACKAGES = (
@@ -30,6 +40,7 @@ _SUBPACKAGES = (
     "linear_model",
     "metrics",
     "neural_network",
+    "preprocessing",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

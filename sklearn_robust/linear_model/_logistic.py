@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_int, check_option, check_real
+from sklearn_robust._validation import check_int, check_option, check_real, draw_seed
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._multinomial import solve_multinomial
@@ -279,7 +279,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
             attack_every=self.attack_every,
             random_start=self.random_start,
             n_classes=len(self.classes_),
-            random_state=_seed(self.random_state),
+            random_state=draw_seed(self.random_state),
             verbose=self.verbose,
             start=start,
         )
@@ -306,12 +306,3 @@ def warn_not_converged(solution: Any, tol: float, C: float) -> None:
             f"tol is {tol:g}. Increase max_iter or tol, or scale the features of X."
         )
     warnings.warn(message, ConvergenceWarning, stacklevel=4)
-
-
-def _seed(random_state: Any) -> int:
-    """Return a seed, from fresh entropy for None: the global generator is left alone."""
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31))
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31))
-    return int(random_state)
