@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._validation import check_int, draw_seed
 from sklearn_robust.attacks import FMN, nearest_mistakes
 from sklearn_robust.metrics._target import target_of
 
@@ -19,8 +18,7 @@ def adversarial_distance(
     norm: str | None = None,
     clip_values: Any = "own",
     n_steps: int = 100,
-    n_restarts: int = 4,
-    random_state: Any = 0,
+    n_targets: int = 4,
 ) -> np.ndarray:
     r"""Return how far an adversary must move each sample until it is misclassified.
 
@@ -40,10 +38,8 @@ def adversarial_distance(
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
         As in `robust_score`.
-    n_steps, n_restarts
-        Of the attack, see `sklearn_robust.attacks.FMN`. From the sample itself, a single run gets
-        stuck on some robust networks inside a box; runs from random points do not.
-    random_state : int, RandomState, Generator or None, default=0
+    n_steps, n_targets
+        Of the attack, see `sklearn_robust.attacks.FMN`.
 
     Returns
     -------
@@ -72,8 +68,7 @@ def adversarial_distance(
     >>> bool((distance > 0.2).mean() == robust_score(clf, X, y, epsilon=0.2))
     True
     """
-    check_int(n_steps, "n_steps", low=1)
-    check_int(n_restarts, "n_restarts", low=1)
+    attack = FMN(n_steps, n_targets)
     target = target_of(estimator, X, y, norm, clip_values)
     unit = target.threat(1.0)
     if target.distance is not None:
@@ -84,8 +79,6 @@ def adversarial_distance(
             f"adversarial_distance needs gradients, and {type(estimator).__name__} has none: "
             f"{target.obstacle}. Use robust_score with attack='square' at the radii of interest."
         )
-    attack = FMN(n_steps, n_restarts)
-    seed = draw_seed(random_state)
-    return nearest_mistakes(
-        target.model, target.X, target.y, target.predict, unit, attack=attack, seed=seed
-    )[0]
+    return nearest_mistakes(target.model, target.X, target.y, target.predict, unit, attack=attack)[
+        0
+    ]
