@@ -171,6 +171,7 @@ class RobustNet(NeuralNet):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("module")  # the same object as module_, which skorch stores as bytes
+        state.pop("prediction_counts", None)  # of the epoch in progress
         for name in ("generator", "noise"):
             state[name] = state[name].get_state().numpy().tobytes()
         return state
