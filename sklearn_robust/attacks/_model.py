@@ -93,8 +93,9 @@ class TorchModel:
         like = self._like()
         if not torch.is_tensor(X):
             X = np.asarray(X)
-            # torch shares memory with numpy, and has no read-only tensors.
-            X = torch.as_tensor(X if X.flags.writeable else X.copy())
+            # torch shares memory with numpy, and has no read-only tensors and no negative strides.
+            shared = X.flags.writeable and min(X.strides, default=0) >= 0
+            X = torch.as_tensor(X if shared else X.copy())
         return X.to(like.device, like.dtype)
 
     def labels(self, y: Any) -> torch.Tensor:
