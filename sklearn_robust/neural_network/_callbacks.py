@@ -50,7 +50,7 @@ class EarlyStopping(Callback):
         self.weights_: dict[str, Any] | None = None
 
     def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
-        score = net.history[-1, "valid_adversarial_accuracy"]
+        score = float(net.history[-1, "valid_adversarial_accuracy"])
         self.waited_ += 1
         if score > self.best_ + self.tol:
             self.waited_ = 0
@@ -89,7 +89,9 @@ def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callbac
     for part in ("train", "valid") if validation else ("train",):
         for mean in MEANS:
             name = f"{part}_{mean}"
-            callbacks.append((name, PassthroughScoring(name, on_train=part == "train")))
+            # No column of "best so far": a resumed training would not know the epochs before.
+            scoring = PassthroughScoring(name, lower_is_better=None, on_train=part == "train")
+            callbacks.append((name, scoring))
     if verbose > 1:
         callbacks.append(("progress_bar", ProgressBar()))
     if verbose:

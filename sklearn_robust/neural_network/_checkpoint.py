@@ -69,9 +69,10 @@ class Checkpoint:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             about = json.loads(content["about"])
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+            what = str(error).partition("\n")[0]
             raise ValueError(
-                f"checkpoint: {self.path} cannot be read ({error}). Remove it to begin anew."
-            ) from None
+                f"checkpoint: {self.path} cannot be read ({what}). Remove it to begin anew."
+            ) from error
         if about["fingerprint"] != self.fingerprint:
             raise ValueError(
                 f"checkpoint: {self.path} belongs to a training with other parameters or data. "

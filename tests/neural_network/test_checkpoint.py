@@ -1,0 +1,193 @@
+"""Checkpoints and other accidents: killed, diverged and interrupted trainings."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from sklearn_robust import RobustFCClassifier
+from sklearn_robust.neural_network import FastAdversarial, FreeAdversarial, MultiStep
+
+SETTINGS = {
+    "pgd": {"dropout": 0.3, "lr_schedule": "one-cycle", "weight_averaging": "ema"},
+    "stopping": {"early_stopping": True, "n_iter_no_change": 9, "weight_averaging": "swa"},
+    "fgsm": {"training": FastAdversarial(probe_every=2), "optimizer": "sgd",
+             "optimizer_params": {"momentum": 0.9}, "lr_schedule": MultiStep((0.3, 0.6))},
+    "free": {"training": FreeAdversarial(replays=2), "max_grad_norm": 1.0},
+}  # fmt: skip
+
+
+def classifier(name, **kwargs):
+    settings = {"epsilon": 0.1, "pgd_steps": 2, "max_epochs": 4, "random_state": 0,
+                "batch_size": 100, **SETTINGS[name], **kwargs}  # fmt: skip
+    return RobustFCClassifier((16,), **settings)
+
+
+def trained_bits(clf, X):
+    history = [
+        {k: v for k, v in row.items() if k not in ("dur", "batches")} for row in clf.net_.history
+    ]
+    return clf.decision_function(X).tobytes(), json.dumps(history)
+
+
+KILLED = textwrap.dedent(
+    """
+    import os, signal, sys
+    sys.path[:0] = [sys.argv[1]]
+    import torch
+    from skorch.callbacks import Callback
+    from sklearn.datasets import load_digits
+    torch.set_num_threads(1)
+    from test_checkpoint import classifier
+
+    class Kill(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            if training and len(net.history) == 3 and net.batches_done == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    X, y = load_digits(return_X_y=True)
+    classifier(sys.argv[2], checkpoint=sys.argv[3], callbacks=[Kill()]).fit(X / 16, y)
+    """
+)
+
+
+@pytest.fixture(scope="module")
+def all_digits():
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    return X / 16, y
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pgd", *(pytest.param(n, marks=pytest.mark.slow) for n in ("stopping", "fgsm", "free"))],
+)
+def test_a_killed_fit_resumes_bit_for_bit(all_digits, tmp_path, name):
+    X, y = all_digits
+    here = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, here, name, str(tmp_path)],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    clf = classifier(name, checkpoint=tmp_path, callbacks=[_Count()]).fit(X, y)
+    assert clf.net_.callbacks_[-2][1].epochs == [3, 4]  # the killed epoch is done again
+    undisturbed = classifier(name).fit(X, y)
+    assert trained_bits(clf, X) == trained_bits(undisturbed, X)
+    assert clf.n_iter_ == undisturbed.n_iter_ == 4 and clf.loss_ == undisturbed.loss_
+
+
+class _Count(Callback):
+    """Note the epochs that were run; skorch callbacks are copied, so the copy has the notes."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.epochs.append(len(net.history))
+
+
+def test_a_finished_fit_is_not_repeated(all_digits, tmp_path):
+    X, y = all_digits
+    for name in ("pgd", "stopping"):
+        folder = tmp_path / name
+        first = classifier(name, checkpoint=folder).fit(X, y)
+        again = classifier(name, checkpoint=str(folder)).fit(X, y)
+        assert trained_bits(first, X) == trained_bits(again, X)
+        assert first.net_.history[-1, "dur"] == again.net_.history[-1, "dur"]  # it is the same run
+        assert not any(m.training for m in again.module_.modules())
+        assert [p.name for p in folder.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_of_another_training_is_refused(all_digits, tmp_path):
+    X, y = all_digits
+    classifier("pgd", checkpoint=tmp_path, max_epochs=1).fit(X, y)
+    for other in (
+        classifier("pgd", checkpoint=tmp_path, max_epochs=2),
+        classifier("pgd", checkpoint=tmp_path, max_epochs=1, random_state=1),
+        classifier("pgd", checkpoint=tmp_path, max_epochs=1, weight_averaging="swa"),
+    ):
+        with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
+            other.fit(X, y)
+    same = classifier("pgd", checkpoint=tmp_path, max_epochs=1)
+    with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
+        same.fit(X[::-1], y[::-1])
+    with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
+        same.fit(X, y, sample_weight=y + 1.0)
+    same.set_params(verbose=1).fit(X, y)  # what changes no number does not matter
+
+
+def test_a_broken_checkpoint_is_refused_and_runs_no_code(all_digits, tmp_path):
+    X, y = all_digits
+    path = tmp_path / "checkpoint.pt"
+    clf = classifier("pgd", checkpoint=tmp_path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="cannot be read"):
+        clf.fit(X, y)
+    ran = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return open, (str(ran), "w")
+
+    torch.save({"about": Evil()}, path, pickle_module=pickle)
+    with pytest.raises(ValueError, match="cannot be read"):
+        clf.fit(X, y)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"checkpoint": 3}, "checkpoint must be None or the path of a folder, got 3"),
+        ({"random_state": None}, "checkpoint needs an integer random_state"),
+        ({"warm_start": True}, "checkpoint needs warm_start=False"),
+    ],
+)
+def test_what_a_checkpoint_needs_is_said(all_digits, tmp_path, parameters, message):
+    clf = classifier("pgd", **{"checkpoint": tmp_path, **parameters})
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*all_digits)
+
+
+def test_divergence_stops_and_keeps_the_last_good_weights(all_digits):
+    X, y = all_digits
+    settings = {"epsilon": 0, "optimizer": "sgd", "lr": 0.1, "lr_schedule": _explode,
+                "weight_averaging": None}  # fmt: skip
+    clf = classifier("pgd", **settings)
+    with pytest.raises(FloatingPointError, match=r"The training loss became (nan|inf) in epoch 3"):
+        clf.fit(X, y)
+    good = classifier("pgd", **{**settings, "lr_schedule": "constant", "max_epochs": 2}).fit(X, y)
+    np.testing.assert_array_equal(clf.decision_function(X), good.decision_function(X))
+    assert clf.n_iter_ == 2 and np.isfinite(clf.loss_)
+    assert not any(m.training for m in clf.module_.modules())
+
+
+def _explode(progress):
+    return 1.0 if progress < 0.5 else 1e30
+
+
+def test_an_interrupt_keeps_the_checkpoint_of_the_last_epoch(all_digits, tmp_path):
+    X, y = all_digits
+    clf = classifier("pgd", checkpoint=tmp_path, callbacks=[_Interrupt()])
+    with pytest.warns(UserWarning, match="interrupted in epoch 2"):
+        clf.fit(X, y)
+    assert clf.predict(X).shape == y.shape
+    resumed = classifier("pgd", checkpoint=tmp_path).fit(X, y)
+    assert trained_bits(resumed, X) == trained_bits(classifier("pgd").fit(X, y), X)
+
+
+class _Interrupt(Callback):
+    def on_batch_end(self, net, training, **kwargs):
+        if len(net.history) == 2 and net.batches_done == 3:
+            raise KeyboardInterrupt
