@@ -144,7 +144,7 @@ def evaluate(
         ]
         work = (
             delayed(_attack_batch)(
-                model, X[batch], y[batch], threat, member, batch_seed(seed, stage, number)
+                model, (X[batch], y[batch]), threat, member, batch_seed(seed, stage, number)
             )
             for number, batch in enumerate(batches)
         )
@@ -182,8 +182,15 @@ class _BatchResult:
 
 
 def _attack_batch(
-    model: Model, X: np.ndarray, y: np.ndarray, threat: ThreatModel, attack: Attack, seed: int
+    model: Model,
+    data: tuple[np.ndarray, np.ndarray],
+    threat: ThreatModel,
+    attack: Attack,
+    seed: int,
 ) -> _BatchResult:
+    # One argument: joblib's dask backend puts bare arrays on a single worker, and they are lost
+    # with it; a tuple travels with the task, which can then be given to another.
+    X, y = data
     start = time.perf_counter()
     counted = CountingModel(model)
     x = model.asarray(X)
