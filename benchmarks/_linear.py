@@ -81,18 +81,14 @@ def count_threshold(n_active: float, tau_max: float, n_features: int) -> float:
 
 
 def kink(weights: np.ndarray, tau: np.ndarray) -> float:
-    """Return t of the best fit ``s h + q h^2, h = max(tau - t, 0)``, where no weight is exactly 0.
+    """Return t of the best fit ``s max(tau - t, 0)``: the threshold where no weight is exactly 0.
 
-    The square takes up that weights of an unfinished training flatten out.
+    It supposes that the weights rise linearly (S9), as they do once training has converged.
     """
-    grid = np.linspace(0, tau[-1] * 0.95, 400)
-    residuals = []
-    for t in grid:
-        h = np.maximum(tau - t, 0)
-        terms = np.stack([h, h**2], axis=1)
-        fit = terms @ np.linalg.lstsq(terms, weights, rcond=None)[0]
-        residuals.append(((weights - fit) ** 2).sum())
-    return float(grid[np.argmin(residuals)])
+    grid = np.linspace(-0.05, tau[-1] * 0.98, 400)
+    hinges = np.maximum(tau - grid[:, None], 0)
+    explained = np.maximum(hinges @ weights, 0) ** 2 / (hinges**2).sum(axis=1)
+    return float(grid[np.argmax(explained)])
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:

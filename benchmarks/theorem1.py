@@ -90,7 +90,7 @@ def render(settings: list[dict[str, Any]]) -> str:
     """Return the Markdown table."""
     body = []
     for s in settings:
-        row = [s["law"], s["n_samples"], f"{s['mean_error']:.4f}", f"{s['largest_error']:.4f}"]
+        row = [s["law"], s["n_samples"], f"{s['mean_error']:.2g}", f"{s['largest_error']:.2g}"]
         for kind in KINDS:
             b = s[kind]
             row += [f"{b['error']:.4f}", f"{b['probability']:.3f}", f"{b['held']:.3f}"]

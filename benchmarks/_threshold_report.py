@@ -1,0 +1,233 @@
+"""Tables and pictures of the threshold benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from benchmarks._linear import COLOURS, EPSILONS
+from benchmarks._results import format_table
+
+LOSS_TITLES = {
+    "logistic": "logistic loss",
+    "hinge": "hinge loss (SVM)",
+    "squared_hinge": "squared hinge loss",
+    "squared": "squared loss",
+}
+
+
+def render(content: dict[str, Any]) -> str:
+    """Return all tables in Markdown."""
+    parts = [
+        "Threshold tau*, predicted and measured (mean over data sets +- standard error).",
+        _grid_table(content["grid"]),
+        "The whole population, d = 12: which features have weight.",
+        _population_table(content["population"]),
+        "Sample size (d = 100, exact training): misplaced are the features with weight below "
+        "epsilon / 2 or without it above.",
+        _sample_size_table(content["sample_size"]),
+        "The report's protocol (d = 100): distance of its weights to those that minimise the "
+        "equal mixture (both at length 1), and their kink.",
+        format_table(
+            ["epsilon", "iterations of Adam", "distance", "law", "kink", "deviation"],
+            [
+                [
+                    r["epsilon"],
+                    r["iterations"],
+                    f"{r['distance']:.3f}",
+                    f"{r['predicted']:.4f}",
+                    _measured(r),
+                    _deviation(r),
+                ]
+                for r in content["adam"]
+            ],
+        ),
+        "Other losses (d = 100, exact training).",
+        _loss_table(content["losses"]),
+    ]
+    return "\n\n".join(parts)
+
+
+def _deviation(cell: dict[str, float]) -> str:
+    return f"{100 * (cell['measured'] / cell['predicted'] - 1):+.1f} %"
+
+
+def _measured(cell: dict[str, float]) -> str:
+    return f"{cell['measured']:.4f} +- {cell['standard_error']:.4f}"
+
+
+def _grid_table(grid: list[dict[str, Any]]) -> str:
+    header = ["d", "epsilon"]
+    for kind in ("exact", "mixed"):
+        header += [f"{kind}: law", "measured", "deviation"]
+    body = []
+    for row in grid:
+        cells = [row["n_features"], row["epsilon"]]
+        for kind in ("exact", "mixed"):
+            cells += [f"{row[kind]['predicted']:.4f}", _measured(row[kind]), _deviation(row[kind])]
+        body.append(cells)
+    return format_table(header, body)
+
+
+def _population_table(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for r in rows:
+        first = r["smallest_active"]
+        body.append(
+            [
+                LOSS_TITLES[r["loss"]],
+                r["epsilon"],
+                f"{r['predicted']:.4f}",
+                f"{r['largest_inactive']:.4f}",
+                "none" if first is None else f"{first:.4f}",
+            ]
+        )
+    header = ["loss", "epsilon", "law", "largest tau without weight", "smallest with"]
+    return format_table(header, body)
+
+
+def _sample_size_table(rows: list[dict[str, Any]]) -> str:
+    body = [
+        [
+            r["epsilon"],
+            r["n_samples"],
+            r["n_seeds"],
+            f"{r['exact']['predicted']:.3f}",
+            _measured(r["exact"]),
+            _deviation(r["exact"]),
+            f"{100 * r['misplaced']:.1f} %",
+            f"{100 * r['misplaced_expected']:.1f} %",
+        ]
+        for r in rows
+    ]
+    header = ["epsilon", "n", "data sets", "law", "measured", "deviation", "misplaced", "expected"]
+    return format_table(header, body)
+
+
+def _loss_table(rows: list[dict[str, Any]]) -> str:
+    body = [
+        [
+            LOSS_TITLES[r["loss"]],
+            r["epsilon"],
+            f"{r['predicted']:.4f}",
+            _measured(r),
+            _deviation(r),
+        ]
+        for r in rows
+        if r["epsilon"] > 0
+    ]
+    return format_table(["loss", "epsilon", "law", "measured", "deviation"], body)
+
+
+def draw_law(content: dict[str, Any], path: Path) -> None:
+    """Draw predicted against measured thresholds, and what a finite sample does to them."""
+    fig, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    _draw_grid(axes[0, 0], content["grid"], "exact")
+    _draw_grid(axes[0, 1], content["grid"], "mixed")
+    _draw_blur(axes[1, 0], [r for r in content["sample_size"] if r["epsilon"] == 0.1])
+    _draw_misplaced(axes[1, 1], content["sample_size"])
+    axes[0, 0].set_title(r"exact training: $\tau^* = \epsilon / 2$")
+    axes[0, 1].set_title("half clean, half adversarial loss")
+    axes[1, 0].set_title(r"who gets weight (exact, d = 100, $\epsilon = 0.1$)")
+    axes[1, 1].set_title("wrong side of the threshold (exact, d = 100)")
+    fig.savefig(path, dpi=150)
+    plt.close(fig)
+
+
+def _draw_grid(ax: Axes, grid: list[dict[str, Any]], kind: str) -> None:
+    sizes = sorted({row["n_features"] for row in grid})
+    for k, d in enumerate(sizes):
+        rows = [row for row in grid if row["n_features"] == d]
+        colour = COLOURS[k + 1]
+        shift = 0.006 * (k - (len(sizes) - 1) / 2)
+        ax.plot(
+            [r["epsilon"] for r in rows],
+            [r[kind]["predicted"] for r in rows],
+            color="0.6" if kind == "exact" else colour,
+            linewidth=1,
+        )
+        ax.errorbar(
+            [r["epsilon"] + shift for r in rows],
+            [r[kind]["measured"] for r in rows],
+            [2 * r[kind]["standard_error"] for r in rows],
+            fmt="o",
+            markersize=4,
+            color=colour,
+            label=f"d = {d}",
+        )
+    ax.set(xlabel=r"$\epsilon$", ylabel=r"threshold $\tau^*$", xticks=EPSILONS, ylim=(0, 0.27))
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, title=r"measured ($\pm$ 2 s.e.); line: law", loc="upper left")
+
+
+def _draw_blur(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    for k, row in enumerate(rows[:: max(1, (len(rows) - 1) // 2)]):
+        tau, colour = np.array(row["tau"]), COLOURS[k + 1]
+        # Five neighbouring features together, to see the share and not its steps.
+        groups = (np.mean(np.reshape(v, (-1, 5)), axis=1) for v in (tau, row["share_active"]))
+        ax.plot(tau, row["share_expected"], color=colour, linewidth=1)
+        ax.plot(*groups, "o", color=colour, markersize=4)
+        ax.plot([], [], "o-", color=colour, markersize=4, label=f"n = {row['n_samples']:,}")
+    ax.axvline(0.05, color="0.3", linestyle="--", linewidth=1, label=r"$\epsilon / 2$")
+    ax.set(xlabel=r"class bias $\tau_j$", ylabel="share of data sets with weight")
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False, title="points: measured (groups of 5); line: S11", loc="lower right")
+
+
+def _draw_misplaced(ax: Axes, rows: list[dict[str, Any]]) -> None:
+    for k, epsilon in enumerate(sorted({r["epsilon"] for r in rows})):
+        part = [r for r in rows if r["epsilon"] == epsilon]
+        n = [r["n_samples"] for r in part]
+        label = rf"$\epsilon = {epsilon}$"
+        ax.plot(n, [r["misplaced_expected"] for r in part], color=COLOURS[k + 1], linewidth=1)
+        ax.plot(n, [r["misplaced"] for r in part], "o", color=COLOURS[k + 1], label=label)
+    ax.set(xscale="log", yscale="log", xlabel="samples n", ylabel="share of features")
+    ax.grid(alpha=0.3, which="both")
+    ax.legend(frameon=False, title="points: measured; line: S11", loc="lower left")
+
+
+def draw_losses(content: dict[str, Any], path: Path) -> None:
+    """Draw weights against class bias, a row for each loss and a column for each epsilon."""
+    rows = content["losses"]
+    names = list(dict.fromkeys(r["loss"] for r in rows))
+    epsilons = sorted({r["epsilon"] for r in rows})
+    fig, axes = plt.subplots(
+        len(names),
+        len(epsilons),
+        figsize=(12, 8),
+        sharex=True,
+        sharey="col",
+        layout="constrained",
+    )
+    for row in rows:
+        i, j = names.index(row["loss"]), epsilons.index(row["epsilon"])
+        ax = axes[i, j]
+        ax.axhline(0, color="0.7", linewidth=0.8)
+        ax.plot(row["tau"], row["weights"], "o", markersize=2, color=COLOURS[1 if j else 0])
+        if j:
+            ax.axvline(row["predicted"], color=COLOURS[4], linestyle="--", linewidth=1)
+            ax.annotate(
+                rf"$\tau^* = {row['predicted']:.3f}$",
+                (0.04, 0.94),
+                xycoords="axes fraction",
+                va="top",
+                fontsize=9,
+                color=COLOURS[4],
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+        if i == 0:
+            title = rf"robust, $\epsilon = {row['epsilon']}$" if j else "standard training"
+            ax.set_title(title, fontsize=10)
+        if j == 0:
+            ax.set_ylabel(f"{LOSS_TITLES[row['loss']]}\n" + r"$\theta_j w_j$, $\|w\|_2 = 1$")
+    for ax in axes[-1]:
+        ax.set_xlabel(r"class bias $\tau_j$")
+    fig.savefig(path, dpi=150)
+    plt.close(fig)
