@@ -124,11 +124,11 @@ def render(results: dict[str, Any]) -> str:
     ]
     return "\n\n".join(
         [
-            "Standard / robust accuracy in per cent, mean over data sets. The report prints 0.08 and "
-            "0.01 for the last two of standard training: as fractions, 8 % and 1 %, they fit.",
+            "Standard / robust accuracy in per cent, mean over data sets. The report's last two of "
+            "standard training are printed as 0.08 and 0.01: taken as fractions.",
             format_table(header, body),
-            "Root-mean-square distance to the report's numbers, in points: tau to 0.2 reproduces them, "
-            "the stated 0.25 does not; initial weights, intercept and who is attacked leave no trace.",
+            "Root-mean-square distance to the report's numbers, in points; the smaller, the better "
+            "the reading explains them.",
             format_table(
                 ["reading", "data sets", "standard training", "robust training"], distances
             ),
