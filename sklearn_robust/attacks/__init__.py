@@ -4,7 +4,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
-from sklearn_robust.attacks._evaluation import AttackRecord, Verdict, evaluate
+from sklearn_robust.attacks._evaluation import AttackRecord, Verdict, evaluate, predictor
 from sklearn_robust.attacks._losses import DLR, CrossEntropy, Loss, Margin
 from sklearn_robust.attacks._minimum_norm import FMN, nearest_mistakes
 from sklearn_robust.attacks._model import LinearModel, TorchModel
@@ -34,4 +34,5 @@ __all__ = [
     "evaluate",
     "get_attack",
     "nearest_mistakes",
+    "predictor",
 ]

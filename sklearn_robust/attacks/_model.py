@@ -114,7 +114,7 @@ class TorchModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        with as_predicting(self.module), torch.enable_grad():
+        with as_predicting(self.module), _searching(self.module), torch.enable_grad():
             X = X.detach().requires_grad_()
             logits = self.module(X)
             if not logits.requires_grad:
@@ -172,3 +172,19 @@ def as_predicting(module: torch.nn.Module) -> Iterator[None]:
             m.training = True
         for p in learning:
             p.requires_grad_(True)
+
+
+@contextmanager
+def _searching(module: torch.nn.Module) -> Iterator[None]:
+    """Tell layers with a flag `searching` that their gradient is to guide a search.
+
+    A layer that is flat in places has no derivative there, but may know which way leads out.
+    """
+    flat = [m for m in module.modules() if getattr(m, "searching", True) is False]
+    for m in flat:
+        m.searching = True  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for m in flat:
+            m.searching = False  # type: ignore[assignment]

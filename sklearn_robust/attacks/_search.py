@@ -136,8 +136,9 @@ class Kept:
 
     def see(self, X_adv: Array, logits: Array) -> None:
         new = ~is_right(logits, self._y) & ~self.found
-        self._kept = where_rows(new, X_adv, self._kept)
-        self.found = self.found | new
+        if new.any():
+            self._kept = where_rows(new, X_adv, self._kept)
+            self.found = self.found | new
 
     def best(self, otherwise: Array) -> Array:
         """Return the misclassified points, and `otherwise` where there is none."""

@@ -6,15 +6,6 @@ import pytest
 from sklearn_robust.attacks import as_model
 
 
-def make_predict(model):
-    """Return the judge of `evaluate` that takes the model at its word."""
-
-    def predict(X):
-        return np.asarray(model.logits(model.asarray(X))).argmax(1)
-
-    return predict
-
-
 @pytest.fixture(scope="session")
 def samples(digits):
     """Return 150 test digits as float32 rows in [0, 1], and their labels."""

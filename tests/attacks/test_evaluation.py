@@ -27,19 +27,19 @@ from sklearn_robust.attacks import (
     evaluate,
     get_attack,
     nearest_mistakes,
+    predictor,
 )
-from tests.attacks.conftest import make_predict
 
 THREAT = ThreatModel(0.1, "linf", (0, 1))
 
 
 def _evaluate(model, samples, attack, threat=THREAT, **kwargs):
-    return evaluate(model, *samples, threat, attack, make_predict(model), **kwargs)
+    return evaluate(model, *samples, threat, attack, predictor(model), **kwargs)
 
 
 def test_robust_is_the_judges_word_on_the_points_returned(model, samples):
     X, y = samples
-    predict = make_predict(model)
+    predict = predictor(model)
     verdict = _evaluate(model, samples, APGD(10))
     np.testing.assert_array_equal(verdict.clean, predict(X) == y)
     np.testing.assert_array_equal(verdict.robust, verdict.clean & (predict(verdict.X_adv) == y))
@@ -260,18 +260,18 @@ def test_minimum_norm_distance_is_exact_on_a_linear_model(norm, clip):
     model = LinearModel(W, -W @ np.full(8, 0.5))
     y = model.logits(X).argmax(1)
     unit = ThreatModel(1.0, norm, clip)
-    distance, X_adv = nearest_mistakes(model, X, y, make_predict(model), unit)
+    distance, X_adv = nearest_mistakes(model, X, y, predictor(model), unit)
     exact = _exact_distance(model, X, y, norm, clip)
     # An upper bound; a point on the boundary itself may be called either way.
     assert (distance >= exact * (1 - 1e-9)).all()
     # The search ends with steps of 1 % of the radius.
     np.testing.assert_allclose(distance, exact, rtol=0.01)
     np.testing.assert_allclose(distance, unit.size(X_adv, X), rtol=1e-12)
-    assert (make_predict(model)(X_adv) != y).all()
+    assert (predictor(model)(X_adv) != y).all()
 
 
 def test_one_minimum_norm_run_gives_the_curve_that_auto_gives_point_by_point(model, samples):
-    predict = make_predict(model)
+    predict = predictor(model)
     distance, _ = nearest_mistakes(model, *samples, predict, ThreatModel(1.0, "linf", (0, 1)))
     assert (distance[predict(samples[0]) != samples[1]] == 0).all()
     for epsilon in (0.02, 0.05, 0.1, 0.2):
@@ -283,7 +283,7 @@ def test_one_minimum_norm_run_gives_the_curve_that_auto_gives_point_by_point(mod
 
 def test_as_an_attack_minimum_norm_keeps_what_lies_within_epsilon(robust_model, samples):
     verdict = _evaluate(robust_model, samples, FMN(50))
-    predict = make_predict(robust_model)
+    predict = predictor(robust_model)
     distance, _ = nearest_mistakes(
         robust_model, *samples, predict, ThreatModel(0.1, "linf", (0, 1)), attack=FMN(50)
     )
