@@ -6,6 +6,7 @@ from sklearn_robust.neural_network._classifiers import (
     RobustFCClassifier,
     RobustNeuralNetClassifier,
 )
+from sklearn_robust.neural_network._ramp import InputRamp
 from sklearn_robust.neural_network._schedules import MultiStep, OneCycle, Ramp
 from sklearn_robust.neural_network.objectives import (
     MART,
@@ -37,6 +38,7 @@ __all__ = [
     "CrownIntervalTraining",
     "FastAdversarial",
     "FreeAdversarial",
+    "InputRamp",
     "IntervalTraining",
     "MixedIntervalTraining",
     "MultiStep",

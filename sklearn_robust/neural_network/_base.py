@@ -41,6 +41,7 @@ from sklearn_robust.neural_network._inference import NetworkInference
 from sklearn_robust.neural_network._modules import Rescale
 from sklearn_robust.neural_network._net import Batch, RobustNet
 from sklearn_robust.neural_network._preprocessing import fit_preprocessor
+from sklearn_robust.neural_network._ramp import check_ramp, make_ramp
 from sklearn_robust.neural_network._schedules import (
     EPSILON_SCHEDULES,
     LR_SCHEDULES,
@@ -56,6 +57,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
 
     # Hyperparameters, stored by the subclasses' explicit constructors.
     training: Any
+    input_ramp: Any = None
     preprocessor: Any
     epsilon_schedule: Any
     max_epochs: int
@@ -180,6 +182,11 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
         resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
         resolve_averaging(self.weight_averaging)
+        if check_ramp(self.input_ramp) is not None and self.preprocessor is not None:
+            raise ValueError(
+                "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
+                "scale X and pass the knots of the ramp in its new units."
+            )
         if self.max_grad_norm is not None:
             check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
         if self.checkpoint is not None:
@@ -214,7 +221,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         check_classification_targets(y)
         if reset:
             self.input_shape_ = shape
-            self.input_factor_ = 1 / 255 if bytes_in and self.preprocessor is None else 1.0
+            plain = self.preprocessor is None and self.input_ramp is None
+            self.input_factor_ = 1 / 255 if bytes_in and plain else 1.0
             if bytes_in and 0 < np.max(self.epsilon) < 1:
                 warnings.warn(
                     f"epsilon={self.epsilon} on uint8 data is less than one grey level of 255. "
@@ -281,6 +289,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
     ) -> tuple[list[torch.nn.Module], tuple[int, ...]]:
         """Return the layers before the network, and the shape of a sample behind them."""
+        if self.input_ramp is not None:
+            return [make_ramp(self.input_ramp, self._threat(), X)], self.input_shape_
         if self.preprocessor is None:
             factor = self.input_factor_
             return ([] if factor == 1 else [Rescale(factor)]), self.input_shape_

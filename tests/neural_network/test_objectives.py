@@ -271,7 +271,7 @@ def test_regularizer_holds_boxes_tight_and_units_balanced(net, batch):
         terms.append(term / tau)
     result = IntervalTraining(regularization=0.8).loss(net, X, y, context(share=0.25))
     assert sum(terms) > 0
-    assert result.penalty.item() == pytest.approx(0.8 * 0.75 * np.mean(terms), rel=1e-9)
+    assert float(result.penalty.detach()) == pytest.approx(0.8 * 0.75 * np.mean(terms), rel=1e-9)
     assert IntervalTraining().loss(net, X, y, context(share=1.0)).penalty is None
 
 
@@ -340,7 +340,7 @@ def test_interval_initialization_has_the_published_spread():
         n = layer.weight.numel()
         expected = math.sqrt(2 * math.pi) / fan_in
         # The deviation of n normal numbers is off by a share of 1 / sqrt(2 n); five of these.
-        assert float(layer.weight.std()) == pytest.approx(expected, rel=5 / math.sqrt(2 * n))
+        assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=5 / math.sqrt(2 * n))
         assert not layer.bias.any()
 
 

@@ -1,0 +1,123 @@
+r"""One threshold shared by all features, in front of a network: ``clip((x - a) / (b - a), 0, 1)``.
+
+Whoever may move x by less than a does not reach the network through a feature at the end of its
+range. An ordinary network has to learn that for each input of each unit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_real
+from sklearn_robust.bounds import Clamp, Scale, register_layer
+
+
+class InputRamp(nn.Module):
+    r"""``h(x) = clip((x - low) / (high - low), 0, 1)``, the same for every feature.
+
+    Parameters
+    ----------
+    low, high : float
+        The knots, with low < high.
+    learnable : bool, default=False
+        Whether training moves the knots; the width is kept positive as a softplus.
+
+    Notes
+    -----
+    Where h is flat its gradient is 0, and an attack by gradients would stop there though the
+    prediction can be changed from a few steps further on. An attack therefore sees, instead of the
+    derivative, the slope of the chord from x to the far knot,
+
+    .. math:: \frac{1}{b - \min(x, a)} \text{ for } x < b, \qquad
+              \frac{1}{\max(x, b) - a} \text{ for } x > a,
+
+    which is the derivative where h rises, and has its sign everywhere. h is monotone in each
+    feature, so under linf a signed step along it is a step towards the end of the range of h(x)
+    that the derivative behind the ramp asks for. Training and ``input_gradients`` use the true
+    derivative.
+    """
+
+    start: Tensor
+    width: Tensor
+    raw_width: Tensor
+    searching = False  # raised by the door through which attacks see the network
+
+    def __init__(self, low: float, high: float, *, learnable: bool = False) -> None:
+        super().__init__()
+        width = float(high) - float(low)
+        start, raw = torch.tensor(float(low)), torch.tensor(float(np.log(np.expm1(width))))
+        if learnable:
+            self.start, self.raw_width = nn.Parameter(start), nn.Parameter(raw)
+        else:
+            self.register_buffer("start", start)
+            self.register_buffer("width", torch.tensor(width))
+        self.learnable = learnable
+
+    def knots(self) -> tuple[Tensor, Tensor]:
+        """Return low and width."""
+        return self.start, functional.softplus(self.raw_width) if self.learnable else self.width
+
+    def forward(self, X: Tensor) -> Tensor:
+        low, width = self.knots()
+        h = ((X - low) / width).clamp(0, 1)
+        if not self.searching:
+            return h
+        with torch.no_grad():
+            beyond = torch.maximum(low - X, X - (low + width)).clamp(min=0)
+            slope = 1 / (width + beyond)
+        return h.detach() + slope * (X - X.detach())
+
+    def extra_repr(self) -> str:
+        low, width = (float(v.detach()) for v in self.knots())
+        return f"low={low:.6g}, high={low + width:.6g}, learnable={self.learnable}"
+
+
+def _as_known_layers(ramp: InputRamp) -> list[Any]:
+    low, width = ramp.knots()
+    return [Scale(1 / width, -low / width), Clamp(0.0, 1.0)]
+
+
+register_layer(InputRamp, _as_known_layers)
+
+
+def make_ramp(input_ramp: Any, threat: ThreatModel, X: np.ndarray) -> InputRamp:
+    """Return the ramp meant by the hyperparameter, for data X.
+
+    "fixed" and "learnable" place the knots one radius from the ends of the range of the data.
+    """
+    if not isinstance(input_ramp, str):
+        return InputRamp(*check_ramp(input_ramp))
+    ends = (X.min(), X.max()) if threat.clip_values is None else threat.clip_values
+    floor, ceiling = (float(np.min(ends[0])), float(np.max(ends[1])))
+    radius = float(np.max(threat.epsilon))
+    low, high = floor + radius, ceiling - radius
+    if low >= high:
+        raise ValueError(
+            f"input_ramp={input_ramp!r} needs a range of the data wider than 2 epsilon, got "
+            f"[{floor:g}, {ceiling:g}] and epsilon={radius:g}. Pass the knots (low, high)."
+        )
+    return InputRamp(low, high, learnable=input_ramp == "learnable")
+
+
+def check_ramp(input_ramp: Any) -> Any:
+    """Return `input_ramp` if it is None, "fixed", "learnable" or a pair of numbers low < high."""
+    if input_ramp is None or (isinstance(input_ramp, str) and input_ramp in ("fixed", "learnable")):
+        return input_ramp
+    message = (
+        "input_ramp must be None, 'fixed', 'learnable' or a pair (low, high) with low < high, got "
+        f"{input_ramp!r}."
+    )
+    try:
+        low, high = input_ramp
+    except (TypeError, ValueError):
+        raise ValueError(message) from None
+    knots = check_real(low, "low of input_ramp"), check_real(high, "high of input_ramp")
+    if knots[0] >= knots[1]:
+        raise ValueError(message)
+    return knots
