@@ -7,6 +7,7 @@ from sklearn_robust.neural_network._classifiers import (
     RobustNeuralNetClassifier,
 )
 from sklearn_robust.neural_network._ramp import InputRamp
+from sklearn_robust.neural_network._recipes import make_recipe
 from sklearn_robust.neural_network._schedules import MultiStep, OneCycle, Ramp
 from sklearn_robust.neural_network.objectives import (
     MART,
@@ -51,4 +52,5 @@ __all__ = [
     "TrainingContext",
     "TrainingObjective",
     "interval_initialize",
+    "make_recipe",
 ]
