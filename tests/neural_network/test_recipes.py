@@ -154,3 +154,22 @@ def test_the_report_recipe_is_the_reports_protocol():
     assert {name: clf.get_params()[name] for name in expected} == expected
     with pytest.raises(ValueError, match="name must be one of 'fast', 'strong'"):
         make_recipe("quick")
+
+
+def test_cnn_is_built_to_its_sizes(digits):
+    X, y = digits[0][:100], digits[1][:100]
+    settings = {"epsilon": 0, "max_epochs": 20, "lr": 0.01, "random_state": 0, "dropout": 0}
+    clf = RobustCNNClassifier(
+        filters=(4, 6), kernel_size=4, downsampling="stride", hidden_layer_sizes=(10, 9), **settings
+    ).fit(X, y)
+    shapes = [tuple(p.shape) for p in clf.module_.parameters() if p.ndim > 1]
+    # 8 x 8 images are halved twice, to 2 x 2 of 6 channels.
+    assert shapes == [(4, 1, 4, 4), (6, 4, 4, 4), (10, 24), (9, 10), (10, 9)]
+    for parameters, message in (
+        ({"kernel_size": 4, "filters": (4,) * 9}, "kernel_size=4 is too large for images of shape"),
+        ({"downsampling": "mean"}, "downsampling must be one of 'pool', 'stride', got 'mean'"),
+        ({"filters": (0,)}, "each of filters must be an integer >= 1, got 0"),
+    ):
+        clf = RobustCNNClassifier(**{**settings, **parameters})
+        with pytest.raises(ValueError, match=message):
+            clf.fit(X, y)
