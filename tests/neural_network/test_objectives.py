@@ -340,7 +340,8 @@ def test_interval_initialization_has_the_published_spread():
         n = layer.weight.numel()
         expected = math.sqrt(2 * math.pi) / fan_in
         # The deviation of n normal numbers is off by a share of 1 / sqrt(2 n); five of these.
-        assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=5 / math.sqrt(2 * n))
+        spread = float(layer.weight.detach().std())
+        assert spread == pytest.approx(expected, rel=5 / math.sqrt(2 * n))
         assert not layer.bias.any()
 
 
