@@ -39,7 +39,7 @@ def tiny(**kwargs):
 
 def test_the_scaler_inside_trains_against_raw_units_where_outside_it_does_not(digits):
     X, y, X_test, y_test = digits
-    settings = {"epsilon": 0.1, "max_epochs": 25, "pgd_steps": 4, "random_state": 0}
+    settings = {"epsilon": 0.1, "max_epochs": 40, "pgd_steps": 4, "lr": 3e-3, "random_state": 0}
     inside = RobustFCClassifier((64,), preprocessor=StandardScaler(), **settings).fit(X, y)
     outside = make_pipeline(StandardScaler(), RobustFCClassifier((64,), **settings)).fit(X, y)
     attack = {"epsilon": 0.1, "attack": APGD(20, "margin")}
@@ -48,7 +48,9 @@ def test_the_scaler_inside_trains_against_raw_units_where_outside_it_does_not(di
     # Both are good classifiers; 0.1 of a standard deviation, about 0.02, is what the second saw.
     assert inside.score(X_test, y_test) > 0.93
     assert outside.score(X_test, y_test) > 0.93
-    assert raw_inside > raw_outside + 0.25
+    # Measured, with twice the epochs and units: 0.80 and 0.00.
+    assert raw_inside > 0.65
+    assert raw_outside < 0.2
 
 
 def test_epsilon_zero_is_the_pipeline(digits):
