@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    path = args.output / "attack_strength.json"
+    path = args.output / result_name(args.seed)
     train, (X, y) = load(args)
     about = {"seed": args.seed, "n_samples": len(y), "n_train": len(train[1])}
     rows = [] if args.fresh else _earlier(path, about)
@@ -88,6 +88,11 @@ def run(args: argparse.Namespace) -> None:
             write_json(path, {**provenance(threads=torch.get_num_threads(), **about), "rows": rows})
     print("\n" + table(rows))
     print("\n" + summary(rows))
+
+
+def result_name(seed: int) -> str:
+    """Return the file of a run; another seed means other networks and other samples."""
+    return f"attack_strength_seed{seed}.json" if seed else "attack_strength.json"
 
 
 def _earlier(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
@@ -322,9 +327,15 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['forwards_per_sample']:.0f}",
             f"{row['gradients_per_sample']:.0f}",
         )
-        for row in rows
+        for row in sorted(rows, key=_place)
     ]
     return format_table(header, body)
+
+
+def _place(row: dict[str, Any]) -> tuple[int, int]:
+    """Return where a row stands in the table, whenever it was measured."""
+    cases = [case.name for case in CASES]
+    return cases.index(row["case"]), [*OURS, *PEERS].index(row["attack"])
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
