@@ -1,11 +1,17 @@
-"""The standard combination against another library's AutoAttack, on the same samples."""
+"""The standard combination against another library's AutoAttack, and the page that says so."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from benchmarks.attack_strength import result_name, summary, table
 from sklearn_robust.attacks import ThreatModel, as_model, evaluate, get_attack, predictor
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -29,3 +35,11 @@ def test_strong_leaves_no_more_standing_than_torchattacks_autoattack(
     # The goal is 0.3 points, less than one sample of a hundred.
     assert ours.sum() <= theirs.sum()
     assert np.mean(ours) < np.mean(predict(X) == y)
+
+
+def test_the_page_on_evaluation_shows_the_benchmarks_own_table():
+    page = (ROOT / "docs" / "evaluation.md").read_text()
+    result = ROOT / "benchmarks" / "results" / result_name(seed=1)
+    rows = json.loads(result.read_text())["rows"]
+    assert table(rows) in page
+    assert summary(rows) in page
