@@ -110,7 +110,7 @@ class PGD:
         Leave samples as they are which are misclassified already.
     keep : {"last", "fooling"}, default="last"
         Which iterate to return: the last one, as in the algorithm, or the first that is
-        misclassified, which costs nothing and makes a stronger attack.
+        misclassified, which makes a stronger attack and ends once every sample has one.
 
     References
     ----------
@@ -224,8 +224,8 @@ class PGD:
         memory: Array = 0
         for _ in range(self.n_steps):
             logits, gradient = model.ascent(X_adv, y, loss)
-            if kept is not None:
-                kept.see(X_adv, logits)
+            if kept is not None and kept.see(X_adv, logits):
+                break
             if self.momentum:
                 gradient = memory = self.momentum * memory + _unit_l1(gradient)
             X_adv = around.project(X_adv + step * uphill(around, X_adv, gradient))

@@ -134,11 +134,14 @@ class Kept:
         self._y, self._kept = y, X
         self.found = y != y
 
-    def see(self, X_adv: Array, logits: Array) -> None:
+    def see(self, X_adv: Array, logits: Array) -> bool:
+        """Look at one point of each sample; return whether each sample has its point by now."""
         new = ~is_right(logits, self._y) & ~self.found
-        if new.any():
-            self._kept = where_rows(new, X_adv, self._kept)
-            self.found = self.found | new
+        if not new.any():
+            return False
+        self._kept = where_rows(new, X_adv, self._kept)
+        self.found = self.found | new
+        return bool(self.found.all())
 
     def best(self, otherwise: Array) -> Array:
         """Return the misclassified points, and `otherwise` where there is none."""

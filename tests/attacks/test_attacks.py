@@ -20,6 +20,7 @@ from sklearn_robust.attacks import (
     TorchModel,
 )
 from sklearn_robust.attacks._losses import is_right
+from sklearn_robust.attacks._model import CountingModel
 
 ATTACKS = {
     "fgsm": FGSM(),
@@ -258,6 +259,16 @@ def _count_passes(attack, samples, model):
 def test_the_price_is_as_documented(attack, forwards, gradients, samples, robust_model):
     counts = _count_passes(attack, samples, robust_model)
     assert counts == {"forward": forwards, "backward": gradients, "weight": 0}
+
+
+def test_keeping_what_fools_ends_once_every_sample_is_fooled():
+    model, X, y = _linear(n_classes=3)
+    counting = CountingModel(model)
+    # The first start may be right still; a step as long as the radius is at the optimum then.
+    attack = PGD(50, step_size=1e3, keep="fooling", only_correct=False)
+    X_adv = _perturb(attack, counting, X, y, ThreatModel(1e3))
+    assert _broken(model, X_adv, y).all()
+    assert counting.n_gradients <= 3 * len(X)
 
 
 def test_restarts_and_targets_never_give_back_what_was_broken(samples, model):
