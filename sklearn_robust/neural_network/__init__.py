@@ -6,6 +6,7 @@ from sklearn_robust.neural_network._classifiers import (
     RobustFCClassifier,
     RobustNeuralNetClassifier,
 )
+from sklearn_robust.neural_network._parallel import data_parallel
 from sklearn_robust.neural_network._ramp import InputRamp
 from sklearn_robust.neural_network._recipes import make_recipe
 from sklearn_robust.neural_network._schedules import MultiStep, OneCycle, Ramp
@@ -51,6 +52,7 @@ __all__ = [
     "SmallBoxTraining",
     "TrainingContext",
     "TrainingObjective",
+    "data_parallel",
     "interval_initialize",
     "make_recipe",
 ]

@@ -40,6 +40,7 @@ from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._inference import NetworkInference
 from sklearn_robust.neural_network._modules import Rescale
 from sklearn_robust.neural_network._net import Batch, RobustNet
+from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._preprocessing import fit_preprocessor
 from sklearn_robust.neural_network._ramp import check_ramp, make_ramp
 from sklearn_robust.neural_network._schedules import (
@@ -206,6 +207,11 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 "checkpoint needs an integer random_state, or a resumed fit would split and "
                 f"shuffle the data in another way, got random_state={self.random_state!r}."
             )
+        if team().size > 1:
+            raise ValueError(
+                "checkpoint is not available under data_parallel: one process's file does not "
+                "hold the random states of the others. Pass checkpoint=None."
+            )
         if self.warm_start:
             raise ValueError(
                 "checkpoint needs warm_start=False: the file does not know the weights that a "
@@ -239,6 +245,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 )
         X = X.reshape(len(X), *self.input_shape_)
         self._threat().check_data(X)
+        team().check_same(lambda: self._fingerprint(X, y, sample_weight))
         return X, y, sample_weight
 
     def _start(
@@ -256,7 +263,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
                 f"{classes.tolist()}."
             )
-        seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(3).tolist()
+        seed = team().seed(draw_seed(self.random_state))
+        seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
         device = resolve_device(self.device)
         generator = torch.Generator().manual_seed(seeds[0])
         self.classes_ = classes
@@ -269,6 +277,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 objective.initialize(network, generator)
             self.module_ = torch.nn.Sequential(*layers, network) if layers else network
         self.module_.to(device, getattr(torch, self.dtype))
+        team().copy_first(self.module_)
         self._check_logits(X[:1])
         objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
         self.net_ = self._make_net(device).configure(
@@ -282,7 +291,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
             planned_epochs=self.max_epochs,
             generator=generator,
-            noise=torch.Generator(device).manual_seed(seeds[2]),
+            noise=torch.Generator(device).manual_seed(team().own_seed(seeds[2])),
         )
 
     def _make_front(
@@ -313,7 +322,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         optimizer = self.optimizer
         if not callable(optimizer):
             optimizer = OPTIMIZERS[optimizer]
-        callbacks = default_callbacks(self.verbose, validation=self.early_stopping)
+        verbose = self.verbose if team().rank == 0 else 0
+        callbacks = default_callbacks(verbose, validation=self.early_stopping)
         if self.early_stopping:
             callbacks.append(("early_stopping", EarlyStopping(self.n_iter_no_change, self.tol)))
         net = RobustNet(
@@ -344,7 +354,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             np.arange(len(y)),
             test_size=self.validation_fraction,
             stratify=y,
-            random_state=draw_seed(self.random_state),
+            random_state=team().seed(draw_seed(self.random_state)),
         )
         parts = (
             self._batch(X[i], y[i], None if weight is None else weight[i]) for i in (rest, held_out)
@@ -375,15 +385,18 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
     ) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
-        # These may change between an interruption and what comes after it.
+        return Checkpoint(self.checkpoint, self._fingerprint(X, y, weight))
+
+    def _fingerprint(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> str:
+        """Return what tells this training from another, wherever and however it runs."""
         free = ("checkpoint", "verbose", "device", "callbacks")
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
-        return Checkpoint(self.checkpoint, fingerprint(parameters, X, y, weight))
+        return fingerprint(parameters, X, y, weight)
 
     def _train(
         self, data: Batch, valid: Batch | None, epochs: int, checkpoint: Checkpoint | None = None
     ) -> None:
-        seed = int(torch.randint(2**31, (1,), generator=self.net_.generator))
+        seed = team().own_seed(int(torch.randint(2**31, (1,), generator=self.net_.generator)))
         try:
             with own_randomness(seed, data.X.device):  # dropout draws from the global generator
                 self.net_.train(data, valid, epochs, checkpoint)
@@ -396,7 +409,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
 
     def _warn_if_constant(self, data: Batch) -> None:
         """Say so if the last epoch predicted one class for everything: training has collapsed."""
-        counts = self.net_.prediction_counts
+        counts = self.net_.prediction_counts.double()
+        team().average([counts])
         largest_class = torch.bincount(data.y).max() / len(data.y)
         if counts.max() >= 0.999 * counts.sum() > 0 and largest_class < 0.99:
             warnings.warn(

@@ -15,6 +15,7 @@ from skorch import NeuralNet
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._checkpoint import Checkpoint
+from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._schedules import Schedule, constant
 from sklearn_robust.neural_network.objectives import (
     BatchLoss,
@@ -127,6 +128,7 @@ class RobustNet(NeuralNet):
         if trouble is None and not finished and self.averaging is not None:
             self.module_.load_state_dict(self.averaging.weights() or self.module_.state_dict())
         self.notify("on_train_end", X=data, y=None)
+        team().copy_first(self.module_)
         if trouble is not None:
             self.module_.load_state_dict(self._good)
         elif checkpoint is not None and not finished:
@@ -254,6 +256,7 @@ class RobustNet(NeuralNet):
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
+        batch, share = team().share(batch)
         context = self.current_context(batch.weight)
         result = self.objective.loss(self.module_, batch.X, batch.y, context)
         loss = (result.losses * batch.weight).mean()
@@ -261,21 +264,24 @@ class RobustNet(NeuralNet):
             loss = loss + result.penalty
         loss.backward()
         self.objective.after_backward(self.module_)
+        team().average_gradients(self.module_, share)
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
         seen = result.logits if result.clean_logits is None else result.clean_logits
         counts = torch.bincount(seen.argmax(1), minlength=seen.shape[1])
         self.prediction_counts = self.prediction_counts.to(counts.device) + counts
-        return {"loss": loss, "y_pred": result.logits, "means": _means(loss, result, batch.y)}
+        return _step(loss, result, batch.y, share)
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         self._set_training(False)
-        noise = torch.Generator(batch.X.device).manual_seed(0)  # the same attack in every epoch
+        batch, share = team().share(batch)
+        noise = torch.Generator(batch.X.device)
+        noise.manual_seed(team().own_seed(0))  # the same attack in every epoch
         context = TrainingContext(self.threat, noise, weight=batch.weight)
         with torch.no_grad():
             result = self.objective.validation_loss(self.module_, batch.X, batch.y, context)
             loss = (result.losses * batch.weight).mean()
-        return {"loss": loss, "y_pred": result.logits, "means": _means(loss, result, batch.y)}
+        return _step(loss, result, batch.y, share)
 
     def _record(
         self, prefix: str, waiting: list[tuple[dict[str, Any], dict[str, torch.Tensor]]]
@@ -298,13 +304,14 @@ class RobustNet(NeuralNet):
             )
 
 
-def _means(loss: torch.Tensor, result: BatchLoss, y: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what the history keeps of a batch, still on the device."""
+def _step(loss: torch.Tensor, result: BatchLoss, y: torch.Tensor, share: float) -> dict[str, Any]:
+    """Return what callbacks see of a batch and, still on the device, what the history keeps."""
     means = {"loss": loss.detach(), "adversarial_accuracy": count_right(result.logits, y) / len(y)}
     if result.clean_logits is not None:
         means["clean_loss"] = cross_entropy(result.clean_logits, y).mean()
         means["clean_accuracy"] = count_right(result.clean_logits, y) / len(y)
-    return means
+    team().average(means.values(), share)
+    return {"loss": means["loss"], "y_pred": result.logits, "means": means}
 
 
 def _restore_generator(device: torch.device, state: bytes) -> torch.Generator:
