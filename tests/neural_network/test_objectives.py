@@ -240,17 +240,34 @@ def test_weight_perturbation_updates_batch_norm_once_per_batch(batch):
 # By bounds -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("end", [0.4, 0.0])
 @pytest.mark.parametrize("share", [0.25, 1.0])
-def test_interval_training_mixes_clean_and_worst_logits(net, batch, share):
+def test_interval_training_mixes_clean_and_worst_logits(net, batch, share, end):
     X, y = batch
-    objective = IntervalTraining(kappa=0.4, epsilon_factor=1.5, regularization=0)
+    objective = IntervalTraining(kappa=end, epsilon_factor=1.5, regularization=0)
     result = objective.loss(net, X, y, context(share=share))
     worst = plain_worst_logits(net, y, *ball(X, 1.5 * EPSILON))
-    kappa = 1 - 0.6 * share
+    kappa = 1 - (1 - end) * share
     expected = kappa * sample_losses(net(X), y) + (1 - kappa) * sample_losses(worst, y)
     torch.testing.assert_close(result.losses, expected, **CLOSE)
     torch.testing.assert_close(result.logits, worst, **CLOSE)
+    torch.testing.assert_close(result.clean_logits, net(X).detach(), **CLOSE)
     assert result.penalty is None
+
+
+def test_margins_of_more_than_one_layer_behind_the_activations(net, batch):
+    X, y = batch
+    net = nn.Sequential(*net, nn.BatchNorm1d(4).double()).eval()
+    with torch.no_grad():
+        net[-1].running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(3))
+    merged = copy.deepcopy(net)[:-1]
+    scale = (net[-1].running_var + net[-1].eps).rsqrt()
+    with torch.no_grad():
+        merged[-1].weight.mul_(scale[:, None])
+        merged[-1].bias.mul_(scale)
+    objective = IntervalTraining(regularization=0)
+    two, one = (objective.loss(m, X, y, context()).logits for m in (net, merged))
+    torch.testing.assert_close(two, one, **CLOSE)
 
 
 def test_regularizer_holds_boxes_tight_and_units_balanced(net, batch):

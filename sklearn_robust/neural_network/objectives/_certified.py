@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
+from sklearn_robust.bounds._layers import Dense
 from sklearn_robust.bounds._margins import difference_specs
 from sklearn_robust.bounds._propagation import Network
 from sklearn_robust.bounds._regions import Region, make_region
@@ -32,15 +33,19 @@ class Enclosure:
     def __init__(self, module: nn.Module, X: Tensor, y: Tensor, region: Region) -> None:
         self.network = Network(module, X, rounding=False)
         self.region, self.boxes = region, self.network.intervals(region)
-        self._specs = difference_specs(y, self.network.shapes[-1][0], X)
+        self.y = y
 
     def margins(self, *, linear: bool = False) -> Tensor:
         """Return lower bounds of ``f_y - f_j``: by intervals, or by lines around activations.
 
         By intervals, the layers after the last activation act on the differences of logits.
         """
-        end, stop = len(self.network.layers), 0 if linear else self.network.last
-        return self.network.minimum(self.region, self.boxes, self._specs, end, stop)
+        layers, last = self.network.layers, self.network.last
+        if not linear and len(layers) == last + 1 and isinstance(layers[last], Dense):
+            return _dense_margins(layers[last], *self.boxes[last], self.y)
+        specs = difference_specs(self.y, self.network.shapes[-1][0], self.region.low)
+        stop = 0 if linear else last
+        return self.network.minimum(self.region, self.boxes, specs, len(layers), stop)
 
     def regularizer(self) -> Tensor:
         r"""Return the mean over the ReLU layers of (tightness + balance) / tau, with tau = 0.5.
@@ -61,6 +66,22 @@ class Enclosure:
         if not terms:
             return first.new_zeros(())
         return torch.stack(terms).mean() / _TOLERANCE
+
+
+def _dense_margins(layer: Dense, low: Tensor, high: Tensor, y: Tensor) -> Tensor:
+    r"""Return the least ``f_y - f_j`` of a last layer ``W z + b`` over boxes, (n, n_classes).
+
+    .. math:: (w_y - w_j)^T c + b_y - b_j - |w_y - w_j|^T r
+
+    The absolute differences of all pairs of rows times all radii are one product of matrices,
+    several times faster than a product of its own for each sample.
+    """
+    rows = layer.weight
+    logits = layer.forward((low + high) / 2)
+    apart = (rows[:, None] - rows).abs().flatten(0, 1)
+    reach = functional.linear((high - low) / 2, apart).unflatten(1, (len(rows), len(rows)))
+    picked = y[:, None, None].expand(-1, 1, len(rows))
+    return logits.gather(1, y[:, None]) - logits - reach.gather(1, picked)[:, 0]
 
 
 def _imbalance(low: Tensor, high: Tensor) -> Tensor:
@@ -166,9 +187,12 @@ class IntervalTraining(CertifiedObjective):
         threat = context.threat.scaled(self.epsilon_factor)
         region = make_region(X, threat, rounding=False)
         worst, penalty = self.worst_logits(module, X, y, region, context.share)
-        clean = module(X)
         certified = (1 - self.kappa) * context.share
-        losses = (1 - certified) * cross_entropy(clean, y) + certified * cross_entropy(worst, y)
+        losses = certified * cross_entropy(worst, y)
+        with torch.set_grad_enabled(certified < 1 and torch.is_grad_enabled()):
+            clean = module(X)
+        if certified < 1:
+            losses = losses + (1 - certified) * cross_entropy(clean, y)
         return BatchLoss(losses, worst, clean.detach(), penalty)
 
 
