@@ -29,7 +29,7 @@ REPORT = {
     ("FC", "robust"): (97.1, 48.1),
 }
 CLASSES = {"CNN": RobustCNNClassifier, "FC": RobustFCClassifier}
-TRAINING = {"batch_size": 64, "max_epochs": 8}
+TRAINING = {"batch_size": 64, "max_epochs": 6, "lr": 3e-3, "lr_schedule": "one-cycle"}
 PGD_STEPS = {"CNN": 5, "FC": 10}
 EVALUATION = {"epsilon": EPSILON, "n_steps": 40, "n_restarts": 1, "random_state": 0}
 
