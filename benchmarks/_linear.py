@@ -71,26 +71,6 @@ def unit(w: np.ndarray) -> np.ndarray:
     return w / length if length > 0 else w
 
 
-def count_threshold(n_active: float, tau_max: float, n_features: int) -> float:
-    """Return the class bias above which as many features lie as are active.
-
-    For tau linearly spaced from 0 this estimate is unbiased however blurred the threshold is by a
-    finite sample, as long as the blur ends below tau_max: see the page on the threshold law.
-    """
-    return tau_max * (n_features - n_active - 0.5) / (n_features - 1)
-
-
-def kink(weights: np.ndarray, tau: np.ndarray) -> float:
-    """Return t of the best fit ``s max(tau - t, 0)``: the threshold where no weight is exactly 0.
-
-    It supposes that the weights rise linearly (S9), as they do once training has converged.
-    """
-    grid = np.linspace(-0.05, tau[-1] * 0.98, 400)
-    hinges = np.maximum(tau - grid[:, None], 0)
-    explained = np.maximum(hinges @ weights, 0) ** 2 / (hinges**2).sum(axis=1)
-    return float(grid[np.argmax(explained)])
-
-
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """Return the mean of values over seeds and its standard error."""
     return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))

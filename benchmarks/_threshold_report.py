@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from benchmarks._linear import COLOURS, EPSILONS
 from benchmarks._results import format_table
+from sklearn_robust.inspection import ThresholdDisplay, WeightDisplay
 
 LOSS_TITLES = {
     "logistic": "logistic loss",
@@ -147,20 +148,19 @@ def _draw_grid(ax: Axes, grid: list[dict[str, Any]], kind: str) -> None:
         rows = [row for row in grid if row["n_features"] == d]
         colour = COLOURS[k + 1]
         shift = 0.006 * (k - (len(sizes) - 1) / 2)
-        ax.plot(
-            [r["epsilon"] for r in rows],
-            [r[kind]["predicted"] for r in rows],
-            color="0.6" if kind == "exact" else colour,
-            linewidth=1,
+        predicted, measured, error = (
+            np.array([r[kind][key] for r in rows])
+            for key in ("predicted", "measured", "standard_error")
         )
-        ax.errorbar(
-            [r["epsilon"] + shift for r in rows],
-            [r[kind]["measured"] for r in rows],
-            [2 * r[kind]["standard_error"] for r in rows],
-            fmt="o",
-            markersize=4,
-            color=colour,
+        display = ThresholdDisplay(
+            np.array([r["epsilon"] for r in rows]), predicted, measured, standard_error=error
+        )
+        display.plot(
+            ax,
             label=f"d = {d}",
+            color=colour,
+            law_color="0.6" if kind == "exact" else colour,
+            shift=shift,
         )
     ax.set(xlabel=r"$\epsilon$", ylabel=r"threshold $\tau^*$", xticks=EPSILONS, ylim=(0, 0.27))
     ax.grid(alpha=0.3)
@@ -208,26 +208,19 @@ def draw_losses(content: dict[str, Any], path: Path) -> None:
     )
     for row in rows:
         i, j = names.index(row["loss"]), epsilons.index(row["epsilon"])
-        ax = axes[i, j]
-        ax.axhline(0, color="0.7", linewidth=0.8)
-        ax.plot(row["tau"], row["weights"], "o", markersize=2, color=COLOURS[1 if j else 0])
-        if j:
-            ax.axvline(row["predicted"], color=COLOURS[4], linestyle="--", linewidth=1)
-            ax.annotate(
-                rf"$\tau^* = {row['predicted']:.3f}$",
-                (0.04, 0.94),
-                xycoords="axes fraction",
-                va="top",
-                fontsize=9,
-                color=COLOURS[4],
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            )
+        ax, name = axes[i, j], row["loss"]
+        ax.set_prop_cycle(color=[COLOURS[1 if j else 0]])
+        thresholds = {name: row["predicted"]} if j else None
+        display = WeightDisplay(np.array(row["tau"]), {name: row["weights"]}, thresholds=thresholds)
+        display.plot(ax, markersize=2)
         if i == 0:
             title = rf"robust, $\epsilon = {row['epsilon']}$" if j else "standard training"
             ax.set_title(title, fontsize=10)
         if j == 0:
-            ax.set_ylabel(f"{LOSS_TITLES[row['loss']]}\n" + r"$\theta_j w_j$, $\|w\|_2 = 1$")
-    for ax in axes[-1]:
-        ax.set_xlabel(r"class bias $\tau_j$")
+            ax.set_ylabel(f"{LOSS_TITLES[name]}\n{ax.get_ylabel()}")
+        else:
+            ax.set_ylabel("")
+        if i < len(names) - 1:
+            ax.set_xlabel("")
     fig.savefig(path, dpi=150)
     plt.close(fig)

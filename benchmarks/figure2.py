@@ -20,14 +20,14 @@ from benchmarks._linear import (
     COLOURS,
     EPSILONS,
     N_SAMPLES,
-    count_threshold,
-    kink,
     train_exact,
     train_report,
     unit,
 )
 from benchmarks._results import format_table, provenance, write_json
 from sklearn_robust.datasets import BernoulliGenerator
+from sklearn_robust.inspection import WeightDisplay
+from sklearn_robust.inspection._law import measured_threshold
 
 TAU_MAX = 0.25
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         results[name] = {
             "weights": {str(e): w for e, w in weights.items()},
             "predicted": list(predicted.values()),
-            "measured": [_measure(name, weights[e], law.tau_) for e in EPSILONS],
+            "measured": [measured_threshold(weights[e], law.tau_) for e in EPSILONS],
         }
         draw(law.tau_, weights, predicted, name, args.output / f"figure2_{name}.png")
     content = {
@@ -61,13 +61,6 @@ def run(args: argparse.Namespace) -> None:
     }
     write_json(args.output / "figure2.json", content)
     print(render(results))
-
-
-def _measure(name: str, weights: np.ndarray, tau: np.ndarray) -> float:
-    """Return where the weights leave zero: by count if they are exact zeros, else by a fit."""
-    if name == "exact":
-        return count_threshold(np.count_nonzero(weights), tau[-1], len(tau))
-    return kink(weights, tau)
 
 
 def render(results: dict[str, Any]) -> str:
@@ -94,29 +87,12 @@ def draw(
     )
     kind = "report's protocol" if name == "report" else "exact solver"
     for ax, (epsilon, w) in zip(axes.flat, weights.items(), strict=True):
-        ax.axhline(0, color="0.7", linewidth=0.8)
-        ax.plot(tau, w, "o", markersize=3, color=COLOURS[1 if epsilon else 0])
-        title = "standard training"
-        if epsilon:
-            title = rf"robust training, $\epsilon = {epsilon}$"
-            side = 1 if predicted[epsilon] < TAU_MAX / 3 else -1
-            ax.axvline(predicted[epsilon], color=COLOURS[4], linestyle="--", linewidth=1.2)
-            ax.annotate(
-                rf"$\tau^* = {predicted[epsilon]:.3f}$",
-                (predicted[epsilon], 0.98),
-                xycoords=("data", "axes fraction"),
-                xytext=(4 * side, -4),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va="top",
-                color=COLOURS[4],
-                fontsize=9,
-            )
+        title = rf"robust training, $\epsilon = {epsilon}$" if epsilon else "standard training"
+        ax.set_prop_cycle(color=[COLOURS[1 if epsilon else 0]])
+        thresholds = {title: predicted[epsilon]} if epsilon else None
+        WeightDisplay(tau, {title: w}, thresholds=thresholds).plot(ax, markersize=3)
         ax.set_title(title, fontsize=10)
-    for ax in axes[1]:
-        ax.set_xlabel(r"class bias $\tau_j$")
-    for ax in axes[:, 0]:
-        ax.set_ylabel(r"$\theta_j w_j$, $\|w\|_2 = 1$")
+        ax.label_outer()
     fig.suptitle(f"Weights of a linear model against class bias ({kind})", fontsize=11)
     fig.savefig(path, dpi=150)
     plt.close(fig)

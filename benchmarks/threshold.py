@@ -18,8 +18,6 @@ from scipy.stats import norm
 from benchmarks._linear import (
     EPSILONS,
     N_SAMPLES,
-    count_threshold,
-    kink,
     mean_and_error,
     train_exact,
     train_mixed,
@@ -29,6 +27,7 @@ from benchmarks._linear import (
 from benchmarks._results import provenance, write_json
 from benchmarks._threshold_report import draw_law, draw_losses, render
 from sklearn_robust.datasets import BernoulliGenerator
+from sklearn_robust.inspection._law import count_threshold, kink
 from sklearn_robust.linear_model._exact import solve
 
 TAU_MAX = 0.25
@@ -87,7 +86,7 @@ def grid_cell(d: int, epsilon: float, seeds: range, n: int) -> dict[str, Any]:
         X, y = law.sample(n)
         for found, train in ((exact, train_exact), (mixed, train_mixed)):
             n_active = np.count_nonzero(train(X, y, epsilon)[0])
-            found.append(count_threshold(n_active, TAU_MAX, d))
+            found.append(count_threshold(n_active, law.tau_))
     return {
         "n_features": d,
         "epsilon": epsilon,
@@ -137,7 +136,7 @@ def sample_size(n: int, epsilon: float, seeds: range, d: int = 100) -> dict[str,
         law = BernoulliGenerator(d, tau=(0.0, TAU_MAX), random_state=seed)
         X, y = law.sample(n)
         coef, intercept = train_exact(X, y, epsilon)
-        thresholds.append(count_threshold(np.count_nonzero(coef), TAU_MAX, d))
+        thresholds.append(count_threshold(np.count_nonzero(coef), law.tau_))
         share += (coef != 0) / len(seeds)
         expected += chance_of_weight(X, y, coef, intercept, epsilon, law.tau_) / len(seeds)
     below = law.tau_ < epsilon / 2
@@ -193,7 +192,7 @@ def loss_cell(loss: str, epsilon: float, seeds: range, n: int) -> dict[str, Any]
         law = BernoulliGenerator(tau=(0.0, TAU_MAX), random_state=seed)
         X, y = law.sample(n)
         coef, intercept = train_exact(X, y, epsilon, loss)
-        measured.append(count_threshold(np.count_nonzero(coef), TAU_MAX, len(coef)))
+        measured.append(count_threshold(np.count_nonzero(coef), law.tau_))
         predicted.append(law_of(loss, epsilon, y * (X @ coef + intercept), coef))
     return {
         "loss": loss,

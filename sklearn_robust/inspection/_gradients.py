@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sklearn_robust._validation import check_option
+from sklearn_robust.inspection._panels import (
+    Rows,
+    by_name,
+    draw_sample,
+    draw_signed,
+    finish_panels,
+    grid_of_axes,
+    limits,
+    panel_size,
+)
 from sklearn_robust.metrics import input_gradients
 
 if TYPE_CHECKING:
@@ -16,22 +25,32 @@ if TYPE_CHECKING:
 
 
 class InputGradientDisplay:
-    """A row of samples above one row of input gradients per model: white 0, red +, blue -.
+    r"""A row of samples above one row of input gradients per model: white 0, red +, blue -.
 
-    Use `from_estimator`, or pass gradients that are there already.
+    Drawn is :math:`\nabla_x L(F(x), y)`, the gradient of the loss with respect to the sample: red
+    where more of a pixel makes the model less sure of the label y, blue where it makes it surer.
+    Channels of colour images are averaged. Rows of features are drawn as signed bars.
+
+    Use `from_estimator`, or `from_predictions` for gradients that are there already.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, h, w), (n_samples, c, h, w) or (n_samples, n_features)
-        The samples. Images are drawn as images, rows of features as bars.
-    gradients : dict of str to ndarray in the shape of X
+    X : array of shape (n_samples, ...)
+        The samples: rows of features, or images (h, w), (c, h, w) or (h, w, c).
+    gradients : dict of str to array in the shape of X
         Title of a row and its gradients.
+    feature_names : array of str, optional
+        Written beside the bars of rows of features.
 
     Attributes
     ----------
-    figure_ : matplotlib Figure
+    figure_ : matplotlib Figure or SubFigure
     ax_ : ndarray of Axes, shape (1 + number of models, n_samples)
         First the samples, then a row per model.
+
+    See Also
+    --------
+    sklearn_robust.input_gradients : The gradients as an array.
 
     Examples
     --------
@@ -45,8 +64,16 @@ class InputGradientDisplay:
     (2, 4)
     """
 
-    def __init__(self, X: np.ndarray, gradients: Mapping[str, np.ndarray]) -> None:
-        self.X, self.gradients = X, gradients
+    def __init__(
+        self,
+        X: np.ndarray,
+        gradients: Mapping[str, np.ndarray],
+        *,
+        feature_names: np.ndarray | None = None,
+    ) -> None:
+        self.X = X
+        self.gradients = gradients
+        self.feature_names = feature_names
 
     @classmethod
     def from_estimator(
@@ -56,85 +83,132 @@ class InputGradientDisplay:
         y: Any = None,
         *,
         image_shape: tuple[int, ...] | None = None,
-        **kwargs: Any,
+        unit: Any = None,
+        ax: Axes | np.ndarray | None = None,
+        figure: Figure | None = None,
+        scale: str = "sample",
+        title: str | None = None,
     ) -> InputGradientDisplay:
-        """Compute the gradients of one or several fitted models and plot them.
+        """Compute the gradients of one or several fitted models and draw them.
 
         Parameters
         ----------
         estimator : classifier or dict of str to classifier
             What `sklearn_robust.input_gradients` takes; a dict's keys become the titles of rows.
         X : array-like
-            A few samples.
+            A few samples, as the estimator takes them.
         y : array-like, optional
             Labels whose loss is differentiated. None: those that each model predicts.
-        image_shape : tuple, optional
+        image_shape : (h, w), (c, h, w) or (h, w, c), optional
             Shape in which to draw a sample. None: as X has it.
-        **kwargs
-            For `plot`.
-        """
-        models = estimator if isinstance(estimator, Mapping) else {_name(estimator): estimator}
-        samples = np.asarray(X)
-        shape = (len(samples), *(samples.shape[1:] if image_shape is None else image_shape))
-        gradients = {
-            name: input_gradients(model, X, y).reshape(shape) for name, model in models.items()
-        }
-        return cls(samples.reshape(shape), gradients).plot(**kwargs)
+        unit : float or array of shape (n_features,), optional
+            Size of the step in each feature that the gradient is to be per, such as
+            ``X.std(axis=0)`` for features of different units. Samples are divided by it.
+        ax, figure, scale, title
+            See `plot`.
 
-    def plot(
-        self, *, figure: Figure | None = None, scale: str = "sample", title: str | None = None
+        Returns
+        -------
+        display : InputGradientDisplay
+        """
+        gradients = {
+            name: input_gradients(model, X, y) for name, model in by_name(estimator).items()
+        }
+        return cls.from_predictions(
+            X,
+            gradients,
+            image_shape=image_shape,
+            unit=unit,
+            ax=ax,
+            figure=figure,
+            scale=scale,
+            title=title,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        X: Any,
+        gradients: Any,
+        *,
+        image_shape: tuple[int, ...] | None = None,
+        unit: Any = None,
+        ax: Axes | np.ndarray | None = None,
+        figure: Figure | None = None,
+        scale: str = "sample",
+        title: str | None = None,
     ) -> InputGradientDisplay:
-        """Draw into `figure`, or a new one.
+        """Draw gradients computed elsewhere.
 
         Parameters
         ----------
-        figure : matplotlib Figure or SubFigure, optional
-        scale : {"sample", "row"}, default="sample"
-            What shares a colour scale: each picture has its own, or a row has one.
-        title : str, optional
+        X : array-like of shape (n_samples, ...)
+        gradients : array-like in the shape of X, or dict of str to array-like
+            A dict's keys become the titles of rows.
+        image_shape, unit, ax, figure, scale, title
+            As in `from_estimator`.
+
+        Returns
+        -------
+        display : InputGradientDisplay
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_robust.inspection import InputGradientDisplay
+        >>> X, gradients = np.ones((2, 3, 3)), np.zeros((2, 3, 3))
+        >>> InputGradientDisplay.from_predictions(X, {"mine": gradients}).ax_.shape
+        (2, 2)
         """
-        check_option(scale, "scale", ("sample", "row"))
-        n, n_rows = len(self.X), 1 + len(self.gradients)
-        if figure is None:
-            import matplotlib.pyplot as plt
+        rows = Rows(X, image_shape, unit)
+        if not isinstance(gradients, Mapping):
+            gradients = {"gradient": gradients}
+        for name, gradient in gradients.items():
+            if np.shape(gradient) != np.shape(X):
+                raise ValueError(
+                    f"gradients[{name!r}] must have the shape of X, {np.shape(X)}, got "
+                    f"{np.shape(gradient)}."
+                )
+        chosen = {name: rows.of_gradients(g) for name, g in gradients.items()}
+        display = cls(rows.samples, chosen, feature_names=rows.names)
+        return display.plot(ax, figure=figure, scale=scale, title=title)
 
-            figure = plt.figure(figsize=(0.9 * n + 1.1, 0.95 * n_rows + 0.3), layout="constrained")
-        self.figure_ = figure
-        self.ax_ = figure.subplots(n_rows, n, squeeze=False)
+    def plot(
+        self,
+        ax: Axes | np.ndarray | None = None,
+        *,
+        figure: Figure | None = None,
+        scale: str = "sample",
+        title: str | None = None,
+    ) -> InputGradientDisplay:
+        """Draw the panels.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes of shape (1 + number of models, n_samples), optional
+            One Axes is the area in which to draw all panels. None: new ones.
+        figure : matplotlib Figure or SubFigure, optional
+            Where to make new axes.
+        scale : {"sample", "row", "figure"}, default="sample"
+            What shares a colour scale, symmetric about 0: each panel has its own, all of a model
+            have one, or all models have one, which shows whose gradients are larger.
+        title : str, optional
+            Above all panels.
+
+        Returns
+        -------
+        self : object
+        """
+        tops = limits(list(self.gradients.values()), scale)
+        shape = (1 + len(self.gradients), len(self.X))
+        size = panel_size(self.X.shape[1:], *shape)
+        self.figure_, self.ax_ = grid_of_axes(ax, figure, shape, size)
         if title is not None:
-            figure.suptitle(title)
-        for ax, x in zip(self.ax_[0], self.X, strict=True):
-            _draw_sample(ax, x)
-        self.ax_[0, 0].set_ylabel("input")
-        for row, (name, gradients) in zip(self.ax_[1:], self.gradients.items(), strict=True):
-            top = np.abs(gradients).max()
-            for ax, gradient in zip(row, gradients, strict=True):
-                _draw_gradient(ax, gradient, np.abs(gradient).max() if scale == "sample" else top)
-            row[0].set_ylabel(name)
-        for ax in self.ax_.ravel():
-            ax.set(xticks=[], yticks=[])
+            self.figure_.suptitle(title)
+        for panel, x in zip(self.ax_[0], self.X, strict=True):
+            draw_sample(panel, x, self.X.min(), self.X.max())
+        for row, gradients, top in zip(self.ax_[1:], self.gradients.values(), tops, strict=True):
+            for panel, gradient, limit in zip(row, gradients, top, strict=True):
+                draw_signed(panel, gradient, limit)
+        finish_panels(self.ax_, ["input", *self.gradients], self.feature_names)
         return self
-
-
-def _name(estimator: Any) -> str:
-    return type(estimator).__name__
-
-
-def _draw_sample(ax: Axes, x: np.ndarray) -> None:
-    if x.ndim == 1:
-        ax.bar(np.arange(len(x)), x, color="0.3", width=1)
-        return
-    # Channels come first in torch and last in matplotlib; one channel is a grey picture.
-    picture = x if x.ndim == 2 else x[0] if len(x) == 1 else np.moveaxis(x, 0, -1)
-    ax.imshow(picture, cmap="gray")
-
-
-def _draw_gradient(ax: Axes, gradient: np.ndarray, top: float) -> None:
-    if gradient.ndim == 1:
-        colours = np.where(gradient > 0, "tab:red", "tab:blue")
-        ax.bar(np.arange(len(gradient)), gradient, color=colours, width=1)
-        ax.axhline(0, color="0.7", linewidth=0.5)
-        return
-    picture = gradient if gradient.ndim == 2 else gradient.mean(0)
-    limit = top if top > 0 else 1.0
-    ax.imshow(picture, cmap="bwr", vmin=-limit, vmax=limit)
