@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from sklearn_robust.inspection import RobustnessCurveDisplay
+
 
 @dataclass(frozen=True)
 class RadiusResult:
@@ -94,24 +96,14 @@ class RobustnessReport:
             rows.append({**row, **{f"broken by {k}": v for k, v in radius.broken_by.items()}})
         return pd.DataFrame(rows).set_index("epsilon")
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw accuracy against epsilon; between certified and attacked lies what is not known."""
-        if ax is None:
-            import matplotlib.pyplot as plt
+    def plot(self, ax: Axes | None = None) -> RobustnessCurveDisplay:
+        """Draw accuracy against epsilon; between certified and attacked lies what is not known.
 
-            ax = plt.figure(layout="constrained").add_subplot()
-        epsilon = [r.epsilon for r in self.radii]
-        attacked = [r.attacked for r in self.radii]
-        certified = [r.certified for r in self.radii]
-        (line,) = ax.plot(epsilon, attacked, marker="o", label="under attack")
-        if not np.isnan(certified).all():
-            ax.plot(epsilon, certified, "--", marker="s", color=line.get_color(), label="certified")
-            ax.fill_between(epsilon, certified, attacked, color=line.get_color(), alpha=0.15)
-        ax.axhline(self.radii[0].clean, color="0.6", linewidth=0.8, label="clean")
-        ax.set(xlabel=f"epsilon ({self.norm})", ylabel="accuracy", ylim=(-0.02, 1.02))
-        ax.set_title(self.estimator)
-        ax.legend()
-        return ax
+        See `sklearn_robust.inspection.RobustnessCurveDisplay.from_report`.
+        """
+        from sklearn_robust.inspection import RobustnessCurveDisplay
+
+        return RobustnessCurveDisplay.from_report(self, ax=ax)
 
     def __repr__(self) -> str:
         clip = "not clipped" if self.clip_values is None else "clipped to the valid range"
