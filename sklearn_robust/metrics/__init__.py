@@ -3,6 +3,14 @@
 from sklearn_robust.metrics._certified import certified_score
 from sklearn_robust.metrics._distance import adversarial_distance
 from sklearn_robust.metrics._evaluation import BlackBoxWarning
+from sklearn_robust.metrics._gradient_measures import (
+    effective_complexity,
+    gini_sparsity,
+    gradient_alignment,
+    gradient_smoothness,
+    ink_energy,
+)
+from sklearn_robust.metrics._gradient_quality import GradientQuality, gradient_quality
 from sklearn_robust.metrics._gradients import input_gradients
 from sklearn_robust.metrics._perturb import perturb
 from sklearn_robust.metrics._report import RobustnessReport, evaluate_robustness
@@ -10,10 +18,17 @@ from sklearn_robust.metrics._robust import make_robust_scorer, robust_score
 
 __all__ = [
     "BlackBoxWarning",
+    "GradientQuality",
     "RobustnessReport",
     "adversarial_distance",
     "certified_score",
+    "effective_complexity",
     "evaluate_robustness",
+    "gini_sparsity",
+    "gradient_alignment",
+    "gradient_quality",
+    "gradient_smoothness",
+    "ink_energy",
     "input_gradients",
     "make_robust_scorer",
     "perturb",
