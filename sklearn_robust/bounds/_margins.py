@@ -90,7 +90,7 @@ def margin_bounds(
 
     Examples
     --------
-    ``f = (|x|, 0.25)`` as a ReLU network, over [-1, 1]: |x| - 0.25 is -0.25 at least.
+    ``f = (|x|, 0.25)`` as a ReLU network, over [-1, 1]: ``|x| - 0.25`` is -0.25 at least.
 
     >>> import torch
     >>> from sklearn_robust.attacks import ThreatModel

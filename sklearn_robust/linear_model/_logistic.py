@@ -96,7 +96,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     n_iter_ : int
         Iterations ("pgd", multinomial), or checks of the gap (two classes).
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Defined where X has feature names that are all strings.
 
     Raises

@@ -31,7 +31,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (2,)
         The second one is y = +1.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         If X was given with feature names.
 
     References

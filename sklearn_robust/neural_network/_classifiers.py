@@ -86,7 +86,7 @@ _PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
 
 _ATTRIBUTES = """classes_ : ndarray of shape (n_classes,)
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Only if X has feature names that are all strings.
     input_shape_ : tuple of int
         Shape of one sample.
