@@ -31,6 +31,7 @@ _PUBLIC = {
     "make_robust_scorer": "metrics",
     "perturb": "metrics",
     "robust_score": "metrics",
+    "show_versions": "_show_versions",
 }
 _SUBPACKAGES = (
     "attacks",

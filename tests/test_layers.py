@@ -20,6 +20,8 @@ LAYERS = (
     {"linear_model", "neural_network"},
     {"metrics"},
     {"inspection"},
+    {"_show_versions"},
+    {"__main__"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
@@ -84,6 +86,19 @@ def test_only_networks_load_torch(subpackage):
     assert "matplotlib" not in loaded
     if subpackage != "inspection":
         assert "sklearn_robust.inspection" not in loaded
+
+
+def test_the_package_costs_nothing_and_linear_models_what_scikit_learns_cost():
+    bare = _modules_after("")
+    package = _modules_after("import sklearn_robust")
+    assert {name.partition(".")[0] for name in package - bare} <= {
+        "sklearn_robust",
+        *sys.stdlib_module_names,
+    }
+    theirs = _modules_after("import sklearn.linear_model")
+    ours = _modules_after("import sklearn_robust.linear_model")
+    beyond = {name.partition(".")[0] for name in ours - theirs}
+    assert beyond <= {"sklearn_robust", "tqdm", *sys.stdlib_module_names}
 
 
 def test_every_public_name_exists():
