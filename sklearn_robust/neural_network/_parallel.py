@@ -138,9 +138,10 @@ def data_parallel() -> Iterator[None]:
     Up to rounding the result is that of one process where a sample's loss depends on the sample
     alone, and nothing random on the process: with ``random_start=False``, without dropout, and not
     with a method that always draws its starts ("trades", "fgsm", "free"). Otherwise each process
-    draws noise of its own: another draw, reproducible with the same number of processes. What is computed over a batch as a whole is computed over each share, as
-    torch's own DistributedDataParallel does it: batch norm (running statistics are averaged), the
-    regulariser of certified training, weight perturbation, the probe of ``training="fgsm"``.
+    draws noise of its own: another draw, reproducible with the same number of processes. What is
+    computed over a batch as a whole is computed over each share, as torch's own
+    DistributedDataParallel does it: batch norm (running statistics are averaged), the regulariser
+    of certified training, weight perturbation, the probe of ``training="fgsm"``.
 
     `checkpoint` is refused, since a file of one process does not hold the random states of the
     others. Only the thread that enters the context is affected; workers of joblib train alone.
