@@ -163,6 +163,8 @@ def test_cnn_is_built_to_its_sizes(digits):
         filters=(4, 6), kernel_size=4, downsampling="stride", hidden_layer_sizes=(10, 9), **settings
     ).fit(X, y)
     shapes = [tuple(p.shape) for p in clf.module_.parameters() if p.ndim > 1]
+    kernels = [p for p in clf.module_.parameters() if p.ndim == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     # 8 x 8 images are halved twice, to 2 x 2 of 6 channels.
     assert shapes == [(4, 1, 4, 4), (6, 4, 4, 4), (10, 24), (9, 10), (10, 9)]
     for parameters, message in (
