@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+from joblib.parallel import ThreadingBackend
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_wine
@@ -154,6 +155,19 @@ def test_set_params_between_fits_takes_effect():
     clf.set_params(hidden_layer_sizes=(4, 4), preprocessor__with_std=False, lr=1e-3).fit(X, Y)
     assert not np.allclose(clf.decision_function(X), before)
     assert sum(p.numel() for p in clf.module_.parameters()) == 13 * 4 + 4 + 4 * 4 + 4 + 4 * 3 + 3
+
+
+def test_a_backend_that_gives_all_results_at_once_will_do():
+    class AllAtOnce(ThreadingBackend):
+        """As the joblib backends of ray and spark."""
+
+        supports_return_generator = False
+
+    clf, many, labels = network().fit(X, Y), np.tile(X, (4, 1)), np.tile(Y, 4)  # two batches
+    joblib.register_parallel_backend("all at once", AllAtOnce)
+    with joblib.parallel_config(backend="all at once"):
+        score = robust_score(clf, many, labels, epsilon=RADIUS, n_jobs=2)
+    assert score == robust_score(clf, many, labels, epsilon=RADIUS)
 
 
 # Other places ----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from sklearn_robust._arrays import Array, is_torch, make_generator
@@ -148,7 +149,7 @@ def evaluate(
             )
             for number, batch in enumerate(batches)
         )
-        done = Parallel(n_jobs=n_jobs, return_as="generator")(work)
+        done = _parallel(n_jobs)(work)
         label = f"{stage + 1}. {type(member).__name__}"
         results = []
         for batch, result in zip(
@@ -216,6 +217,13 @@ def _attack_batch(
     return _BatchResult(
         to_numpy(found), to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
     )
+
+
+def _parallel(n_jobs: int | None) -> Parallel:
+    """Return joblib's workers, which hand over results as they come where the backend can."""
+    backend, _ = get_active_backend()
+    can = getattr(backend, "supports_return_generator", False)  # those of ray and spark cannot
+    return Parallel(n_jobs=n_jobs, return_as="generator" if can else "list")
 
 
 def _with_progress(results: Iterable, total: int, label: str, verbose: int) -> Iterable:
