@@ -49,7 +49,12 @@ from sklearn_robust.neural_network._schedules import (
     constant,
     resolve_schedule,
 )
-from sklearn_robust.neural_network._setup import OPTIMIZERS, own_randomness, resolve_device
+from sklearn_robust.neural_network._setup import (
+    OPTIMIZERS,
+    available,
+    own_randomness,
+    resolve_device,
+)
 from sklearn_robust.neural_network.objectives import get_objective
 
 
@@ -436,3 +441,10 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         super().__setstate__(state)
         if hasattr(self, "net_"):
             self.module_ = self.net_.module_
+            if self.device != "auto" and not available(torch.device(self.device)):
+                warnings.warn(
+                    f"This estimator was fitted with device={self.device!r}, which torch does not "
+                    "see here; it predicts on the CPU. Use set_params(device='auto') before fit.",
+                    UserWarning,
+                    stacklevel=2,
+                )

@@ -17,6 +17,7 @@ from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._checkpoint import Checkpoint
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._schedules import Schedule, constant
+from sklearn_robust.neural_network._setup import available
 from sklearn_robust.neural_network.objectives import (
     BatchLoss,
     TrainingContext,
@@ -180,6 +181,8 @@ class RobustNet(NeuralNet):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         states = {name: state.pop(name) for name in ("generator", "noise")}
+        if not available(torch.device(state["device"])):
+            state["device"] = "cpu"  # before skorch says the same, in several warnings
         super().__setstate__(state)
         self.module = self.module_
         device = next(self.module_.parameters(), torch.zeros(())).device

@@ -35,6 +35,13 @@ def resolve_device(device: Any) -> torch.device:
     return resolved
 
 
+def available(device: torch.device) -> bool:
+    """Return whether this machine has the device."""
+    if device.type == "cuda":
+        return (device.index or 0) < torch.cuda.device_count()
+    return device.type != "mps" or torch.backends.mps.is_available()
+
+
 def chunks(n: int, size: int = 1024) -> list[slice]:
     return [slice(i, i + size) for i in range(0, max(n, 1), size)]
 
