@@ -1,5 +1,6 @@
 """Neural network classifiers that stay right when their input is perturbed."""
 
+from sklearn_robust.neural_network._augmentation import RandomShift
 from sklearn_robust.neural_network._averaging import EMA, SWA
 from sklearn_robust.neural_network._classifiers import (
     RobustCNNClassifier,
@@ -46,6 +47,7 @@ __all__ = [
     "MultiStep",
     "OneCycle",
     "Ramp",
+    "RandomShift",
     "RobustCNNClassifier",
     "RobustFCClassifier",
     "RobustNeuralNetClassifier",

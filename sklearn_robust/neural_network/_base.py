@@ -30,6 +30,7 @@ from sklearn_robust._validation import (
     draw_seed,
 )
 from sklearn_robust.attacks import PGD
+from sklearn_robust.neural_network._augmentation import check_augmentation
 from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._callbacks import (
     CheckpointWriter,
@@ -74,6 +75,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
     lr_schedule: Any
     max_grad_norm: float | None
     weight_averaging: Any
+    augmentation: Any
     class_weight: Any
     early_stopping: bool
     validation_fraction: float
@@ -188,6 +190,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
         resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
         resolve_averaging(self.weight_averaging)
+        check_augmentation(self.augmentation)
         if check_ramp(self.input_ramp) is not None and self.preprocessor is not None:
             raise ValueError(
                 "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
@@ -294,6 +297,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
             lr_schedule=resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES),
             max_grad_norm=self.max_grad_norm,
             averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
+            augmentation=self.augmentation,
             planned_epochs=self.max_epochs,
             generator=generator,
             noise=torch.Generator(device).manual_seed(team().own_seed(seeds[2])),

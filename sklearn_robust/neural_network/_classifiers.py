@@ -59,6 +59,10 @@ _PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
     weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
         Predict with an average of the weights over the training, and judge early stopping by it;
         see `sklearn_robust.neural_network.EMA` and `SWA`. In `fit` only.
+    augmentation : callable or None, default=None
+        Called with each training batch, a tensor in the shape of X, and a torch.Generator; returns
+        the batch to train on, inside `clip_values`, in the same shape. See
+        `sklearn_robust.neural_network.RandomShift`.
     class_weight : dict, "balanced" or None, default=None
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the data, stop when the accuracy under attack there has
@@ -179,6 +183,7 @@ class RobustFCClassifier(BaseRobustClassifier):
         lr_schedule: Any = "constant",
         max_grad_norm: float | None = None,
         weight_averaging: Any = None,
+        augmentation: Any = None,
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -212,6 +217,7 @@ class RobustFCClassifier(BaseRobustClassifier):
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
         self.weight_averaging = weight_averaging
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -324,6 +330,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
         lr_schedule: Any = "constant",
         max_grad_norm: float | None = None,
         weight_averaging: Any = None,
+        augmentation: Any = None,
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -361,6 +368,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
         self.weight_averaging = weight_averaging
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -414,7 +422,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
         )
         initialize(network, generator)
         # The report's network trains in 15 % less time so, measured on a CPU; others lose nothing.
-        return network.to(memory_format=torch.channels_last)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @_fill_docstring
@@ -480,6 +488,7 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         lr_schedule: Any = "constant",
         max_grad_norm: float | None = None,
         weight_averaging: Any = None,
+        augmentation: Any = None,
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -512,6 +521,7 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
         self.weight_averaging = weight_averaging
+        self.augmentation = augmentation
         self.class_weight = class_weight
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

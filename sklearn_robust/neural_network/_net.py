@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 from skorch import NeuralNet
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._checkpoint import Checkpoint
 from sklearn_robust.neural_network._parallel import team
@@ -42,10 +43,15 @@ class Batches:
     """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader."""
 
     def __init__(
-        self, data: Batch, batch_size: int, generator: torch.Generator | None, replays: int = 1
+        self,
+        data: Batch,
+        batch_size: int,
+        generator: torch.Generator | None,
+        replays: int = 1,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.data, self.batch_size, self.generator = data, batch_size, generator
-        self.replays = replays
+        self.replays, self.change = replays, change
 
     def __len__(self) -> int:
         return self.replays * -(-len(self.data.X) // self.batch_size)
@@ -58,6 +64,8 @@ class Batches:
         for start in range(0, n, self.batch_size):
             pick = slice(start, start + self.batch_size)
             batch = Batch(*(t[pick if order is None else order[pick]] for t in self.data))
+            if self.change is not None:
+                batch = batch._replace(X=self.change(batch.X))
             for _ in range(self.replays):
                 yield batch
 
@@ -81,14 +89,17 @@ class RobustNet(NeuralNet):
         lr_schedule: Schedule = constant,
         max_grad_norm: float | None = None,
         averaging: WeightAveraging | None = None,
+        augmentation: Augmentation | None = None,
     ) -> RobustNet:
         """Set what skorch's constructor, which inspects its own signature, does not take.
 
-        `generator` shuffles, on the CPU; `noise` serves the attack, on the device of the data.
+        `generator` shuffles, on the CPU; `noise` serves attack and augmentation, on the device of
+        the data.
         """
         self.objective, self.threat, self.schedule = objective, threat, schedule
         self.planned_epochs, self.lr_schedule = planned_epochs, lr_schedule
         self.max_grad_norm, self.averaging = max_grad_norm, averaging
+        self.augmentation = augmentation
         self.generator, self.noise = generator, noise
         self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         self.batches_per_epoch = 1
@@ -202,9 +213,14 @@ class RobustNet(NeuralNet):
         size = n if self.batch_size == -1 else min(self.batch_size, n)
         if not training:
             return Batches(dataset, size, None)
-        batches = Batches(dataset, size, self.generator, self.objective.replays)
+        change = None if self.augmentation is None else self._augmented
+        batches = Batches(dataset, size, self.generator, self.objective.replays, change)
         self.batches_per_epoch = len(batches)
         return batches
+
+    def _augmented(self, X: torch.Tensor) -> torch.Tensor:
+        assert self.augmentation is not None
+        return self.augmentation(X, self.noise)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         try:

@@ -111,6 +111,19 @@ def test_pgd_is_cross_entropy_at_the_attacked_points(net, batch):
     torch.testing.assert_close(result.clean_logits, net(X), **CLOSE)
 
 
+def test_a_larger_radius_in_training_leaves_validation_at_epsilon(net, batch):
+    X, y = batch
+    wider = AdversarialCrossEntropy(PGD(3), epsilon_factor=1.5)
+    trained = wider.loss(net, X, y, context()).logits
+    expected = AdversarialCrossEntropy(PGD(3)).loss(net, X, y, context(1.5 * EPSILON)).logits
+    torch.testing.assert_close(trained, expected, **CLOSE)
+    validated = wider.validation_loss(net, X, y, context()).logits
+    expected = AdversarialCrossEntropy(PGD(3)).loss(net, X, y, context()).logits
+    assert torch.equal(validated, expected)
+    with pytest.raises(ValueError, match="epsilon_factor must be a finite number > 0, got 0"):
+        AdversarialCrossEntropy(epsilon_factor=0)
+
+
 def test_trades_is_cross_entropy_plus_beta_times_divergence(net, batch):
     X, y = batch
     objective = TRADES(beta=3.0, attack=PGD(3))

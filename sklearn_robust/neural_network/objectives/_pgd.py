@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from sklearn_robust._validation import check_real
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.neural_network.objectives._base import (
     AttackObjective,
     BatchLoss,
+    TrainingContext,
     cross_entropy,
 )
 
@@ -28,6 +30,9 @@ class AdversarialCrossEntropy(AttackObjective):
     ----------
     attack : PGD, optional
         None: PGD with the classifier's `pgd_steps`, `step_size` and `random_start`.
+    epsilon_factor : float, default=1.0
+        Train at this multiple of epsilon. Robustness fades at the very radius of the training, so
+        a slightly larger one can gain at epsilon. A `step_size` of one's own stays as it is.
 
     References
     ----------
@@ -36,6 +41,22 @@ class AdversarialCrossEntropy(AttackObjective):
     """
 
     attack: PGD | None = None
+    epsilon_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_real(self.epsilon_factor, "epsilon_factor", low=0, open_low=True)
+
+    def loss(
+        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
+    ) -> BatchLoss:
+        threat = context.threat.scaled(self.epsilon_factor)
+        return super().loss(module, X, y, replace(context, threat=threat))
+
+    def validation_loss(
+        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
+    ) -> BatchLoss:
+        """Return the loss under the attack at epsilon itself."""
+        return super().loss(module, X, y, context)
 
     def losses_at(
         self, module: torch.nn.Module, X: Tensor, X_adv: Tensor, y: Tensor, clean_logits: Tensor
