@@ -6,13 +6,16 @@ import sys
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from joblib.parallel import ThreadingBackend
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.decomposition import PCA
 from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import permutation_importance
@@ -32,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_robust import (
     AdversarialLogisticRegression,
     RobustFCClassifier,
+    input_gradients,
     make_robust_scorer,
     robust_score,
 )
@@ -170,6 +174,41 @@ def test_a_backend_that_gives_all_results_at_once_will_do():
     assert score == robust_score(clf, many, labels, epsilon=RADIUS)
 
 
+# Frames ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [["a" + str(j) for j in range(13)], None], ids=["frame", "array"])
+@pytest.mark.parametrize("final", ["linear", "network"])
+def test_set_output_hands_frames_to_the_classifier_and_changes_no_score(final, names):
+    def pipe():
+        alone = network(preprocessor=None, epsilon=0.1, dtype="float64")
+        clf = AdversarialLogisticRegression() if final == "linear" else alone
+        return make_pipeline(StandardScaler(), PCA(5), clf)
+
+    data = X if names is None else pd.DataFrame(X, columns=names)
+    framed = pipe().set_output(transform="pandas").fit(data, Y)
+    assert framed[-1].feature_names_in_.tolist() == [f"pca{j}" for j in range(5)]
+    assert (names is None) != hasattr(framed, "feature_names_in_")
+    plain = pipe().fit(X, Y)
+    # A frame is stored by columns, so that sums are taken in another order.
+    close = {"rtol": 1e-6, "atol": 1e-9}
+    np.testing.assert_allclose(framed.predict_proba(data), plain.predict_proba(X), **close)
+    gradients = input_gradients(framed, data, Y), input_gradients(plain, X, Y)
+    np.testing.assert_allclose(*(np.asarray(g) * SPREAD for g in gradients), **close)
+    X_adv = perturb(framed, data, Y, epsilon=RADIUS, attack=FAST)
+    assert isinstance(X_adv, type(data))
+    score = robust_score(framed, data, Y, epsilon=RADIUS, attack=FAST)
+    assert score == framed.score(X_adv, Y) < framed.score(data, Y)
+
+
+@pytest.mark.parametrize("make", [linear, network], ids=["linear", "network"])
+def test_columns_in_another_order_are_refused(make):
+    frame = pd.DataFrame(X, columns=[f"a{j}" for j in range(13)])
+    clf = make().fit(frame, Y)
+    with pytest.raises(ValueError, match="feature names should match"):
+        robust_score(clf, frame[frame.columns[::-1]], Y, epsilon=RADIUS)
+
+
 # Other places ----------------------------------------------------------------------------------
 
 
@@ -230,6 +269,38 @@ def test_sample_weight_is_routed_to_fit_to_score_and_to_the_scorer():
             assert score == expected
         plain = cross_val_score(clf, X, Y, cv=2, params={"sample_weight": weight})
         assert (plain > 0.8).all()  # counting the class without weight it would be below 0.7
+
+
+def test_weights_reach_the_last_step_of_a_pipeline_and_the_scorer_of_a_search():
+    weight = np.random.default_rng(0).random(len(Y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        clf = AdversarialLogisticRegression(epsilon=0.1).set_fit_request(sample_weight=True)
+        pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), clf)
+        scorer = make_robust_scorer(RADIUS).set_score_request(sample_weight=True)
+        half = np.arange(len(Y)) % 2 == 0
+        search = GridSearchCV(
+            pipe, {"adversariallogisticregression__C": [0.1]}, scoring=scorer, cv=[(half, ~half)]
+        ).fit(X, Y, sample_weight=weight)
+
+        scaler = StandardScaler().fit(X[half])
+        by_hand = AdversarialLogisticRegression(epsilon=0.1, C=0.1)
+        by_hand.fit(scaler.transform(X[half]), Y[half], sample_weight=weight[half])
+        judged = {"epsilon": RADIUS, "sample_weight": weight[~half]}
+        fitted = make_pipeline(scaler, by_hand)
+        assert search.best_score_ == robust_score(fitted, X[~half], Y[~half], **judged)
+        without = robust_score(fitted, X[~half], Y[~half], epsilon=RADIUS)
+        assert search.best_score_ != without  # the weights of the scorer matter here
+        unweighted = clone(by_hand).fit(scaler.transform(X[half]), Y[half])
+        assert not np.allclose(unweighted.coef_, by_hand.coef_, rtol=1e-3)  # and those of fit
+
+
+def test_weights_that_nobody_asked_for_are_an_error():
+    weight = np.ones(len(Y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        for clf in (AdversarialLogisticRegression(), network()):
+            pipe = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), clf)
+            with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+                pipe.fit(X, Y, sample_weight=weight)
 
 
 def test_weights_of_a_score_are_those_of_an_average():
