@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy import optimize
 from scipy.special import softmax
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_iris, load_wine
@@ -149,6 +150,42 @@ def test_an_independent_attack_in_raw_space_finds_nothing_better():
             _, _, success = attack(model, torch.tensor(X), torch.tensor(Y), epsilons=epsilon)
         theirs = 1 - success.numpy().mean()
         assert robust_score(pipe, X, Y, epsilon=epsilon) <= theirs
+
+
+def worst_by_slsqp(gap, d):
+    """Return the least of `gap` over the l2 unit ball as scipy finds it, from its values alone."""
+    ball = {"type": "ineq", "fun": lambda u: 1 - u @ u}
+    start = np.full(d, 0.1)
+    return optimize.minimize(lambda u: gap(u[None])[0], start, method="SLSQP", constraints=ball).x
+
+
+def worst_by_corners(gap, d):
+    """Return the least of `gap` over the corners of the l1 unit ball."""
+    corners = np.vstack([np.eye(d), -np.eye(d)])
+    return corners[np.argmin(gap(corners))]
+
+
+@pytest.mark.parametrize(("norm", "search"), [("l2", worst_by_slsqp), ("l1", worst_by_corners)])
+@pytest.mark.parametrize("name", ["robust, pca", "columns"])
+def test_a_search_on_scores_of_raw_rows_finds_what_the_closed_form_says(name, norm, search):
+    pipe = CHAINS[name]().fit(X, Y)
+    # Radii at which about half of the samples, that hold at first, fall.
+    epsilon = {"l2": 0.7, "l1": 1.5}[norm] * SPREAD
+    few = np.flatnonzero(pipe.predict(X) == Y)[::24]
+    robust = np.ones(len(few), dtype=bool)
+    for i, (x, y) in enumerate(zip(X[few], Y[few], strict=True)):
+        for other in {0, 1, 2} - {y}:
+
+            def gap(u, x=x, y=y, other=other):
+                scores = pipe.decision_function(x + epsilon * u)
+                return scores[:, y] - scores[:, other]
+
+            u = search(gap, X.shape[1])
+            # SLSQP leaves the ball by its tolerance of 1e-6; one step back, and it is inside.
+            u = u / max(1.0, np.linalg.norm(u, 2 if norm == "l2" else 1))
+            robust[i] &= gap(u[None])[0] > 0
+    assert robust_score(pipe, X[few], Y[few], epsilon=epsilon, norm=norm) == robust.mean()
+    assert 0 < robust.mean() < 1
 
 
 def test_perturbed_rows_stay_in_raw_units_and_reach_the_worst_case():
