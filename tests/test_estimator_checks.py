@@ -50,6 +50,7 @@ ESTIMATORS = [
     small_cnn(**DETERMINISTIC),
 ]
 MINI_BATCHES = [RobustFCClassifier((8,), **QUICK)]
+DEFAULTS = [RobustFCClassifier(), RobustCNNClassifier()]
 
 
 @parametrize_with_checks(ESTIMATORS)
@@ -66,6 +67,12 @@ def _exempt(estimator):
 
 @parametrize_with_checks(MINI_BATCHES, expected_failed_checks=_exempt)
 def test_networks_in_mini_batches_pass_every_other_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(DEFAULTS, expected_failed_checks=_exempt)
+def test_the_default_networks_pass_every_other_check(estimator, check):
     check(estimator)
 
 
