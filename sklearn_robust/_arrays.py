@@ -29,6 +29,8 @@ def as_like(value: Any, x: Array) -> Array:
     if is_torch(x):
         import torch
 
+        if isinstance(value, np.ndarray) and not value.flags.writeable:
+            value = value.copy()  # in a worker process it may be another's memory; torch warns
         return torch.as_tensor(value, dtype=x.dtype, device=x.device)
     return np.asarray(value, dtype=x.dtype)
 

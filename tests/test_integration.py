@@ -239,6 +239,16 @@ def test_skops_round_trip_names_what_must_be_trusted():
         np.testing.assert_array_equal(loaded.decision_function(X), clf.decision_function(X))
 
 
+def test_arrays_of_another_process_are_read_and_never_written_to():
+    data, radius, labels = X.copy(), 0.1 * SPREAD, Y.copy()
+    clf = network(epsilon=radius, clip_values=(X.min(axis=0), X.max(axis=0)))
+    for array in (data, radius, labels, *clf.clip_values):
+        array.flags.writeable = False
+    clf.fit(data, labels)
+    assert clf.robust_score(data, labels) <= clf.score(data, labels)
+    assert perturb(clf, data, labels, epsilon=radius).flags.writeable
+
+
 def test_a_file_is_not_needed_to_copy():
     clf = network().fit(X, Y)
     buffer = io.BytesIO()
