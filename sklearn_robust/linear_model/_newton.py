@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from sklearn_robust._arrays import make_generator
 from sklearn_robust.linear_model._charts import make_chart
+from sklearn_robust.linear_model._columns import Columns, choose_columns
 from sklearn_robust.linear_model._monitor import Monitor
 from sklearn_robust.linear_model._problem import Problem, State, dual_length, weighted_gram
 from sklearn_robust.linear_model._quadratic import minimise_quadratic
@@ -29,38 +29,27 @@ _GOOD_CONTRACTION = 0.05
 # Where the decrement is a larger share of F than this, the Hessian changes with the point, and more
 # rows at one point are of no use.
 _NEAR = 0.03
-# Sparse submatrices with more than this share of non-zeros are faster as dense ones.
-_DENSE_SHARE = 0.1
 
 
 class Hessian:
     """The Hessian by (w, t, b) of the features of one working set, exact or approximate."""
 
-    def __init__(self, problem: Problem, columns: np.ndarray | None, n_rows: int | None) -> None:
+    def __init__(self, problem: Problem, columns: Columns, n_rows: int | None) -> None:
         self.problem, self.columns = problem, columns
-        X = problem.X if columns is None else problem.X[:, columns]
-        if columns is not None and sparse.issparse(X):
-            X = X.toarray() if X.nnz > _DENSE_SHARE * np.prod(X.shape) else X.tocsr()
-        self.X: Any = X
-        self.XT = X.T
-        self.n_rows = min(n_rows or _ROWS_PER_COEF * (X.shape[1] + 10), X.shape[0])
+        n_samples, n_columns = columns.X.shape
+        self.n_rows = min(n_rows or _ROWS_PER_COEF * (n_columns + 10), n_samples)
         self.matrix: np.ndarray | None = None
         # The last point, its gradient and the decrement there.
         self.last: tuple[np.ndarray, np.ndarray, float] | None = None
 
     @property
-    def W(self) -> Any:
-        """The index of the features in an array of all."""
-        return slice(None) if self.columns is None else self.columns
-
-    @property
     def is_exact(self) -> bool:
         """Whether all rows are summed."""
-        return 2 * self.n_rows > self.X.shape[0]
+        return 2 * self.n_rows > len(self.problem.y)
 
     def refresh(self, state: State) -> np.ndarray:
         """Sum the Hessian at `state` over the current number of rows, and return it."""
-        problem, X = self.problem, self.X
+        problem, X = self.problem, self.columns.X
         y = problem.y
         mm, mt, tt = (problem.c * v for v in problem.loss.curvatures(state.m, state.t))
         if not self.is_exact and np.count_nonzero(mm) > self.n_rows:
@@ -118,8 +107,9 @@ def newton(
         g, S = monitor.check(state)
         if monitor.stop or stuck > 2:
             break
-        columns = _working_set(problem, state, g, S, cap, hessian)
-        if hessian is None or not _same(columns, hessian.columns):
+        last = None if hessian is None else hessian.columns
+        columns = choose_columns(problem, state, g, S, cap, last)
+        if hessian is None or columns is not last:
             n_rows = None if hessian is None else hessian.n_rows
             hessian = Hessian(problem, columns, n_rows)
         before = state.value
@@ -136,12 +126,13 @@ def _descend(
     problem: Problem, state: State, hessian: Hessian, g: np.ndarray, S: float, target: float
 ) -> State:
     """Take a few steps on one working set, starting with the gradient already known."""
-    W = hessian.W
-    n_steps = 1 if hessian.columns is None else _INNER_STEPS
+    columns = hessian.columns
+    W = columns.index
+    n_steps = 1 if columns.chosen is None else _INNER_STEPS
     g_W, first = g[W], None
     for step_number in range(n_steps):
         if step_number:
-            g_W, S = hessian.XT @ (problem.cy * state.a), float(problem.c @ state.s)
+            g_W, S = columns.XT @ (problem.cy * state.a), float(problem.c @ state.s)
         local = _Local(problem, state, W, g_W, S)
         step, decrement = _propose(problem, state, hessian, local)
         new = _line_search(problem, state, hessian, local, step, -decrement)
@@ -221,10 +212,10 @@ def _line_search(
     """Return the first point on shrinking steps at which F is low enough (Armijo); else None."""
     if not slope < 0:
         return None
-    n_x, W = len(local.chart.start), hessian.W
+    n_x, W = len(local.chart.start), hessian.columns.index
     w_start, w_end = local.point[:-2], local.chart.weights((local.start + step)[:n_x])
     dw, db = local.chart.change(step[:n_x]), float(step[-1]) if problem.fit_intercept else 0.0
-    dm = problem.y * (hessian.X @ dw + db)
+    dm = problem.y * (hessian.columns.X @ dw + db)
     base = problem.smooth_value(state.m, state.t, w_start)
     # Near the minimum F falls by less than it is rounded.
     allowed = base + 4 * np.finfo(float).eps * abs(base)
@@ -242,37 +233,3 @@ def _line_search(
         best = -slope * length / (2 * (value - base - length * slope))
         length *= min(max(best, 0.1), 0.5)
     return None
-
-
-def _working_set(
-    problem: Problem, state: State, g: np.ndarray, S: float, cap: int, last: Hessian | None
-) -> np.ndarray | None:
-    """Return the features to move: the non-zero ones and the worst violators; None for all."""
-    if problem.norm != "linf":
-        return None
-    n_features = len(g)
-    support = state.w != 0
-    violation = np.where(support, 0, abs(g) - S * problem.radius)
-    extra = np.flatnonzero(violation > 0)
-    n_support = int(support.sum())
-    room = max(cap, 2 * n_support) - n_support
-    if len(extra) > room:
-        room = max(room, 10)
-        if room < len(extra):
-            extra = extra[np.argpartition(-violation[extra], room - 1)[:room]]
-    chosen = support
-    chosen[extra] = True
-    n_chosen = int(chosen.sum())
-    if n_chosen > 0.7 * n_features:
-        return None
-    if last is not None and last.columns is not None:
-        # The last set serves again if it holds the new one and is not much larger.
-        kept = np.zeros(n_features, dtype=bool)
-        kept[last.columns] = True
-        if not (chosen & ~kept).any() and len(last.columns) <= 1.5 * n_chosen + 10:
-            return last.columns
-    return np.flatnonzero(chosen)
-
-
-def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return a is b or (a is not None and b is not None and np.array_equal(a, b))

@@ -32,35 +32,35 @@ _BALANCED = 1e-13
 class State:
     """A point (w, b) with what the problem says there; everything is in float64."""
 
-    __slots__ = ("a", "b", "m", "s", "t", "value", "w")
+    __slots__ = ("a", "b", "loss", "m", "s", "t", "value", "w")
 
     def __init__(self, problem: Problem, w: np.ndarray, b: float, m: np.ndarray | None = None):
         self.w, self.b = w, b
         self.m = problem.margins(w, b) if m is None else m
         self.t = problem.length(w)
+        self.a, self.s = problem.loss.slopes(self.m, self.t)
         if problem.fit_intercept:
             self._centre(problem)
-        self.a, self.s = problem.loss.slopes(self.m, self.t)
-        self.value = float(problem.c @ problem.loss.value(self.m, self.t)) + (
-            0.5 * problem.lam * float(w @ w)
-        )
+        self.loss = float(problem.c @ problem.loss.value(self.m, self.t))
+        self.value = self.loss + 0.5 * problem.lam * float(w @ w)
 
     def _centre(self, problem: Problem) -> None:
         """Move b to its best value for this w, as far as a few Newton steps go.
 
         The certificate needs balanced dual variables; this costs little beside a product with X.
         """
+        off = float(problem.cy @ self.a)
         for _ in range(4):
-            a, s = problem.loss.slopes(self.m, self.t)
-            off = float(problem.cy @ a)
-            if abs(off) <= _BALANCED * float(problem.c @ s):
+            if abs(off) <= _BALANCED * float(problem.c @ self.s):
                 return
             curvature = float(problem.c @ problem.loss.curvatures(self.m, self.t)[0])
             step = off / curvature if curvature > 0 else 0.0
             moved = self.m + problem.y * step
-            if not abs(float(problem.cy @ problem.loss.slopes(moved, self.t)[0])) < abs(off):
+            a, s = problem.loss.slopes(moved, self.t)
+            new = float(problem.cy @ a)
+            if not abs(new) < abs(off):
                 return
-            self.b, self.m = self.b + step, moved
+            self.b, self.m, self.a, self.s, off = self.b + step, moved, a, s, new
 
 
 @dataclass
@@ -75,6 +75,8 @@ class Problem:
     lam: float
     fit_intercept: bool
     loss: MarginLoss
+    # What depends on X and c alone, shared by problems that differ in the rest.
+    known: dict[str, np.ndarray] = field(default_factory=dict)
     cy: np.ndarray = field(init=False)
     n_passes: int = field(default=0, init=False)
 
@@ -97,6 +99,16 @@ class Problem:
         self.n_passes += 1
         return self._transposed @ v
 
+    def column_squares(self) -> np.ndarray:
+        """Return the weighted mean square of each feature."""
+        if "squares" not in self.known:
+            if sparse.issparse(self.X):
+                squares = self.X.power(2).T @ self.c
+            else:
+                squares = np.einsum("ij,ij,i->j", self.X, self.X, self.c, optimize=False)
+            self.known["squares"] = squares
+        return self.known["squares"]
+
     def smooth_value(self, m: np.ndarray, t: float, w: np.ndarray) -> float:
         """Return the objective that is minimised, at margins m, length t and weights w."""
         return float(self.c @ self.loss.smooth_value(m, t)) + 0.5 * self.lam * float(w @ w)
@@ -117,6 +129,10 @@ class Problem:
         fair = g if a is state.a else self.correlate(self.cy * a)
         distance = self.distance(fair, float(self.c @ s))
         cost = float(distance @ distance) / (2 * self.lam)
+        if self.loss.smoothing == 0 and a is state.a:
+            # At a point's own slopes the conjugate is an equality, and takes no logarithms.
+            bound = state.loss + float(self.c @ (a * (state.m - state.t))) - cost
+            return bound, bound, g, S
         bound = float(self.c @ self.loss.entropy(a, s)) - cost
         if self.loss.smoothing == 0:
             return bound, bound, g, S
