@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -176,3 +177,15 @@ def test_processes_with_data_or_parameters_of_their_own_are_told(processes):
 def test_without_a_process_group_the_remedy_is_named():
     with pytest.raises(RuntimeError, match="torchrun --nproc-per-node=N"), data_parallel():
         pass
+
+
+@slow
+def test_the_script_in_the_guide_runs_as_shown(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "pipelines.md"
+    blocks = page.read_text().split("```py\n# train.py\n")
+    assert len(blocks) == 2
+    (tmp_path / "train.py").write_text(blocks[1].partition("```")[0])
+    done = launch("train.py", 2, tmp_path)
+    assert done.returncode == 0, done.stderr
+    clf = joblib.load(tmp_path / "robust.joblib")
+    assert clf.score(*load_digits(return_X_y=True)) > 0.9
