@@ -1,14 +1,22 @@
-"""README and the pages of docs: their code runs as pasted, their tables are the benchmarks'."""
+"""README, the pages of docs and the gallery: code runs as pasted, tables are the benchmarks'."""
 
+import importlib
 import json
 import re
+import runpy
+import sys
+import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
+
+import sklearn_robust
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+GALLERY = sorted((ROOT / "docs" / "gallery").glob("plot_*.py"))
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
@@ -19,6 +27,75 @@ def test_code_runs_as_pasted(page, tmp_path, monkeypatch):
     names = {"__name__": "__main__"}
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, page.name, "exec"), names)
+    plt.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", GALLERY, ids=lambda script: script.name)
+def test_gallery_runs_and_draws(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    start = time.process_time()
+    runpy.run_path(str(script), run_name="__main__")
+    assert plt.get_fignums()
+    plt.close("all")
+    # What the gallery promises; process time, so that other work on the machine does not count.
+    assert time.process_time() - start < 60
+
+
+def test_gallery_is_worth_its_page():
+    assert len(GALLERY) >= 8
+    for script in GALLERY:
+        title, rule = script.read_text().splitlines()[1:3]
+        assert rule == "=" * len(title), script.name
+
+
+def test_every_included_table_is_made_from_the_results():
+    tables = _docs_module("_tables").TABLES
+    made = {f"generated/tables/{table.__name__}.md" for table in tables}
+    included = set()
+    for page in PAGES:
+        included.update(re.findall(r"\{include\} (generated/\S+)", page.read_text()))
+    assert included == made
+    for table in tables:
+        header, rule = [line for line in table().splitlines() if line.startswith("|")][:2]
+        assert set(rule) == {"|", "-"}, table.__name__
+        assert header.count("|") == rule.count("|")
+
+
+def test_api_page_names_everything_public():
+    page = _docs_module("_api").page(sklearn_robust)
+    for name in sklearn_robust._SUBPACKAGES:
+        module = getattr(sklearn_robust, name)
+        assert module.__name__ in page
+        for public in module.__all__:
+            assert f"\n   {public}\n" in page
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        (r"\frac12 x", "<mfrac><mn>1</mn><mn>2</mn></mfrac><mi>x</mi>"),
+        (r"\frac{a}2", "<mfrac><mi>a</mi><mn>2</mn></mfrac>"),
+        (r"\tfrac1n", '<mfracdisplaystyle="false"scriptlevel="0"><mn>1</mn><mi>n</mi></mfrac>'),
+        (r"\|w\|", '<mostretchy="false">‖</mo><mi>w</mi><mostretchy="false">‖</mo>'),
+        (r"\dots", "<mi>…</mi>"),
+    ],
+)
+def test_formulas_become_mathml(tex, expected):
+    pytest.importorskip("sphinx", reason="needs the docs extra")
+    from docutils import nodes
+
+    mathml = _docs_module("_mathml").to_mathml(nodes.math("", tex), as_block=False)
+    assert expected in re.sub(r"\s", "", mathml)
+
+
+def _docs_module(name):
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

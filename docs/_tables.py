@@ -1,0 +1,96 @@
+"""Tables of the pages, made from benchmarks/results, so that no figure is typed by hand."""
+
+import json
+from pathlib import Path
+
+from benchmarks import quick, table1
+from benchmarks._results import format_table
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def _load(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def robust_accuracy():
+    """Return the main job's table and how it was measured."""
+    return quick.table(_load("quick")["rows"]).replace("\naccuracy", "\n\nAccuracy")
+
+
+def linear():
+    """Return Table 1 of the report beside ours."""
+    return table1.render(_load("table1")["readings"])
+
+
+def speed_of_attacks():
+    """Return what one attack costs, beside other libraries'."""
+    content = _load("attack_speed")
+    header = [
+        "model",
+        "attack",
+        "forward",
+        "input gradient",
+        "weight gradient",
+        "ms",
+        "x bare loop",
+    ]
+    body = [
+        [r["model"], r["attack"], r["forwards"], r["input_backwards"], r["weight_backwards"],
+         f"{r['milliseconds']:.1f}", f"{r['ratio_to_bare_loop']:.2f}"]
+        for r in content["rows"]
+    ]  # fmt: skip
+    settings = content["settings"]
+    note = (
+        f"PGD with {settings['n_steps']} steps, linf, one batch of {settings['batch_size']} images "
+        f"on {content['threads']} threads of {content['processor']}; passes per batch, medians of "
+        f"{settings['repeats']} runs."
+    )
+    return f"{format_table(header, body)}\n\n{note}"
+
+
+def speed_of_solver():
+    """Return times of the exact solver, as the benchmark wrote them, without its summary."""
+    return (RESULTS / "solver.md").read_text().partition("\n- ")[0]
+
+
+def speed_of_training():
+    """Return what the four models of the main job cost."""
+    content = _load("quick")
+    body = [
+        [f"{r['architecture']} {r['training']}", f"{r['training_seconds']:.0f}",
+         f"{r['evaluation_seconds']:.0f}"]
+        for r in content["rows"]
+    ]  # fmt: skip
+    note = (
+        f"Seconds on {content['cores']} cores of {content['processor']}: training on "
+        f"{content['n_train']} images, attacking {content['n_test']}."
+    )
+    return f"{format_table(['model', 'training', 'attack'], body)}\n\n{note}"
+
+
+def provenance():
+    """Return where every result file came from."""
+    header = ["file", "date", "processor", "cores", "python", "torch", "scikit-learn"]
+    body = []
+    for path in sorted(RESULTS.glob("*.json")):
+        content = json.loads(path.read_text())
+        origin = content.get("provenance", content)
+        if "packages" not in origin:
+            continue
+        packages = origin["packages"]
+        body.append(
+            [f"`{path.name}`", origin["date"], origin["processor"], origin["cores"],
+             origin["python"], packages.get("torch", ""), packages["scikit-learn"]]
+        )  # fmt: skip
+    return format_table(header, body)
+
+
+TABLES = (robust_accuracy, linear, speed_of_attacks, speed_of_solver, speed_of_training, provenance)
+
+
+def write(folder):
+    """Write each table into a file of its name, for the pages to include."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in TABLES:
+        (folder / f"{table.__name__}.md").write_text(table() + "\n")
