@@ -39,7 +39,7 @@ from sklearn_robust import (
     make_robust_scorer,
     robust_score,
 )
-from sklearn_robust.attacks import PGD, Square
+from sklearn_robust.attacks import PGD, Square, as_model
 from sklearn_robust.metrics import perturb
 
 X, Y = load_wine(return_X_y=True)
@@ -247,6 +247,7 @@ def test_arrays_of_another_process_are_read_and_never_written_to():
     clf.fit(data, labels)
     assert clf.robust_score(data, labels) <= clf.score(data, labels)
     assert perturb(clf, data, labels, epsilon=radius).flags.writeable
+    assert as_model(clf).labels(labels).tolist() == Y.tolist()
 
 
 def test_a_file_is_not_needed_to_copy():

@@ -101,6 +101,7 @@ class TorchModel:
     def labels(self, y: Any) -> torch.Tensor:
         import torch
 
+        y = y if torch.is_tensor(y) else np.array(y)  # a copy: y may be read-only too
         return torch.as_tensor(y, dtype=torch.long, device=self._like().device)
 
     def logits(self, X: torch.Tensor) -> torch.Tensor:
