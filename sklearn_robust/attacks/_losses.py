@@ -210,7 +210,8 @@ def get_loss(loss: str | Loss) -> Loss:
 
 def is_right(logits: Array, y: Array) -> Array:
     """Return whether each sample is classified as `y`; logits with NaN count as wrong."""
-    return (logits.argmax(1) == y) & ~has_nan(logits)
+    top = row_max(logits)  # NaN where one is, and NaN is not equal to itself
+    return (logits.argmax(1) == y) & (top == top)
 
 
 def has_nan(logits: Array) -> Array:

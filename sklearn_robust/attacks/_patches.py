@@ -1,4 +1,8 @@
-"""The parts of a sample that random search changes: squares of images, subsets of features."""
+"""The parts of a sample that random search changes: squares of images, subsets of features.
+
+One part at a time serves a whole batch: no sample's own search is any less random, and a part that
+all samples share is a slice, which is read and written without touching the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,117 +11,85 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sklearn_robust._arrays import (
-    Array,
-    as_like,
-    namespace,
-    random_uniform,
-    rows,
-    sort_rows,
-)
+from sklearn_robust._arrays import Array, as_like, namespace, random_uniform
 
 # Rows of fewer features than this are not taken for images.
 _LEAST_IMAGE = 64
 
 
 class Patches(Protocol):
-    """Random parts of samples; everything returned has the shape of the samples `X`."""
+    """Random parts of samples, of shape (n_samples, *shape)."""
+
+    shape: tuple[int, ...]
 
     def stripes(self, X: Array, generator: Any) -> Array:
-        """Return signs for a first guess that covers the whole sample."""
+        """Return signs for a first guess that covers all of the samples `X`."""
 
-    def signs(self, X: Array, generator: Any) -> Array:
-        """Return signs for what lies inside a patch."""
+    def signs(self, part: Array, generator: Any) -> Array:
+        """Return signs for what lies inside a part."""
 
-    def draw(self, X: Array, share: float, generator: Any) -> Array:
-        """Return where a patch of that share of the sample lies, as booleans."""
+    def draw(self, share: float, places: np.random.Generator) -> tuple[Any, ...]:
+        """Return the index of a part of that share of each sample."""
 
-    def bump(self, X: Array, share: float, generator: Any) -> Array:
-        """Return weights: > 0 inside a patch, larger in its middle; 0 outside."""
+    def bump(self, part: Array) -> Array:
+        """Return weights > 0 for what lies inside a part, larger in its middle."""
 
 
 class Squares:
     """Squares of images of shape (channels, height, width), the same in all channels."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.shape = shape
+        self.shape: tuple[int, ...] = shape
 
     def stripes(self, X: Array, generator: Any) -> Array:
-        channels, _, width = self.shape
-        signs = random_signs(rows(X)[:, : channels * width], generator)
-        signs = signs.reshape(len(X), channels, 1, width)
-        return self._filled(X, signs)
+        return random_signs(X[:, :, :1], generator)
 
-    def signs(self, X: Array, generator: Any) -> Array:
-        signs = random_signs(rows(X)[:, : self.shape[0]], generator)
-        return self._filled(X, signs.reshape(len(X), -1, 1, 1))
+    def signs(self, part: Array, generator: Any) -> Array:
+        return random_signs(part[:, :, :1, :1], generator)
 
-    def draw(self, X: Array, share: float, generator: Any) -> Array:
-        row, column, side = self._place(X, share, generator)
-        down = (row >= 0) & (row < side)
-        across = (column >= 0) & (column < side)
-        return self._same_in_channels(X, down[:, :, None] & across[:, None, :])
-
-    def bump(self, X: Array, share: float, generator: Any) -> Array:
-        xp = namespace(X)
-        row, column, side = self._place(X, share, generator)
-        middle = (side - 1) / 2
-        off_row, off_column = abs(row - middle), abs(column - middle)
-        ring = xp.maximum(off_row[:, :, None], off_column[:, None, :])
-        # About sum_{k >= ring} 1 / (k + 1)^2, the weights of the paper's Algorithm 3.
-        weight = xp.where(ring <= middle + 0.25, 1 / (ring + 1), as_like(0, X))
-        return self._same_in_channels(X, weight)
-
-    def _place(self, X: Array, share: float, generator: Any) -> tuple[Array, Array, int]:
-        """Return each row's and column's offset from a random square, and the square's side."""
+    def draw(self, share: float, places: np.random.Generator) -> tuple[Any, ...]:
         _, height, width = self.shape
         side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
-        at = random_uniform(rows(X)[:, :1], generator), random_uniform(rows(X)[:, :1], generator)
-        floor = namespace(X).floor
-        row, column = (
-            as_like(np.arange(n), X)[None, :] - floor(u * (n - side + 1))
-            for n, u in zip((height, width), at, strict=True)
-        )
-        return row, column, side
+        row, column = (int(places.integers(n - side + 1)) for n in (height, width))
+        return ..., slice(row, row + side), slice(column, column + side)
 
-    def _same_in_channels(self, X: Array, image: Array) -> Array:
-        if self.shape[0] == 1:
-            return image.reshape(X.shape)
-        image = namespace(X).broadcast_to(image[:, None], (len(X), *self.shape))
-        return image.reshape(X.shape)
-
-    def _filled(self, X: Array, signs: Array) -> Array:
-        return namespace(X).broadcast_to(signs, (len(X), *self.shape)).reshape(X.shape)
+    def bump(self, part: Array) -> Array:
+        middle = (part.shape[-1] - 1) / 2
+        off = abs(as_like(np.arange(part.shape[-1]), part) - middle)
+        ring = namespace(part).maximum(off[:, None], off[None, :])
+        # About sum_{k >= ring} 1 / (k + 1)^2, the weights of the paper's Algorithm 3.
+        return 1 / (ring + 1)
 
 
 class Subsets:
-    """Random subsets of features that have no order."""
+    """Random subsets of `n_features` features that have no order."""
+
+    def __init__(self, n_features: int) -> None:
+        self.shape: tuple[int, ...] = (n_features,)
 
     def stripes(self, X: Array, generator: Any) -> Array:
         return random_signs(X, generator)
 
-    def signs(self, X: Array, generator: Any) -> Array:
-        return random_signs(X, generator)
+    def signs(self, part: Array, generator: Any) -> Array:
+        return random_signs(part, generator)
 
-    def draw(self, X: Array, share: float, generator: Any) -> Array:
-        lots = random_uniform(rows(X), generator)
-        size = min(max(round(share * lots.shape[1]), 1), lots.shape[1])
-        limit = sort_rows(lots)[0][:, size - 1 : size]
-        return (lots <= limit).reshape(X.shape)
+    def draw(self, share: float, places: np.random.Generator) -> tuple[Any, ...]:
+        n = self.shape[0]
+        return slice(None), places.permutation(n)[: min(max(round(share * n), 1), n)]
 
-    def bump(self, X: Array, share: float, generator: Any) -> Array:
-        inside = self.draw(X, share, generator)
-        return namespace(X).where(inside, as_like(1, X), as_like(0, X))
+    def bump(self, part: Array) -> Array:
+        return namespace(part).ones_like(part[:1])
 
 
 def choose_patches(image_shape: Any, sample_shape: tuple[int, ...]) -> Patches:
     """Return the patches for samples of that shape; see `Square` for `image_shape`."""
     size = math.prod(sample_shape)
-    if image_shape is None:
-        return Subsets()
-    shape = _guess(sample_shape) if isinstance(image_shape, str) else tuple(image_shape)
+    shape = image_shape
+    if isinstance(image_shape, str):
+        shape = _guess(sample_shape)
     if shape is None:
-        return Subsets()
+        return Subsets(size)
+    shape = tuple(shape)
     if len(shape) == 2:
         shape = (1, *shape)
     if len(shape) != 3 or math.prod(shape) != size:

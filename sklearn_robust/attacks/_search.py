@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, as_like, namespace, replace_rows, sort_rows
+from sklearn_robust._arrays import Array, as_like, is_torch, namespace, replace_rows, sort_rows
 from sklearn_robust._norms import Norm
 from sklearn_robust._threat import Neighbourhood
 from sklearn_robust._validation import check_int
@@ -120,6 +120,22 @@ def to_unit_length(norm: Norm, u: Array) -> Array:
 def where_rows(mask: Array, a: Array, b: Array) -> Array:
     """Return ``a[i]`` where ``mask[i]`` and ``b[i]`` elsewhere."""
     return namespace(a).where(spread(mask, a), a, b)
+
+
+def copied(x: Array) -> Array:
+    """Return a copy of `x`, where it may be a view."""
+    return x.clone() if is_torch(x) else x.copy()
+
+
+def mistakes(logits: Array, y: Array, margin: Array) -> Array | None:
+    """Return which samples are misclassified, None for none; `margin` is `Margin` of the logits.
+
+    Nearly always the margins say that none is, and then this costs one comparison.
+    """
+    if (margin < 0).all():
+        return None
+    wrong = ~is_right(logits, y)
+    return wrong if wrong.any() else None
 
 
 def full(like: Array, value: float) -> Array:

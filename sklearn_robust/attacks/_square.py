@@ -5,18 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sklearn_robust._arrays import Array, as_like, namespace, replace_rows, rows
+import numpy as np
+
+from sklearn_robust._arrays import (
+    Array,
+    namespace,
+    random_uniform,
+    replace_rows,
+    rows,
+)
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_option, check_real
-from sklearn_robust.attacks._losses import Loss, Margin, is_right
+from sklearn_robust.attacks._losses import Loss, Margin
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._patches import Patches, choose_patches
-from sklearn_robust.attacks._search import check_model, search, spread, to_unit_length, where_rows
+from sklearn_robust.attacks._search import (
+    check_model,
+    copied,
+    mistakes,
+    search,
+    spread,
+    to_unit_length,
+    where_rows,
+)
 
 # Queries, out of 10,000, after which the changed share is halved [1]_, section 3.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-# Finished samples are dropped once they are this share of the batch: copying costs little then.
-_DROP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -85,32 +99,33 @@ class Square:
         walk = _Corners if threat.norm == "linf" else _Spending
 
         def run(X: Array, y: Array, loss: Loss) -> Array:
-            return self._run(model, X, y, walk(threat, patches, generator))
+            found = self._run(model, y, walk(threat, X, patches, generator))
+            # Many steps may have added rounding.
+            return threat.around(X).project(found)
 
         return search(model, X, y, run, loss="margin", n_restarts=self.n_restarts)
 
-    def _run(self, model: Model, X: Array, y: Array, walk: _Walk) -> Array:
-        xp, margin = namespace(X), Margin()
-        result, index = X, (y == y).reshape(-1).cumsum(0) - 1
-        walk.enter(X)
-        x = walk.start()
-        logits = model.logits(x)
-        height, done = margin.value(logits, y), ~is_right(logits, y)
+    def _run(self, model: Model, y: Array, walk: _Walk) -> Array:
+        margin = Margin()
+        result, index = walk.X, (y == y).reshape(-1).cumsum(0) - 1
+        logits = model.logits(walk.start())
+        height = margin.value(logits, y)
+        wrong = mistakes(logits, y, height)
         for query in range(1, self.n_queries):
-            if int(done.sum()) > _DROP_SHARE * len(done) or done.all():
-                result = replace_rows(result, index, walk.finish(x))
-                keep = ~done
-                X, y, index, x, height, done = (a[keep] for a in (X, y, index, x, height, done))
-                if not len(X):
+            if wrong is not None:
+                result = replace_rows(result, index[wrong], walk.points()[wrong])
+                keep = ~wrong
+                y, index, height = y[keep], index[keep], height[keep]
+                if not len(y):
                     return result
-                walk.enter(X)
-            new = walk.step(x, self._share(query))
-            logits = model.logits(new)
-            wrong, value = ~is_right(logits, y), margin.value(logits, y)
-            better = ((value > height) | wrong) & ~done
-            x, height = where_rows(better, new, x), xp.where(better, value, height)
-            done = done | wrong
-        return replace_rows(result, index, walk.finish(x))
+                walk.take(keep)
+            logits = model.logits(walk.propose(self._share(query)))
+            value = margin.value(logits, y)
+            wrong = mistakes(logits, y, value)
+            better = value > height if wrong is None else (value > height) | wrong
+            walk.accept(better)
+            height = namespace(value).where(better, value, height)
+        return replace_rows(result, index, walk.points())
 
     def _share(self, query: int) -> float:
         """Return the share of the features to change in this query."""
@@ -119,70 +134,103 @@ class Square:
 
 
 class _Walk:
-    """How candidates are made under one norm."""
+    """The best points so far, and how candidates are made from them, under one norm.
 
-    def __init__(self, threat: ThreatModel, patches: Patches, generator: Any) -> None:
+    `x` holds those points.
+    """
+
+    x: Array
+
+    def __init__(self, threat: ThreatModel, X: Array, patches: Patches, generator: Any) -> None:
         self.threat, self.patches, self.generator = threat, patches, generator
+        # Places are drawn on the host: nothing then waits for the device.
+        lot = random_uniform(rows(X)[:1, 0], generator)[0]
+        self.places = np.random.default_rng(int(2**53 * lot))
+        self._set(X)
 
-    def enter(self, X: Array) -> None:
-        """Turn to the clean samples `X`."""
+    def _set(self, X: Array) -> None:
         self.X, self.around = X, self.threat.around(X)
 
+    def _inside(self, X: Array) -> Array:
+        return X.reshape(len(X), *self.patches.shape)
+
     def start(self) -> Array:
-        """Return the first candidates."""
+        """Return the first points."""
         raise NotImplementedError
 
-    def step(self, x: Array, share: float) -> Array:
-        """Return the next candidates, from the best points `x` so far."""
+    def propose(self, share: float) -> Array:
+        """Return the next candidates, which differ from the best points in about that share."""
         raise NotImplementedError
 
-    def finish(self, x: Array) -> Array:
-        """Return the points without the rounding that many steps may have added."""
-        return self.around.project(x)
+    def accept(self, better: Array) -> None:
+        """Make the candidates of those samples the best points."""
+        raise NotImplementedError
+
+    def points(self) -> Array:
+        """Return the best points."""
+        return self.x.reshape(self.X.shape)
+
+    def take(self, keep: Array) -> None:
+        """Go on with those samples only."""
+        self._set(self.X[keep])
+        self.x = self.x[keep]
 
 
 class _Corners(_Walk):
-    """linf: each feature at one end of its range."""
+    """linf: each feature at one end of its range; a candidate is written over the best point."""
 
-    def enter(self, X: Array) -> None:
-        super().enter(X)
-        self.top = self.around.project(X + self.around.epsilon)
-        self.bottom = self.around.project(X - self.around.epsilon)
+    def _set(self, X: Array) -> None:
+        super()._set(X)
+        self.top = self._inside(self.around.project(X + self.around.epsilon))
+        self.bottom = self._inside(self.around.project(X - self.around.epsilon))
 
     def start(self) -> Array:
-        return self._ends(self.patches.stripes(self.X, self.generator))
+        signs = self.patches.stripes(self.top, self.generator)
+        self.x = namespace(signs).where(signs > 0, self.top, self.bottom)
+        return self.points()
 
-    def step(self, x: Array, share: float) -> Array:
-        where = namespace(x).where
-        inside = self.patches.draw(self.X, share, self.generator)
-        signs = self.patches.signs(self.X, self.generator)
-        new = where(inside, self._ends(signs), x)
+    def propose(self, share: float) -> Array:
+        where = namespace(self.x).where
+        self.at = self.patches.draw(share, self.places)
+        top, bottom, self.old = self.top[self.at], self.bottom[self.at], copied(self.x[self.at])
+        up = self.patches.signs(top, self.generator) > 0
+        new = where(up, top, bottom)
         # A patch that stands there already would waste the query; its opposite does not.
-        same = rows(new == x).all(1)
-        return where(spread(same, x) & inside, self._ends(-signs), new)
+        same = rows(new == self.old).all(1)
+        self.new = where(spread(same, new), where(up, bottom, top), new)
+        self.x[self.at] = self.new
+        return self.points()
 
-    def _ends(self, signs: Array) -> Array:
-        return namespace(signs).where(signs > 0, self.top, self.bottom)
+    def accept(self, better: Array) -> None:
+        self.x[self.at] = where_rows(better, self.new, self.old)
 
 
 class _Spending(_Walk):
     """l2 and l1: a length to be spent, moved between patches."""
 
     def start(self) -> Array:
-        signs = self.patches.stripes(self.X, self.generator)
-        return self.around.project(self.X + self.around.epsilon * signs)
+        X = self._inside(self.X)
+        signs = namespace(X).broadcast_to(self.patches.stripes(X, self.generator), X.shape)
+        self.x = self.around.project(self.X + self.around.epsilon * signs.reshape(self.X.shape))
+        return self.x
 
-    def step(self, x: Array, share: float) -> Array:
-        where, zero = namespace(x).where, as_like(0, x)
+    def propose(self, share: float) -> Array:
         norm, power = self.threat.geometry, 2 if self.threat.norm == "l2" else 1
-        u = self.around.to_unit(x)
-        bump = rows(self.patches.bump(self.X, share, self.generator))
-        gains, gives = bump > 0, rows(self.patches.draw(self.X, share, self.generator))
-        bump = bump * rows(self.patches.signs(self.X, self.generator))
-        both = gains | gives
-        unspent = (1 - norm.length(u) ** power).clip(0, None)
-        amount = (unspent + norm.length(where(both, u, zero)) ** power) ** (1 / power)
-        new = to_unit_length(
-            norm, to_unit_length(norm, bump) + to_unit_length(norm, where(gains, u, zero))
-        )
-        return self.around.from_unit(where(both, zero, u) + amount[:, None] * new)
+        u = copied(self._inside(self.around.to_unit(self.x)))
+        gains, gives = (self.patches.draw(share, self.places) for _ in range(2))
+        unspent = (1 - norm.length(rows(u)) ** power).clip(0, None)
+        kept = copied(u[gains])
+        u[gains] = 0
+        spent = norm.length(rows(kept)) ** power + norm.length(rows(u[gives])) ** power
+        u[gives] = 0
+        bump = self.patches.bump(kept) * self.patches.signs(kept, self.generator)
+        bump = rows(namespace(kept).broadcast_to(bump, kept.shape))
+        new = to_unit_length(norm, bump) + to_unit_length(norm, rows(kept))
+        amount = (unspent + spent) ** (1 / power)
+        new = amount[:, None] * to_unit_length(norm, new)
+        u[gains] = new.reshape(kept.shape)
+        self.new = self.around.from_unit(rows(u))
+        return self.new
+
+    def accept(self, better: Array) -> None:
+        self.x = where_rows(better, self.new, self.x)
