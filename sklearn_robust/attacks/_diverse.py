@@ -2,31 +2,31 @@ r"""PGD from starts that are spread out in the outputs of the model rather than 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from sklearn_robust._arrays import Array, random_uniform
 from sklearn_robust._threat import Neighbourhood, ThreatModel
-from sklearn_robust._validation import check_int
+from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.attacks._losses import Loss, get_loss
 from sklearn_robust.attacks._model import DifferentiableModel
 from sklearn_robust.attacks._search import Kept, check_model, search, uphill
 
 
 class _Outputs(Loss):
-    """``<w, z>``, for one direction w per sample."""
+    """``<w, z>`` for one direction w per sample, drawn when the first logits are seen."""
 
     name = "outputs"
 
-    def __init__(self, w: Array) -> None:
-        self.w = w
-
-    def value(self, logits: Array, y: Array) -> Array:
-        return (self.w * logits).sum(1)
+    def __init__(self, generator: Any) -> None:
+        self._generator, self._w = generator, None
 
     def direction(self, logits: Array, y: Array) -> Array:
-        return self.w
+        if self._w is None:
+            self._w = 2 * random_uniform(logits, self._generator) - 1
+        return self._w
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class DiversePGD:
     as half a cosine. Random points of the ball mostly look alike to a network, and its gradient
     leads from all of them to the same place; these starts find what one long run does not.
 
+    The gradients pass through rectifiers that are off, as if these had the slope `leaks` there: in
+    a network that is robust most units are off all over the ball, and its plain gradient does not
+    see what would switch them on. Whether a point is a mistake is never judged by that.
+
     Parameters
     ----------
     n_steps : int, default=20
@@ -48,11 +52,15 @@ class DiversePGD:
         Steps of one run before that. A run costs a forward pass and a gradient for each step, and
         one forward pass.
     loss : {"margin", "cross_entropy", "dlr"} or Loss, default="margin"
+    leaks : tuple of float in [0, 1], default=(0.003, 0.01)
+        Slopes that the runs use in turn. ``(0.0,)``: plain gradients.
 
     References
     ----------
     .. [1] Y. Tashiro, Y. Song, S. Ermon, "Diversity can be transferred: output diversification for
        white- and black-box attacks", NeurIPS 2020.
+    .. [2] Y. Guo, Q. Li, H. Chen, "Backpropagating linearly improves transferability of adversarial
+       examples", NeurIPS 2020, for slopes in the backward pass alone.
 
     Examples
     --------
@@ -68,12 +76,17 @@ class DiversePGD:
     n_restarts: int = 5
     n_start_steps: int = 5
     loss: str | Loss = "margin"
+    leaks: tuple[float, ...] = (0.003, 0.01)
 
     def __post_init__(self) -> None:
         check_int(self.n_steps, "n_steps", low=1)
         check_int(self.n_restarts, "n_restarts", low=1)
         check_int(self.n_start_steps, "n_start_steps", low=0)
         get_loss(self.loss)
+        if not self.leaks:
+            raise ValueError("leaks must hold at least one slope, got none. Plain: leaks=(0.0,).")
+        for leak in self.leaks:
+            check_real(leak, "leaks", low=0, high=1)
 
     def perturb(
         self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
@@ -82,9 +95,10 @@ class DiversePGD:
         check_model(model, self)
         if threat.is_null or not len(X):
             return X
+        leaks = itertools.cycle(self.leaks)
 
         def run(X: Array, y: Array, loss: Loss) -> Array:
-            return self._run(model, threat.around(X), y, generator, loss)
+            return self._run(model, threat.around(X), y, generator, loss, next(leaks))
 
         return search(model, X, y, run, loss=self.loss, n_restarts=self.n_restarts)
 
@@ -95,18 +109,17 @@ class DiversePGD:
         y: Array,
         generator: Any,
         loss: Loss,
+        leak: float,
     ) -> Array:
         kept = Kept(around.X, y)
         x = around.sample(generator)
+        outputs = _Outputs(generator)
         for number in range(self.n_start_steps + self.n_steps):
-            goal, length = loss, self._length(number)
-            if number < self.n_start_steps:
-                if number == 0:
-                    logits = model.logits(x)
-                    outputs = _Outputs(2 * random_uniform(logits, generator) - 1)
-                goal = outputs
-            logits, gradient = model.ascent(x, y, goal)
-            kept.see(x, logits)
+            goal = outputs if number < self.n_start_steps else loss
+            logits, gradient = model.ascent(x, y, goal, leak)
+            if kept.see(x, logits):
+                return kept.best(x)
+            length = self._length(number)
             x = around.project(x + length * around.epsilon * uphill(around, x, gradient))
         kept.see(x, model.logits(x))
         return kept.best(x)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_robust._arrays import Array, namespace, rows
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_int
+from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.attacks._evaluation import to_numpy
 from sklearn_robust.attacks._losses import Loss, Margin, is_right
 from sklearn_robust.attacks._model import DifferentiableModel
@@ -53,6 +53,9 @@ class FMN:
     n_targets : int, default=4
         One run towards each of so many wrong classes, the likeliest first; there may be fewer.
         0: a single run towards whichever class is likeliest on the way.
+    leak : float in [0, 1], default=0.01
+        Slope that rectifiers which are off have in the gradient, see `DiversePGD`; 0 is the paper's
+        attack.
 
     References
     ----------
@@ -73,24 +76,31 @@ class FMN:
 
     n_steps: int = 100
     n_targets: int = 4
+    leak: float = 0.01
 
     def __post_init__(self) -> None:
         check_int(self.n_steps, "n_steps", low=1)
+        check_real(self.leak, "leak", low=0, high=1)
         check_targets(self.n_targets, "margin")
 
     def perturb(
         self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
     ) -> Array:
-        """Return mistakes within `threat` where found, X elsewhere; as in `PGD.perturb`."""
+        """Return the nearest mistakes found, projected onto the threat set, and X where none was.
+
+        Parameters as in `PGD.perturb`.
+        """
         check_model(model, self)
         if threat.is_null or not len(X):
             return X
 
         def run(X: Array, y: Array, loss: Loss) -> Array:
-            distance, found = self.nearest(model, X, y, threat)
-            return threat.around(X).project(where_rows(distance <= 1, found, X))
+            approach = _Approach(model, X, y, threat, loss, self.leak)
+            approach.run(self.n_steps)
+            # A mistake outside may still be one where it enters the ball.
+            return threat.around(X).project(approach.X_adv)
 
-        return search(model, X, y, run, loss="margin")
+        return search(model, X, y, run, loss="margin", n_targets=self.n_targets)
 
     def nearest(
         self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel
@@ -113,28 +123,40 @@ class FMN:
         check_model(model, self)
         best, X_adv = full(X, math.inf), X
         for loss in losses(Margin(), model, X, y, self.n_targets):
-            distance, found = _Approach(model, X, y, unit, loss).run(self.n_steps)
-            closer = distance < best
-            best = namespace(X).where(closer, distance, best)
-            X_adv = where_rows(closer, found, X_adv)
+            approach = _Approach(model, X, y, unit, loss, self.leak)
+            approach.run(self.n_steps)
+            approach.draw_in()
+            closer = approach.best < best
+            best = namespace(X).where(closer, approach.best, best)
+            X_adv = where_rows(closer, approach.X_adv, X_adv)
         return best, X_adv
 
 
 class _Approach:
-    """One run on one batch, in units u of the ball: ``X_adv = X + epsilon * u``."""
+    """One run on one batch, in units u of the ball: ``X_adv = X + epsilon * u``.
+
+    `best` and `X_adv` are the distance to the nearest mistake so far, inf for none, and its place.
+    """
 
     def __init__(
-        self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel, loss: Loss
+        self,
+        model: DifferentiableModel,
+        X: Array,
+        y: Array,
+        unit: ThreatModel,
+        loss: Loss,
+        leak: float,
     ) -> None:
-        self.model, self.X, self.y, self.loss = model, X, y, loss
+        self.model, self.X, self.y, self.loss, self.leak = model, X, y, loss, leak
         self.norm, self.around = unit.geometry, unit.around(X)
         self.best, self.X_adv = full(X, math.inf), X
 
-    def run(self, n_steps: int) -> tuple[Array, Array]:
+    def run(self, n_steps: int) -> None:
+        """Take the steps."""
         where, x = namespace(self.X).where, self.X
         radius = full(self.X, _TINY)
         for number in range(n_steps):
-            logits, gradient = self.model.ascent(x, self.y, self.loss)
+            logits, gradient = self.model.ascent(x, self.y, self.loss, self.leak)
             wrong = self.see(x, logits)
             # Nothing found yet: go as far as it would be if the model were linear.
             slope = self.norm.dual_length(rows(gradient * self.around.epsilon))
@@ -147,8 +169,6 @@ class _Approach:
             radius = radius.clip(_TINY, None)
             x = self.move(x, gradient, radius, _decay(1.0, number / n_steps))
         self.see(x, self.model.logits(x))
-        self.draw_in()
-        return self.best, self.X_adv
 
     def move(self, x: Array, gradient: Array, radius: Array, share: float) -> Array:
         """Return `x` after a step of that share of the radius, inside the ball of that radius."""

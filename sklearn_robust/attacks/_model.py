@@ -7,7 +7,7 @@ and, where the model is differentiable, `ascent`. Attacks know nothing else of a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -37,8 +37,11 @@ class Model(Protocol):
 class DifferentiableModel(Model, Protocol):
     """What an attack with gradients may ask of a model."""
 
-    def ascent(self, X: Array, y: Array, loss: Loss) -> tuple[Array, Array]:
-        """Return the logits at `X` and ``d loss / d X``, the latter up to a factor per sample."""
+    def ascent(self, X: Array, y: Array, loss: Loss, leak: float = 0.0) -> tuple[Array, Array]:
+        """Return the logits at `X` and ``d loss / d X``, the latter up to a factor per sample.
+
+        With `leak`, rectifiers that are off pass on that share of the gradient, see `_leak`.
+        """
 
 
 class LinearModel:
@@ -63,7 +66,9 @@ class LinearModel:
     def logits(self, X: np.ndarray) -> np.ndarray:
         return rows(X) @ self.coef.T + self.intercept
 
-    def ascent(self, X: np.ndarray, y: np.ndarray, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
+    def ascent(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         logits = self.logits(X)
         return logits, (loss.direction(logits, y) @ self.coef).reshape(X.shape)
 
@@ -111,13 +116,14 @@ class TorchModel:
             return self.module(X)
 
     def ascent(
-        self, X: torch.Tensor, y: torch.Tensor, loss: Loss
+        self, X: torch.Tensor, y: torch.Tensor, loss: Loss, leak: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
         with as_predicting(self.module), _searching(self.module), torch.enable_grad():
             X = X.detach().requires_grad_()
-            logits = self.module(X)
+            with _leaking(leak):
+                logits = self.module(X)
             if not logits.requires_grad:
                 raise ValueError(
                     f"{type(self.module).__name__} gives no gradient with respect to its input. "
@@ -148,10 +154,10 @@ class CountingModel:
         self.n_forwards += len(X)
         return self._model.logits(X)
 
-    def _ascent(self, X: Array, y: Array, loss: Loss) -> tuple[Array, Array]:
+    def _ascent(self, X: Array, y: Array, loss: Loss, leak: float = 0.0) -> tuple[Array, Array]:
         self.n_forwards += len(X)
         self.n_gradients += len(X)
-        return self._model.ascent(X, y, loss)  # type: ignore[attr-defined]
+        return self._model.ascent(X, y, loss, leak)  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -173,6 +179,14 @@ def as_predicting(module: torch.nn.Module) -> Iterator[None]:
             m.training = True
         for p in learning:
             p.requires_grad_(True)
+
+
+def _leaking(slope: float) -> AbstractContextManager:
+    if not slope:
+        return nullcontext()
+    from sklearn_robust.attacks._leak import Leaking
+
+    return Leaking(slope)
 
 
 @contextmanager

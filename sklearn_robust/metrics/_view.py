@@ -230,7 +230,9 @@ class _Behind:
     def logits(self, X: np.ndarray) -> np.ndarray:
         return self.linear.logits(self.block(X))
 
-    def ascent(self, X: np.ndarray, y: np.ndarray, loss: Loss) -> tuple[np.ndarray, np.ndarray]:
+    def ascent(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         logits, gradient = self.linear.ascent(self.block(X), y, loss)
         return logits, self.block.pull(X, gradient)
 

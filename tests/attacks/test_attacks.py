@@ -14,6 +14,7 @@ from sklearn_robust.attacks import (
     AttackEnsemble,
     DiversePGD,
     LinearModel,
+    Margin,
     ScoreModel,
     Square,
     ThreatModel,
@@ -250,8 +251,8 @@ def _count_passes(attack, samples, model):
         (PGD(7, n_restarts=3), 1 + 21 + 2, 21),
         (APGD(9), 1 + 9 + 1, 9),
         (APGD(9, "dlr", n_targets=2), 1 + 20 + 1, 18),
-        # Where to start from, the steps, and what the last one led to.
-        (DiversePGD(6, n_restarts=1, n_start_steps=2), 1 + 1 + 8 + 1, 8),
+        # The steps, and what the last one led to.
+        (DiversePGD(6, n_restarts=1, n_start_steps=2), 1 + 8 + 1, 8),
         (Square(12), 1 + 12, 0),
     ],
     ids=repr,
@@ -269,6 +270,78 @@ def test_keeping_what_fools_ends_once_every_sample_is_fooled():
     X_adv = _perturb(attack, counting, X, y, ThreatModel(1e3))
     assert _broken(model, X_adv, y).all()
     assert counting.n_gradients <= 3 * len(X)
+
+
+class _Rectified(nn.Module):
+    """Class 1 wins where the features together exceed 0.28 by more than 0.2."""
+
+    def __init__(self, rectify):
+        super().__init__()
+        self.rectify = rectify
+
+    def forward(self, X):
+        hot = self.rectify(X - 0.28).sum(1)
+        return torch.stack((0.2 + 0 * hot, hot), dim=1)
+
+
+RECTIFIERS = {
+    "module": nn.ReLU(),
+    "module in place": nn.ReLU(inplace=True),
+    "function": nn.functional.relu,
+    "method": torch.Tensor.relu,
+    "method in place": torch.Tensor.relu_,
+}
+
+
+@pytest.mark.parametrize("name", RECTIFIERS)
+def test_a_leak_changes_the_gradient_of_rectifiers_and_nothing_else(name):
+    model = TorchModel(_Rectified(RECTIFIERS[name]), 2)
+    X, y = torch.tensor([[0.1, 0.5, 0.28, -1.0]]), torch.tensor([0])
+    logits, plain = model.ascent(X, y, Margin())
+    leaky_logits, leaky = model.ascent(X, y, Margin(), leak=0.01)
+    assert torch.equal(leaky_logits, logits)
+    torch.testing.assert_close(plain, torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(leaky, torch.tensor([[0.01, 1.0, 0.01, 0.01]]))
+    assert torch.equal(model.logits(X), logits)
+
+
+@pytest.mark.parametrize(
+    ("leaky", "plain"),
+    [
+        (DiversePGD(10, 2, 1), DiversePGD(10, 2, 1, leaks=(0.0,))),
+        (APGD(10, leak=0.01), APGD(10)),
+        # It starts far outside the ball, from which it comes in by a twentieth per step at most.
+        (FMN(100), FMN(100, leak=0.0)),
+    ],
+    ids=["diverse", "apgd", "fmn"],
+)
+def test_a_leak_finds_what_dead_units_hide(leaky, plain):
+    """Twenty features must all rise to the last fifteenth of the ball; next to all units are off.
+
+    A random start switches on one feature in thirty, and the plain gradient moves those alone.
+    """
+    model = TorchModel(_Rectified(nn.ReLU()), 2)
+    X, y, threat = torch.zeros(30, 20), torch.zeros(30, dtype=torch.long), ThreatModel(0.3)
+    assert not _broken(model, _perturb(plain, model, X, y, threat), y).any()
+    assert _broken(model, _perturb(leaky, model, X, y, threat), y).all()
+
+
+def test_square_does_not_take_a_tie_that_is_right_for_a_mistake():
+    """Scores of trees and neighbours tie often; the first of the largest is the prediction."""
+    edges = np.array([0.0, 0.4])
+
+    def scores(X):
+        level = np.searchsorted(edges, X[:, 0])  # 0, 1, 2: right, tied, wrong
+        return np.stack((2.0 - level, level + 0.0), axis=1)
+
+    model, X = ScoreModel(scores, 2), np.full((10, 1), -0.1)
+    y = np.zeros(10, dtype=int)
+    tied, wrong = (
+        _broken(model, _perturb(Square(30), model, X, y, ThreatModel(radius)), y)
+        for radius in (0.3, 0.6)
+    )
+    assert not tied.any()
+    assert wrong.all()
 
 
 def test_restarts_and_targets_never_give_back_what_was_broken(samples, model):
@@ -344,6 +417,10 @@ def test_a_single_class_is_refused(name):
         (lambda: APGD(n_targets=-1), "n_targets must be an integer >= 0, got -1"),
         (lambda: APGD(n_restarts=0), "n_restarts must be an integer >= 1, got 0"),
         (lambda: DiversePGD(n_start_steps=-1), "n_start_steps must be an integer >= 0, got -1"),
+        (lambda: DiversePGD(leaks=()), r"leaks must hold at least one slope, got none"),
+        (lambda: DiversePGD(leaks=(0.1, 2)), "leaks must be a finite number >= 0 and <= 1, got 2"),
+        (lambda: APGD(leak=-0.1), "leak must be a finite number >= 0 and <= 1, got -0.1"),
+        (lambda: FMN(leak=None), "leak must be a finite number >= 0 and <= 1, got None"),
         (lambda: FMN(n_steps=2.5), "n_steps must be an integer >= 1, got 2.5"),
         (lambda: Square(n_queries=0), "n_queries must be an integer >= 1, got 0"),
         (lambda: Square(initial_share=0), "initial_share must be a finite number > 0"),
