@@ -156,6 +156,19 @@ def test_the_report_recipe_is_the_reports_protocol():
         make_recipe("quick")
 
 
+def test_the_ramp_of_a_recipe_lies_beyond_the_adversarys_reach():
+    assert make_recipe("fast", epsilon=0.3).input_ramp == pytest.approx((0.33, 0.67))
+    # In other units the knots move along.
+    ramp = make_recipe("certified", "fc", epsilon=51, clip_values=(0, 255)).input_ramp
+    assert ramp == pytest.approx((56.1, 198.9))
+    assert make_recipe("fast", clip_values=None).input_ramp == "fixed"
+    assert make_recipe("fast", input_ramp=None).input_ramp is None
+    with pytest.raises(
+        ValueError, match=r"epsilon must be less than 0\.455 for a recipe with a ram"
+    ):
+        make_recipe("fast", epsilon=0.46)
+
+
 def test_cnn_is_built_to_its_sizes(digits):
     X, y = digits[0][:100], digits[1][:100]
     settings = {"epsilon": 0, "max_epochs": 20, "lr": 0.01, "random_state": 0, "dropout": 0}
