@@ -211,6 +211,42 @@ def by_proof(test: Settled, args: argparse.Namespace) -> dict[str, Any]:
 EVALUATIONS = {"pgd": by_pgd, "ensemble": by_ensemble, "certified": by_proof}
 
 
+def summary(folder: Path) -> str:
+    """Return the table of the measurements on full MNIST in a folder, means over their seeds."""
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("training-*-eps0.3-MNIST-seed*.json")):
+        content = json.loads(path.read_text())
+        if not EVALUATIONS.keys().isdisjoint(content):
+            key = (content["recipe"], content["architecture"], content["n_test"])
+            groups.setdefault(key, []).append(content)
+    body = []
+    for (recipe, architecture, n_test), runs in groups.items():
+        kinds = [[run.get(kind, {}).get("accuracy") for run in runs] for kind in EVALUATIONS]
+        minutes = np.mean([run["training_process_seconds"] for run in runs]) / 60
+        body.append(
+            (
+                recipe,
+                architecture,
+                runs[0]["parameters"]["max_epochs"],
+                f"{minutes:.1f}",
+                _percent([run["clean"] for run in runs]),
+                *map(_percent, kinds),
+                n_test,
+                len(runs),
+            )
+        )
+    header = (
+        "recipe", "network", "epochs", "core-minutes", "clean", "PGD-100", "ensemble", "certified",
+        "test images", "seeds",
+    )  # fmt: skip
+    return format_table(header, body)
+
+
+def _percent(shares: list[float | None]) -> str:
+    known = [share for share in shares if share is not None]
+    return f"{100 * np.mean(known):.2f}" if len(known) == len(shares) else "-"
+
+
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str | bool | int | float | None) else repr(value)
 
