@@ -42,7 +42,7 @@ def _inline(translator, node):
 
 
 def _block(translator, node):
-    translator.body.append(f'<div class="math">{to_mathml(node, as_block=True)}</div>\n')
+    translator.body.append(f'<div class="formula">{to_mathml(node, as_block=True)}</div>\n')
     raise SkipNode
 
 

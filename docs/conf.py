@@ -36,6 +36,9 @@ default_role = "py:obj"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
+# The guide takes in pages on training by pattern, whether there are any or not.
+suppress_warnings = ["toc.empty_glob"]
+
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
@@ -59,6 +62,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
     "reset_modules": ("matplotlib",),
+    "capture_repr": ("_repr_html_",),  # a display shows its figure, not its name
     "within_subsection_order": "FileNameSortKey",
 }
 
