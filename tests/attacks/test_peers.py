@@ -1,4 +1,4 @@
-"""The standard combination against another library's AutoAttack, and the page that says so."""
+"""The standard combination against the attacks of other libraries, and the page that says so."""
 
 import json
 from pathlib import Path
@@ -14,22 +14,34 @@ from sklearn_robust.attacks import ThreatModel, as_model, evaluate, get_attack, 
 ROOT = Path(__file__).parents[2]
 
 
+def by_torchattacks(module, X, y, norm, radius):
+    torchattacks = pytest.importorskip("torchattacks")
+    attack = torchattacks.AutoAttack(module, {"linf": "Linf", "l2": "L2"}[norm], radius, seed=0)
+    return attack(X, y).detach()
+
+
+def by_foolbox(module, X, y, norm, radius):
+    foolbox = pytest.importorskip("foolbox")
+    attack = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm](steps=100)
+    bounded = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
+    with torch.random.fork_rng():  # it draws from the global generator
+        torch.manual_seed(0)
+        return attack.repeat(3)(bounded, X, y, epsilons=radius)[1].detach()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "radius"), [("linf", 0.1), ("l2", 0.6)])
-def test_strong_leaves_no_more_standing_than_torchattacks_autoattack(
-    robust_fc, samples, norm, radius
-):
-    torchattacks = pytest.importorskip("torchattacks")
+@pytest.mark.parametrize("peer", [by_torchattacks, by_foolbox])
+def test_strong_leaves_no_more_standing_than_peers(peer, robust_fc, samples, norm, radius):
     X, y = samples[0][:100], samples[1][:100]
     model = as_model(robust_fc)
     predict = predictor(model)
     threat = ThreatModel(radius, norm, (0, 1))
     ours = evaluate(model, X, y, threat, get_attack("strong"), predict).robust
     images = nn.Sequential(nn.Flatten(), model.module).eval()
-    attack = torchattacks.AutoAttack(images, {"linf": "Linf", "l2": "L2"}[norm], radius, seed=0)
-    found = attack(torch.as_tensor(X).reshape(-1, 1, 8, 8), torch.as_tensor(y))
-    found = found.detach().flatten(1).numpy()
-    # Points a millionth of the radius too far are its rounding, others would be a defect.
+    found = peer(images, torch.as_tensor(X).reshape(-1, 1, 8, 8), torch.as_tensor(y), norm, radius)
+    found = found.flatten(1).numpy()
+    # Points a millionth of the radius too far are their rounding, others would be a defect.
     assert threat.scaled(1 + 1e-6).contains(found, X).all()
     theirs = (predict(X) == y) & (predict(found) == y)
     # The goal is 0.3 points, less than one sample of a hundred.
@@ -39,7 +51,7 @@ def test_strong_leaves_no_more_standing_than_torchattacks_autoattack(
 
 def test_the_page_on_evaluation_shows_the_benchmarks_own_table():
     page = (ROOT / "docs" / "evaluation.md").read_text()
-    result = ROOT / "benchmarks" / "results" / result_name(seed=1)
+    result = ROOT / "benchmarks" / "results" / result_name(seed=1, samples=200)
     rows = json.loads(result.read_text())["rows"]
     assert table(rows) in page
     assert summary(rows) in page
