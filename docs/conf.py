@@ -36,9 +36,6 @@ default_role = "py:obj"
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-# The guide takes in pages on training by pattern, whether there are any or not.
-suppress_warnings = ["toc.empty_glob"]
-
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
