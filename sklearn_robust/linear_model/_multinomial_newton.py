@@ -1,4 +1,4 @@
-r"""Newton's method for the multinomial problem at fixed u0, where K (d + 1) parameters are few.
+r"""Truncated Newton for the multinomial problem at fixed u0: a step by conjugate gradients.
 
 With ``J_i`` the derivative of the exponents of sample i by all parameters, ``p_i`` its softmax and
 ``M_i = diag(p_i) - p_i p_i'``, the (generalised) Hessian is
@@ -6,124 +6,122 @@ With ``J_i`` the derivative of the exponents of sample i by all parameters, ``p_
 .. math:: \sum_i c_i J_i^T M_i J_i + \sum_{k < l} P_{kl} \nabla^2 \tilde T_{kl} + \lambda I ,
 
 and the derivative of the k-th exponent is x_i in the block of w_k plus that of T for the pair of k
-and the label, which is the same for all samples of a class. Parameters are ordered as (K, d + 1),
-the intercept last.
+and the label. (That of the label's own score cancels, as M_i has constants in its kernel.) The
+pairs couple the classes of one feature, the more the smaller mu is, and the preconditioner is one
+block of K x K for each feature.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from scipy import sparse
 
-from sklearn_robust.linear_model._problem import weighted_gram
-from sklearn_robust.linear_model._quadratic import solve_positive
+from sklearn_robust.linear_model._multinomial_problem import Multinomial
 
-if TYPE_CHECKING:
-    from sklearn_robust.linear_model._multinomial import Multinomial
+_MAX_PRODUCTS = 200  # in one step
 
 
-def newton_step(
-    problem: Multinomial,
-    p: np.ndarray,
-    u: np.ndarray,
-    shifted: np.ndarray,
-    mu: float,
-    gW: np.ndarray,
-    gb: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the step of W and b and the slope along it.
+class Model:
+    """The quadratic model at a point with softmax p, whose pairs have projected `shifted` to u."""
 
-    `u` is the projection of `shifted` onto the unit ball, and `gW`, `gb` are the gradient.
-    """
-    K, d = gW.shape
-    H = _softmax_part(problem, p)
-    if problem.attacked:
-        _add_pairs(problem, H, p, u, shifted, mu)
-    H = H.reshape(K * (d + 1), K * (d + 1))
-    gradient = np.column_stack([gW, gb]).ravel()
-    is_weight = np.tile(np.arange(d + 1) < d, K)
-    diagonal = np.diag(H).copy()
-    H[np.diag_indices_from(H)] += np.where(is_weight, problem.lam, 0) + 1e-13 * diagonal.mean()
-    # A common shift of all intercepts changes nothing: any curvature will do there.
-    biases = np.flatnonzero(~is_weight)
-    H[np.ix_(biases, biases)] += max(float(diagonal[biases].mean()), 1e-12)
-    used = np.arange(len(gradient)) if problem.fit_intercept else np.flatnonzero(is_weight)
-    step = np.zeros(len(gradient))
-    step[used] = solve_positive(H[np.ix_(used, used)], -gradient[used])
-    table = step.reshape(K, d + 1)
-    return table[:, :-1], table[:, -1], float(gradient @ step)
+    def __init__(
+        self, problem: Multinomial, p: np.ndarray, u: np.ndarray, shifted: np.ndarray, mu: float
+    ) -> None:
+        self.problem, self.p, self.u, self.n_products = problem, p, u, 0
+        self.cp = problem.c[:, None] * p
+        self.mean = np.diag(self.cp.sum(axis=0)) - self.cp.T @ p  # sum of c M
+        # A common shift of all intercepts changes nothing.
+        self.bb = np.linalg.pinv(self.mean, rcond=1e-12, hermitian=True)
+        self.bend: np.ndarray | None = None
+        if problem.attacked:
+            self.bend = problem.pair_weights(p)[:, None] / mu
+            self.slopes = _Projection(problem.norm, u, shifted)
+        self.inverse = self._preconditioner()
 
+    def minimise(
+        self, gW: np.ndarray, forcing: float, enough: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a step of W and b that reduces the residual by `forcing`, or below `enough`."""
+        step, b, rest = np.zeros_like(gW), np.zeros(len(gW)), -gW
+        scaled = self._scale(rest)
+        direction, length = scaled, float((rest * scaled).sum())
+        target = forcing**2 * length
+        while length > target and (rest**2).sum() > enough and self.n_products < _MAX_PRODUCTS:
+            H, db = self.product(direction)
+            along = length / float((direction * H).sum())
+            step += along * direction
+            b += along * db
+            rest = rest - along * H
+            scaled = self._scale(rest)
+            last, length = length, float((rest * scaled).sum())
+            direction = scaled + (length / last) * direction
+        return step, b
 
-def _softmax_part(problem: Multinomial, p: np.ndarray) -> np.ndarray:
-    """Return ``sum c M_i (x) (x_i, 1)(x_i, 1)'``, shape (K, d + 1, K, d + 1)."""
-    K, d = problem.K, problem.X.shape[1]
-    H = np.empty((K, d + 1, K, d + 1))
-    for k in range(K):
-        for other in range(k, K):
-            weight = problem.c * p[:, k] * ((k == other) - p[:, other])
-            block = np.empty((d + 1, d + 1))
-            # The Gram matrix takes square roots: off the diagonal the weights are all negative.
-            block[:-1, :-1] = weighted_gram(problem.X, abs(weight)) * (1 if k == other else -1)
-            block[:-1, -1] = block[-1, :-1] = problem.XT @ weight
-            block[-1, -1] = weight.sum()
-            H[k, :, other] = H[other, :, k] = block
-    return H
+    def product(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the Hessian times V, and the change of b that is best along V."""
+        problem = self.problem
+        self.n_products += 1
+        change = np.asarray(problem.X @ V.T)
+        if problem.attacked:
+            dz = problem.z(V)
+            change += problem.table((self.u * dz).sum(axis=1))[problem.y]
+        pull = self._softmax_slope(change)
+        db = np.zeros(problem.K)
+        if problem.fit_intercept:
+            db = -self.bb @ pull.sum(axis=0)
+            pull += self._softmax_slope(np.broadcast_to(db, pull.shape))
+        H = np.asarray(problem.XT @ pull).T + problem.lam * V
+        if self.bend is not None:
+            by_z = problem.pair_sums(pull)[:, None] * self.u + self.bend * self.slopes(dz)
+            H += problem.spread(problem.radius * by_z)
+        return H, db
 
+    def _softmax_slope(self, change: np.ndarray) -> np.ndarray:
+        """Return ``c M`` times the change of the exponents."""
+        mean = np.einsum("ik,ik->i", self.p, change)
+        return self.cp * (change - mean[:, None])
 
-def _add_pairs(
-    problem: Multinomial,
-    H: np.ndarray,
-    p: np.ndarray,
-    u: np.ndarray,
-    shifted: np.ndarray,
-    mu: float,
-) -> None:
-    """Add to H what the lengths T of the pairs contribute."""
-    K, d = problem.K, problem.X.shape[1]
-    slopes = np.zeros((len(u), K, d + 1))
-    pairs = np.arange(len(u))
-    slopes[pairs, problem.first, :d] = problem.radius * u
-    slopes[pairs, problem.second, :d] = -problem.radius * u
-    flat = H.reshape(K * (d + 1), K * (d + 1))
-    for label in range(K):
-        rows = np.flatnonzero(problem.y == label)
-        M = -p[rows, :, None] * p[rows, None, :]
-        M[:, range(K), range(K)] += p[rows]
-        M *= problem.c[rows, None, None]
-        by_slope = np.zeros((K, K, d + 1))  # [k]: the derivative of T for k and the label
-        mine = (problem.first == label) | (problem.second == label)
-        rivals = problem.first[mine] + problem.second[mine] - label
-        by_slope[rivals] = slopes[mine]
-        by_slope = by_slope.reshape(K, -1)
-        cross = np.empty((K, d + 1, K))
-        X = problem.X[rows]
-        sums = X.T @ M.reshape(len(rows), -1)
-        sums = np.asarray(sums.toarray() if sparse.issparse(sums) else sums)
-        cross[:, :d] = sums.reshape(d, K, K).transpose(1, 0, 2)
-        cross[:, d] = total = M.sum(axis=0)
-        half = cross.reshape(-1, K) @ by_slope
-        flat += half + half.T + by_slope.T @ total @ by_slope
-    for i, weight in enumerate(problem.pair_weights(p)):
-        curve = weight / mu * _projection_slope(problem.norm, u[i], shifted[i])
-        curve = curve * np.outer(problem.radius, problem.radius)
-        k, other = problem.first[i], problem.second[i]
-        H[k, :d, k, :d] += curve
-        H[other, :d, other, :d] += curve
-        H[k, :d, other, :d] -= curve
-        H[other, :d, k, :d] -= curve
+    def _scale(self, rest: np.ndarray) -> np.ndarray:
+        """Apply the preconditioner."""
+        return np.matmul(self.inverse, rest.T[:, :, None])[:, :, 0].T
+
+    def _preconditioner(self) -> np.ndarray:
+        """Return the inverse blocks of the features, (d, K, K), as if x and p did not correlate."""
+        problem = self.problem
+        squares = problem.column_squares()
+        blocks = squares[:, None, None] * self.mean + problem.lam * np.eye(problem.K)
+        if self.bend is not None:
+            stiff = self.bend * self.slopes.diagonal() * problem.radius**2
+            k, other = problem.first, problem.second
+            # These pairs are symmetric in k and l: a graph's Laplacian for each feature.
+            laplacian = np.zeros_like(blocks)
+            laplacian[:, k, other] = laplacian[:, other, k] = -stiff.T
+            sums = laplacian.sum(axis=2)
+            laplacian[:, range(problem.K), range(problem.K)] -= sums
+            blocks += laplacian
+        return np.linalg.inv(blocks)
 
 
-def _projection_slope(norm: str, u: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Return a derivative at `point` of the projection u onto the unit ball."""
-    if norm == "linf":
-        return np.diag((abs(point) < 1).astype(float))
-    if norm == "l2":
-        length = max(1.0, float(np.sqrt(point @ point)))
-        inside = np.eye(len(u))
-        return inside if length == 1 else (inside - np.outer(u, u) / (u @ u)) / length
-    if abs(point).sum() <= 1:
-        return np.eye(len(u))
-    sign = np.sign(u)
-    return np.diag(abs(sign)) - np.outer(sign, sign) / max(1.0, abs(sign).sum())
+class _Projection:
+    """A derivative of the projection of each row of `shifted` onto the unit ball."""
+
+    def __init__(self, norm: str, u: np.ndarray, shifted: np.ndarray) -> None:
+        self.normal = np.zeros_like(u)  # a unit vector that the derivative removes, or zero
+        if norm == "linf":
+            self.factor = (abs(shifted) < 1).astype(float)
+        elif norm == "l2":
+            length = np.maximum(1, np.sqrt((shifted**2).sum(axis=1)))[:, None]
+            self.factor = np.broadcast_to(1 / length, u.shape)
+            self.normal = np.where(length > 1, u, 0.0)
+        else:
+            outside = abs(shifted).sum(axis=1)[:, None] > 1
+            self.factor = np.where(outside, u != 0, 1.0)
+            count = np.maximum(self.factor.sum(axis=1), 1)[:, None]
+            self.normal = np.where(outside, np.sign(u) / np.sqrt(count), 0.0)
+
+    def __call__(self, v: np.ndarray) -> np.ndarray:
+        along = (self.normal * v).sum(axis=1)[:, None]
+        return self.factor * (v - along * self.normal)
+
+    def diagonal(self) -> np.ndarray:
+        """Return the diagonal of each row's derivative."""
+        return self.factor * (1 - self.normal**2)
