@@ -112,6 +112,19 @@ def test_readme_shows_the_main_jobs_own_table():
     assert table(result["rows"]).splitlines()[:6] == _table_after("Robust accuracy", "README.md")
 
 
+@pytest.mark.parametrize("name", ["training", "training_ramp", "training_speed"])
+def test_training_page_shows_the_benchmarks_own_tables(name):
+    pytest.importorskip("torch")
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    results = ROOT / "benchmarks" / "results"
+    if name == "training":
+        expected = benchmark.summary(results)
+    else:
+        expected = benchmark.table(json.loads((results / f"{name}.json").read_text())["rows"])
+    assert len(expected.splitlines()) > 3
+    assert expected in (ROOT / "docs" / "training.md").read_text()
+
+
 def _table_after(heading, page):
     text = (ROOT / page).read_text()
     lines = text[text.index(f"## {heading}") :].splitlines()

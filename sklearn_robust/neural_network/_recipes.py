@@ -97,16 +97,20 @@ def make_recipe(
     The recipes are meant for images in [0, 1] whose values lie mostly near the ends of that range,
     such as MNIST: all but "report" put a ramp in front of the network with knots at 1.1 epsilon
     from the ends, see `sklearn_robust.neural_network.InputRamp`, and keep the adversary in [0, 1].
-    What they reach on all of MNIST is in the documentation, under "Robust training, measured".
+
+    Measured on MNIST at epsilon 0.3, one seed: "fast" has 92 % under the strongest attacks,
+    "certified" 91 % (CNN) and 90 % (FC) proven, at 97 % clean. The page "Robust training, measured"
+    of the documentation has the table, "strong" is not in it yet.
 
     Parameters
     ----------
     name : {"fast", "strong", "certified", "report"}
         "fast": PGD with 5 steps at 1.1 epsilon, a one-cycle learning rate, averaged weights, and
-        images shifted by up to a pixel; about 10 core-minutes for MNIST. "strong": the same with 10
+        images shifted by up to a pixel; 6 to 12 core-minutes for MNIST. "strong": the same with 10
         steps, 30 epochs, and a wider CNN. "certified": interval training, for
-        `sklearn_robust.metrics.certified_score`. "report": the protocol of the report, PGD with
-        100 steps of 0.01, without clipping; about 1,000 passes per image.
+        `sklearn_robust.metrics.certified_score`; 9 to 16 core-minutes for MNIST. "report": the
+        protocol of the report, PGD with 100 steps of 0.01, without clipping; about 1,000 passes
+        per image.
     architecture : {"cnn", "fc"}, default="cnn"
         A small strided CNN or two hidden layers of 512 units; the report's own for "report".
     epsilon : float, default=0.3
