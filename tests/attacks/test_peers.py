@@ -1,5 +1,6 @@
 """The standard combination against the attacks of other libraries, and the page that says so."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def test_strong_leaves_no_more_standing_than_peers(peer, robust_fc, samples, nor
     predict = predictor(model)
     threat = ThreatModel(radius, norm, (0, 1))
     ours = evaluate(model, X, y, threat, get_attack("strong"), predict).robust
-    images = nn.Sequential(nn.Flatten(), model.module).eval()
+    # A copy: foolbox leaves gradients on the parameters, and other tests share the network.
+    images = nn.Sequential(nn.Flatten(), copy.deepcopy(model.module)).eval()
     found = peer(images, torch.as_tensor(X).reshape(-1, 1, 8, 8), torch.as_tensor(y), norm, radius)
     found = found.flatten(1).numpy()
     # Points a millionth of the radius too far are their rounding, others would be a defect.

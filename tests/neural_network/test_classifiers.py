@@ -250,7 +250,8 @@ def test_any_module_factory_is_told_the_sizes(digits):
             torch.nn.Linear(width, n_classes),
         )
 
-    clf = RobustNeuralNetClassifier(network, module_params={"width": 7}, max_epochs=1)
+    options = {"module_params": {"width": 7}, "max_epochs": 1, "random_state": 0}
+    clf = RobustNeuralNetClassifier(network, **options)
     clf.fit(X.reshape(-1, 8, 8), y)
     assert clf.module_[1].out_features == 7
 
@@ -259,7 +260,7 @@ def test_a_module_instance_is_copied_not_trained_in_place(digits):
     X, y, *_ = digits
     module = torch.nn.Linear(64, 10)
     before = copy.deepcopy(module.state_dict())
-    clf = RobustNeuralNetClassifier(module, max_epochs=1).fit(X, y)
+    clf = RobustNeuralNetClassifier(module, max_epochs=1, random_state=0).fit(X, y)
     assert torch.equal(module.weight, before["weight"])
     assert not torch.equal(clf.module_.weight, before["weight"])
     assert clone(clf).module is not clf.module_
