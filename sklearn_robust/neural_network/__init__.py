@@ -2,6 +2,7 @@
 
 from sklearn_robust.neural_network._augmentation import RandomShift
 from sklearn_robust.neural_network._averaging import EMA, SWA
+from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._classifiers import (
     RobustCNNClassifier,
     RobustFCClassifier,
@@ -37,6 +38,7 @@ __all__ = [
     "AdversarialCrossEntropy",
     "AdversarialWeightPerturbation",
     "AttackObjective",
+    "BaseRobustClassifier",
     "BatchLoss",
     "CrownIntervalTraining",
     "FastAdversarial",

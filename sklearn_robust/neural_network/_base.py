@@ -1,15 +1,8 @@
-"""The scikit-learn side of a robust network: parameters, data and labels in, predictions out.
-
-The estimator is a plain BaseEstimator; `fit` builds a torch module and a skorch net around it.
-"""
+"""The scikit-learn side of training a network: data, labels and weights, checked, to batches."""
 
 from __future__ import annotations
 
-import copy
-import os
 import warnings
-from abc import ABC, abstractmethod
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,80 +15,53 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_robust._validation import (
-    check_epsilon,
-    check_int,
-    check_option,
-    check_real,
-    check_step_size,
     draw_seed,
 )
-from sklearn_robust.attacks import PGD
-from sklearn_robust.neural_network._augmentation import check_augmentation
-from sklearn_robust.neural_network._averaging import resolve_averaging
-from sklearn_robust.neural_network._callbacks import (
-    CheckpointWriter,
-    EarlyStopping,
-    default_callbacks,
-)
+from sklearn_robust.neural_network._build import NetworkConstruction
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
-from sklearn_robust.neural_network._inference import NetworkInference
-from sklearn_robust.neural_network._modules import Rescale
-from sklearn_robust.neural_network._net import Batch, RobustNet
+from sklearn_robust.neural_network._net import Batch
 from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._preprocessing import fit_preprocessor
-from sklearn_robust.neural_network._ramp import check_ramp, make_ramp
-from sklearn_robust.neural_network._schedules import (
-    EPSILON_SCHEDULES,
-    LR_SCHEDULES,
-    constant,
-    resolve_schedule,
-)
 from sklearn_robust.neural_network._setup import (
-    OPTIMIZERS,
-    available,
     own_randomness,
-    resolve_device,
 )
-from sklearn_robust.neural_network.objectives import get_objective
 
 
-class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
-    """Everything the network classifiers share; a subclass says how its module is made."""
+class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
+    """Everything the network classifiers share; a subclass says how its module is made.
 
-    # Hyperparameters, stored by the subclasses' explicit constructors.
-    training: Any
-    input_ramp: Any = None
-    preprocessor: Any
-    epsilon_schedule: Any
-    max_epochs: int
-    batch_size: int
-    optimizer: Any
-    optimizer_params: dict[str, Any] | None
-    lr: float
-    lr_schedule: Any
-    max_grad_norm: float | None
-    weight_averaging: Any
-    augmentation: Any
-    class_weight: Any
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
-    tol: float
-    warm_start: bool
-    checkpoint: Any
-    callbacks: Any
-    device: str
-    random_state: Any
-    verbose: int
+    That is ``_make_network(self, generator, shape)``, which returns a fresh module from a batch of
+    samples of that shape to logits. It draws weights from `generator`, or as torch does: its global
+    generator is seeded by `random_state` for the while. Hyperparameters of a subclass stand in its
+    constructor, which takes those below as ``**shared``.
 
-    # Whether the library draws the weights, so that an objective may draw others instead.
-    _draws_weights = True
+    Parameters
+    ----------
+    {parameters}
 
-    @abstractmethod
-    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
-        """Return a fresh module from a batch of samples of that shape, as floats, to logits."""
+    Attributes
+    ----------
+    {attributes}
 
-    # Fitting -----------------------------------------------------------------------------------
+    Examples
+    --------
+    >>> import math
+    >>> import torch
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_robust.neural_network import BaseRobustClassifier
+    >>> class Linear(BaseRobustClassifier):
+    ...     def __init__(self, bias=True, **shared):
+    ...         super().__init__(**shared)
+    ...         self.bias = bias
+    ...
+    ...     def _make_network(self, generator, shape):
+    ...         flat = torch.nn.Flatten()
+    ...         head = torch.nn.Linear(math.prod(shape), len(self.classes_), self.bias)
+    ...         return torch.nn.Sequential(flat, head)
+    >>> X, y = load_digits(return_X_y=True)
+    >>> clf = Linear(epsilon=0.5, bias=False, max_epochs=20, random_state=0)
+    >>> clf.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.8
+    True
+    """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseRobustClassifier:
         """Train on (X, y) for `max_epochs` epochs.
@@ -174,58 +140,6 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         self._train(self._batch(X, y, weight), None, 1)
         return self
 
-    def _check_parameters(self) -> None:
-        check_epsilon(self.epsilon, self.n_features_in_)
-        check_step_size(self.step_size, self.n_features_in_)
-        check_int(self.pgd_steps, "pgd_steps", low=1)
-        check_int(self.max_epochs, "max_epochs", low=1)
-        check_int(self.verbose, "verbose", low=0)
-        check_real(self.lr, "lr", low=0, open_low=True)
-        check_option(self.dtype, "dtype", ("float32", "float64"))
-        if self.batch_size != -1:
-            check_int(self.batch_size, "batch_size", low=1)
-        if not callable(self.optimizer):
-            check_option(self.optimizer, "optimizer", OPTIMIZERS)
-        get_objective(self.training)
-        resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
-        resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
-        resolve_averaging(self.weight_averaging)
-        check_augmentation(self.augmentation)
-        if check_ramp(self.input_ramp) is not None and self.preprocessor is not None:
-            raise ValueError(
-                "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
-                "scale X and pass the knots of the ramp in its new units."
-            )
-        if self.max_grad_norm is not None:
-            check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
-        if self.checkpoint is not None:
-            self._check_checkpoint()
-        if self.early_stopping:
-            check_real(self.validation_fraction, "validation_fraction", low=0, open_low=True)
-            check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
-        resolve_device(self.device)
-
-    def _check_checkpoint(self) -> None:
-        if not isinstance(self.checkpoint, str | os.PathLike):
-            raise ValueError(
-                f"checkpoint must be None or the path of a folder, got {self.checkpoint!r}."
-            )
-        if isinstance(self.random_state, bool) or not isinstance(self.random_state, Integral):
-            raise ValueError(
-                "checkpoint needs an integer random_state, or a resumed fit would split and "
-                f"shuffle the data in another way, got random_state={self.random_state!r}."
-            )
-        if team().size > 1:
-            raise ValueError(
-                "checkpoint is not available under data_parallel: one process's file does not "
-                "hold the random states of the others. Pass checkpoint=None."
-            )
-        if self.warm_start:
-            raise ValueError(
-                "checkpoint needs warm_start=False: the file does not know the weights that a "
-                "warm start began with."
-            )
-
     def _read_training_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -255,104 +169,6 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
         self._threat().check_data(X)
         team().check_same(lambda: self._fingerprint(X, y, sample_weight))
         return X, y, sample_weight
-
-    def _start(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        weight: np.ndarray | None,
-        classes: np.ndarray,
-        *,
-        keep_module: bool,
-    ) -> None:
-        """Build module and net; the random numbers of the whole fit come from `random_state`."""
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
-                f"{classes.tolist()}."
-            )
-        seed = team().seed(draw_seed(self.random_state))
-        seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
-        device = resolve_device(self.device)
-        generator = torch.Generator().manual_seed(seeds[0])
-        self.classes_ = classes
-        objective = get_objective(self.training).bound_to(self._attack())
-        if not keep_module:
-            layers, shape = self._make_front(X, y, weight)
-            with own_randomness(seeds[1], device):
-                network = self._make_network(generator, shape)
-            if self._draws_weights:
-                objective.initialize(network, generator)
-            self.module_ = torch.nn.Sequential(*layers, network) if layers else network
-        self.module_.to(device, getattr(torch, self.dtype))
-        team().copy_first(self.module_)
-        self._check_logits(X[:1])
-        objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
-        self.net_ = self._make_net(device).configure(
-            objective=objective,
-            threat=self._threat(),
-            schedule=constant
-            if keep_module
-            else resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES),
-            lr_schedule=resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES),
-            max_grad_norm=self.max_grad_norm,
-            averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
-            augmentation=self.augmentation,
-            planned_epochs=self.max_epochs,
-            generator=generator,
-            noise=torch.Generator(device).manual_seed(team().own_seed(seeds[2])),
-        )
-
-    def _make_front(
-        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
-    ) -> tuple[list[torch.nn.Module], tuple[int, ...]]:
-        """Return the layers before the network, and the shape of a sample behind them."""
-        if self.input_ramp is not None:
-            return [make_ramp(self.input_ramp, self._threat(), X)], self.input_shape_
-        if self.preprocessor is None:
-            factor = self.input_factor_
-            return ([] if factor == 1 else [Rescale(factor)]), self.input_shape_
-        self.preprocessor_, layers, width = fit_preprocessor(self.preprocessor, X, y, weight)
-        shape = self.input_shape_ if width == self.n_features_in_ else (width,)
-        return [torch.nn.Flatten(), *layers, torch.nn.Unflatten(1, shape)], shape
-
-    def _check_logits(self, X: np.ndarray) -> None:
-        """Raise ValueError if the module does not map a sample to one logit per class."""
-        model = self._model()
-        logits = model.logits(model.asarray(X))
-        if tuple(logits.shape) != (len(X), len(self.classes_)):
-            raise ValueError(
-                "module must map a batch of shape (n_samples, "
-                f"{', '.join(map(str, self.input_shape_))}) to logits of shape (n_samples, "
-                f"{len(self.classes_)}), got {tuple(logits.shape)} for one sample."
-            )
-
-    def _make_net(self, device: torch.device) -> RobustNet:
-        optimizer = self.optimizer
-        if not callable(optimizer):
-            optimizer = OPTIMIZERS[optimizer]
-        verbose = self.verbose if team().rank == 0 else 0
-        callbacks = default_callbacks(verbose, validation=self.early_stopping)
-        if self.early_stopping:
-            callbacks.append(("early_stopping", EarlyStopping(self.n_iter_no_change, self.tol)))
-        net = RobustNet(
-            self.module_,
-            criterion=torch.nn.CrossEntropyLoss,
-            optimizer=optimizer,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
-            train_split=None,
-            device=device,
-            verbose=0,
-            callbacks=[
-                *callbacks,
-                *(copy.deepcopy(self.callbacks) or []),
-                ("checkpoint", CheckpointWriter()),
-            ],
-            **{f"optimizer__{k}": v for k, v in (self.optimizer_params or {}).items()},
-        )
-        return net.initialize()
 
     def _split(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
@@ -429,26 +245,3 @@ class BaseRobustClassifier(ClassifierMixin, NetworkInference, ABC):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    def _attack(self) -> PGD:
-        return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
-
-    # Persistence -------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "net_" in state:
-            state.pop("module_", None)  # net_ holds the same object; two copies would drift apart
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if hasattr(self, "net_"):
-            self.module_ = self.net_.module_
-            if self.device != "auto" and not available(torch.device(self.device)):
-                warnings.warn(
-                    f"This estimator was fitted with device={self.device!r}, which torch does not "
-                    "see here; it predicts on the CPU. Use set_params(device='auto') before fit.",
-                    UserWarning,
-                    stacklevel=2,
-                )

@@ -1,4 +1,4 @@
-"""The public network classifiers: explicit hyperparameters, and how each makes its module."""
+"""The public network classifiers: the hyperparameters of its own, and how each makes its module."""
 
 from __future__ import annotations
 
@@ -6,118 +6,20 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from sklearn_robust._validation import check_int, check_option, check_real
 from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
-
-_PARAMETERS = """epsilon : float or array of shape (n_features,), default=0.1
-        Radius of the adversary in training, in the units of X as passed. 0 is standard training;
-        an array gives each feature its own radius.
-    norm : {"linf", "l2", "l1"}, default="linf"
-    pgd_steps : int, default=10
-        Steps of the attack in training. One step costs a forward pass and an input gradient, so
-        the training costs about ``pgd_steps + 2`` times standard training.
-    step_size : float, array or None, default=None
-        Length of one step in the units of X; None: ``2.5 * epsilon / pgd_steps``.
-    random_start : bool, default=True
-        Start the attack at a point drawn uniformly from the ball.
-    clip_values : None or (low, high), default=None
-        Valid range of the data, scalars or one value per feature; adversarial points stay inside.
-        None, as in the report, lets them leave the range of the data.
-    preprocessor : transformer or None, default=None
-        A clone is fitted to the training data, with their weights where it takes any, and becomes
-        the first layers of the network: `epsilon`, `clip_values` and all attacks stay in the units
-        of X. It must be affine, such as StandardScaler or PCA, or otherwise differentiable; see
-        `sklearn_robust.preprocessing`. `partial_fit` fits it to the first batch.
-    training : str or TrainingObjective, default="pgd"
-        What is minimised. By attack: "pgd", "fgsm" (one step, watched for its known failure),
-        "free", "trades", "mart". By bounds, so that robustness can be proven: "ibp", "crown-ibp".
-        Between the two: "sabr", "mtl-ibp". An object sets what a name leaves at its default; see
-        `sklearn_robust.neural_network.TrainingObjective`.
-    epsilon_schedule : {"ramp", "constant"} or callable, default="ramp"
-        "ramp" raises epsilon linearly over the first 30 % of the training, which keeps training
-        at a large epsilon from collapsing to a constant output. A callable maps the progress in
-        [0, 1] to the share of epsilon; see `sklearn_robust.neural_network.Ramp`.
-    max_epochs : int, default=10
-    batch_size : int, default=128
-        -1: all samples in one batch.
-    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
-        A callable such as a class from torch.optim is called with the parameters and ``lr``.
-    optimizer_params : dict, optional
-        Further arguments of the optimizer.
-    lr : float, default=1e-3
-    lr_schedule : {"constant", "one-cycle", "multi-step"} or callable, default="constant"
-        A callable maps the progress in [0, 1] to a factor of `lr`; see
-        `sklearn_robust.neural_network.OneCycle` and `MultiStep`. Schedulers of torch come in
-        through skorch's ``LRScheduler`` among the `callbacks`, with "constant" here.
-    max_grad_norm : float, optional
-        Longer gradients are scaled down to this l2 length.
-    weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
-        Predict with an average of the weights over the training, and judge early stopping by it;
-        see `sklearn_robust.neural_network.EMA` and `SWA`. In `fit` only.
-    augmentation : callable or None, default=None
-        Called with each training batch, a tensor in the shape of X, and a torch.Generator; returns
-        the batch to train on, inside `clip_values`, in the same shape. See
-        `sklearn_robust.neural_network.RandomShift`.
-    class_weight : dict, "balanced" or None, default=None
-    early_stopping : bool, default=False
-        Hold out `validation_fraction` of the data, stop when the accuracy under attack there has
-        not risen by `tol` for `n_iter_no_change` epochs, and keep the best epoch's weights.
-    validation_fraction : float, default=0.1
-    n_iter_no_change : int, default=5
-    tol : float, default=1e-4
-    warm_start : bool, default=False
-        Go on from the last fit's weights, at full epsilon, with a fresh optimizer.
-    checkpoint : path, optional
-        Folder for the state of `fit` after every epoch. The same fit, started again after an
-        interruption, goes on from the last finished epoch, on the CPU bit for bit; needs an
-        integer `random_state`. State of your own `callbacks` is not kept.
-    callbacks : list of skorch callbacks, optional
-        Copied before use; see ``net_`` for the net that they act on.
-    dtype : {"float32", "float64"}, default="float32"
-        Precision of training and attacks. Predictions are computed in float64 always, so that
-        they do not depend on which samples share a batch.
-    device : str or torch.device, default="auto"
-        "auto" takes CUDA where there is one, else the CPU.
-    random_state : int, RandomState, Generator or None, default=None
-        Source of weights, order, noise and dropout; an int makes fits bit-identical on a device.
-    verbose : int, default=0
-        0 is silent, 1 prints a line per epoch, 2 adds a progress bar within the epoch."""
-
-_ATTRIBUTES = """classes_ : ndarray of shape (n_classes,)
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only if X has feature names that are all strings.
-    input_shape_ : tuple of int
-        Shape of one sample.
-    preprocessor_ : transformer
-        The fitted `preprocessor`, if there is one.
-    module_ : torch.nn.Module
-        From a batch in the shape of X to logits, preprocessing included, in eval mode: what any
-        other torch tool may be pointed at.
-    net_ : skorch.NeuralNet
-        The net that trained it; ``net_.history`` has a row per epoch.
-    n_iter_ : int
-        Epochs trained.
-    loss_ : float
-        Training loss of the last epoch."""
+from sklearn_robust.neural_network._parameters import SharedParameters
 
 
-def _fill_docstring(cls: type) -> type:
-    """Put the shared parameters and attributes into a classifier's docstring."""
-    cls.__doc__ = (cls.__doc__ or "").format(parameters=_PARAMETERS, attributes=_ATTRIBUTES)
-    return cls
-
-
-@_fill_docstring
 class RobustFCClassifier(BaseRobustClassifier):
     r"""Fully connected network, trained to stay right when its input is perturbed.
 
-    .. math:: \min_\theta \sum_i \max_{{x' \in A(x_i)}} L(F_\theta(x'), y_i)
+    .. math:: \min_\theta \sum_i \max_{x' \in A(x_i)} L(F_\theta(x'), y_i)
 
     with the inner maximum approached by PGD (Algorithm 1 of [1]_) and the cross-entropy L. The
     default network is the report's: two hidden layers, 1024 wide. The report trains with
@@ -128,14 +30,7 @@ class RobustFCClassifier(BaseRobustClassifier):
     hidden_layer_sizes : sequence of int, default=(1024, 1024)
     dropout : float, default=0.0
         Share of units dropped after each hidden layer, in training only.
-    input_ramp : None, "fixed", "learnable" or (low, high), default=None
-        Put ``clip((x - low) / (high - low), 0, 1)`` in front of the network: one threshold shared
-        by all features, with knots in the units of X. "fixed" and "learnable" begin with knots
-        one epsilon from the ends of `clip_values` (of the data, if None), so that no feature at an
-        end of its range can be moved visibly; "learnable" trains them. This is a strong prior: it
-        helps where most values lie near the ends of their range, as ink on paper does, and
-        destroys information where they lie between or where features have different ranges.
-        See `sklearn_robust.neural_network.InputRamp`.
+    {input_ramp}
     {parameters}
 
     Attributes
@@ -166,70 +61,12 @@ class RobustFCClassifier(BaseRobustClassifier):
         *,
         dropout: float = 0.0,
         input_ramp: Any = None,
-        epsilon: Any = 0.1,
-        norm: str = "linf",
-        pgd_steps: int = 10,
-        step_size: Any = None,
-        random_start: bool = True,
-        clip_values: Any = None,
-        preprocessor: Any = None,
-        training: Any = "pgd",
-        epsilon_schedule: Any = "ramp",
-        max_epochs: int = 10,
-        batch_size: int = 128,
-        optimizer: Any = "adam",
-        optimizer_params: dict[str, Any] | None = None,
-        lr: float = 1e-3,
-        lr_schedule: Any = "constant",
-        max_grad_norm: float | None = None,
-        weight_averaging: Any = None,
-        augmentation: Any = None,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        checkpoint: Any = None,
-        callbacks: Any = None,
-        dtype: str = "float32",
-        device: Any = "auto",
-        random_state: Any = None,
-        verbose: int = 0,
+        **shared: Unpack[SharedParameters],
     ) -> None:
+        super().__init__(**shared)
         self.hidden_layer_sizes = hidden_layer_sizes
         self.dropout = dropout
         self.input_ramp = input_ramp
-        self.epsilon = epsilon
-        self.norm = norm
-        self.pgd_steps = pgd_steps
-        self.step_size = step_size
-        self.random_start = random_start
-        self.clip_values = clip_values
-        self.preprocessor = preprocessor
-        self.training = training
-        self.epsilon_schedule = epsilon_schedule
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.max_grad_norm = max_grad_norm
-        self.weight_averaging = weight_averaging
-        self.augmentation = augmentation
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -245,11 +82,10 @@ class RobustFCClassifier(BaseRobustClassifier):
         return network
 
 
-@_fill_docstring
 class RobustCNNClassifier(BaseRobustClassifier):
     r"""Convolutional network, trained to stay right when its input is perturbed.
 
-    .. math:: \min_\theta \sum_i \max_{{x' \in A(x_i)}} L(F_\theta(x'), y_i)
+    .. math:: \min_\theta \sum_i \max_{x' \in A(x_i)} L(F_\theta(x'), y_i)
 
     with the inner maximum approached by PGD (Algorithm 1 of [1]_) and the cross-entropy L. The
     default network is the report's: two times (5 x 5 convolution, ReLU, 2 x 2 max-pooling) with 32
@@ -266,19 +102,12 @@ class RobustCNNClassifier(BaseRobustClassifier):
     filters : sequence of int, default=(32, 64)
         Filters of each convolution.
     kernel_size : int, default=5
-    downsampling : {{"pool", "stride"}}, default="pool"
+    downsampling : {"pool", "stride"}, default="pool"
         Halve images after each convolution by max-pooling, or by moving it two pixels at a time,
         which is about four times as fast and suits certified training.
     hidden_layer_sizes : sequence of int, default=(1024,)
         Fully connected layers between the convolutions and the logits.
-    input_ramp : None, "fixed", "learnable" or (low, high), default=None
-        Put ``clip((x - low) / (high - low), 0, 1)`` in front of the network: one threshold shared
-        by all features, with knots in the units of X. "fixed" and "learnable" begin with knots
-        one epsilon from the ends of `clip_values` (of the data, if None), so that no feature at an
-        end of its range can be moved visibly; "learnable" trains them. This is a strong prior: it
-        helps where most values lie near the ends of their range, as ink on paper does, and
-        destroys information where they lie between or where features have different ranges.
-        See `sklearn_robust.neural_network.InputRamp`.
+    {input_ramp}
     {parameters}
 
     Attributes
@@ -313,37 +142,9 @@ class RobustCNNClassifier(BaseRobustClassifier):
         downsampling: str = "pool",
         hidden_layer_sizes: Sequence[int] = (1024,),
         input_ramp: Any = None,
-        epsilon: Any = 0.1,
-        norm: str = "linf",
-        pgd_steps: int = 10,
-        step_size: Any = None,
-        random_start: bool = True,
-        clip_values: Any = None,
-        preprocessor: Any = None,
-        training: Any = "pgd",
-        epsilon_schedule: Any = "ramp",
-        max_epochs: int = 10,
-        batch_size: int = 128,
-        optimizer: Any = "adam",
-        optimizer_params: dict[str, Any] | None = None,
-        lr: float = 1e-3,
-        lr_schedule: Any = "constant",
-        max_grad_norm: float | None = None,
-        weight_averaging: Any = None,
-        augmentation: Any = None,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        checkpoint: Any = None,
-        callbacks: Any = None,
-        dtype: str = "float32",
-        device: Any = "auto",
-        random_state: Any = None,
-        verbose: int = 0,
+        **shared: Unpack[SharedParameters],
     ) -> None:
+        super().__init__(**shared)
         self.image_shape = image_shape
         self.dropout = dropout
         self.filters = filters
@@ -351,36 +152,6 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.downsampling = downsampling
         self.hidden_layer_sizes = hidden_layer_sizes
         self.input_ramp = input_ramp
-        self.epsilon = epsilon
-        self.norm = norm
-        self.pgd_steps = pgd_steps
-        self.step_size = step_size
-        self.random_start = random_start
-        self.clip_values = clip_values
-        self.preprocessor = preprocessor
-        self.training = training
-        self.epsilon_schedule = epsilon_schedule
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.max_grad_norm = max_grad_norm
-        self.weight_averaging = weight_averaging
-        self.augmentation = augmentation
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -425,11 +196,10 @@ class RobustCNNClassifier(BaseRobustClassifier):
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-@_fill_docstring
 class RobustNeuralNetClassifier(BaseRobustClassifier):
     r"""Any torch module, trained to stay right when its input is perturbed.
 
-    .. math:: \min_\theta \sum_i \max_{{x' \in A(x_i)}} L(F_\theta(x'), y_i)
+    .. math:: \min_\theta \sum_i \max_{x' \in A(x_i)} L(F_\theta(x'), y_i)
 
     with the inner maximum approached by PGD (Algorithm 1 of [1]_) and the cross-entropy L.
 
@@ -471,69 +241,11 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         module: torch.nn.Module | Callable[..., torch.nn.Module],
         *,
         module_params: dict[str, Any] | None = None,
-        epsilon: Any = 0.1,
-        norm: str = "linf",
-        pgd_steps: int = 10,
-        step_size: Any = None,
-        random_start: bool = True,
-        clip_values: Any = None,
-        preprocessor: Any = None,
-        training: Any = "pgd",
-        epsilon_schedule: Any = "ramp",
-        max_epochs: int = 10,
-        batch_size: int = 128,
-        optimizer: Any = "adam",
-        optimizer_params: dict[str, Any] | None = None,
-        lr: float = 1e-3,
-        lr_schedule: Any = "constant",
-        max_grad_norm: float | None = None,
-        weight_averaging: Any = None,
-        augmentation: Any = None,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        checkpoint: Any = None,
-        callbacks: Any = None,
-        dtype: str = "float32",
-        device: Any = "auto",
-        random_state: Any = None,
-        verbose: int = 0,
+        **shared: Unpack[SharedParameters],
     ) -> None:
+        super().__init__(**shared)
         self.module = module
         self.module_params = module_params
-        self.epsilon = epsilon
-        self.norm = norm
-        self.pgd_steps = pgd_steps
-        self.step_size = step_size
-        self.random_start = random_start
-        self.clip_values = clip_values
-        self.preprocessor = preprocessor
-        self.training = training
-        self.epsilon_schedule = epsilon_schedule
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.optimizer_params = optimizer_params
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.max_grad_norm = max_grad_norm
-        self.weight_averaging = weight_averaging
-        self.augmentation = augmentation
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.checkpoint = checkpoint
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -1,14 +1,14 @@
-"""What a fitted network answers: predictions, accuracy under attack, input gradients."""
+"""What a fitted network answers: predictions, accuracy under attack, input gradients; pickling."""
 
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
@@ -17,23 +17,19 @@ from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
 from sklearn_robust.attacks._model import as_predicting
 from sklearn_robust.attacks._options import choose_attack
-from sklearn_robust.neural_network._setup import chunks
+from sklearn_robust.neural_network._net import RobustNet
+from sklearn_robust.neural_network._parameters import NetworkParameters
+from sklearn_robust.neural_network._setup import available, chunks
 from sklearn_robust.neural_network.objectives import cross_entropy
 
 
-class NetworkInference(BaseEstimator):
+class NetworkInference(NetworkParameters):
     """The part of a network classifier that reads samples and needs no training."""
 
-    epsilon: Any
-    norm: str
-    clip_values: Any
-    pgd_steps: int
-    step_size: Any
-    random_start: bool
-    dtype: str
     classes_: np.ndarray
     input_shape_: tuple[int, ...]
     module_: torch.nn.Module
+    net_: RobustNet
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits, (n_samples, n_classes), or their difference for two classes."""
@@ -255,3 +251,21 @@ class NetworkInference(BaseEstimator):
         else:
             X, y = validate_data(self, X, y, **kwargs)
         return X, y, shape if shape is not None and len(shape) > 1 else X.shape[1:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            state.pop("module_", None)  # net_ holds the same object; two copies would drift apart
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if hasattr(self, "net_"):
+            self.module_ = self.net_.module_
+            if self.device != "auto" and not available(torch.device(self.device)):
+                warnings.warn(
+                    f"This estimator was fitted with device={self.device!r}, which torch does not "
+                    "see here; it predicts on the CPU. Use set_params(device='auto') before fit.",
+                    UserWarning,
+                    stacklevel=2,
+                )

@@ -1,0 +1,144 @@
+"""From hyperparameters and data to a torch module, and the skorch net that trains it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+
+from sklearn_robust._validation import draw_seed
+from sklearn_robust.attacks import PGD
+from sklearn_robust.neural_network._averaging import resolve_averaging
+from sklearn_robust.neural_network._callbacks import (
+    CheckpointWriter,
+    EarlyStopping,
+    default_callbacks,
+)
+from sklearn_robust.neural_network._inference import NetworkInference
+from sklearn_robust.neural_network._modules import Rescale
+from sklearn_robust.neural_network._net import RobustNet
+from sklearn_robust.neural_network._parallel import team
+from sklearn_robust.neural_network._preprocessing import fit_preprocessor
+from sklearn_robust.neural_network._ramp import make_ramp
+from sklearn_robust.neural_network._schedules import (
+    EPSILON_SCHEDULES,
+    LR_SCHEDULES,
+    constant,
+    resolve_schedule,
+)
+from sklearn_robust.neural_network._setup import OPTIMIZERS, own_randomness, resolve_device
+from sklearn_robust.neural_network.objectives import get_objective
+
+
+class NetworkConstruction(NetworkInference, ABC):
+    """The part of a network classifier that makes what is trained."""
+
+    # Whether the library draws the weights, so that an objective may draw others instead.
+    _draws_weights = True
+
+    @abstractmethod
+    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
+        """Return a fresh module from a batch of samples of that shape, as floats, to logits."""
+
+    def _start(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        classes: np.ndarray,
+        *,
+        keep_module: bool,
+    ) -> None:
+        """Build module and net; the random numbers of the whole fit come from `random_state`."""
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
+                f"{classes.tolist()}."
+            )
+        seed = team().seed(draw_seed(self.random_state))
+        seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
+        device = resolve_device(self.device)
+        generator = torch.Generator().manual_seed(seeds[0])
+        self.classes_ = classes
+        objective = get_objective(self.training).bound_to(self._attack())
+        if not keep_module:
+            layers, shape = self._make_front(X, y, weight)
+            with own_randomness(seeds[1], device):
+                network = self._make_network(generator, shape)
+            if self._draws_weights:
+                objective.initialize(network, generator)
+            self.module_ = torch.nn.Sequential(*layers, network) if layers else network
+        self.module_.to(device, getattr(torch, self.dtype))
+        team().copy_first(self.module_)
+        self._check_logits(X[:1])
+        objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
+        self.net_ = self._make_net(device).configure(
+            objective=objective,
+            threat=self._threat(),
+            schedule=constant
+            if keep_module
+            else resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES),
+            lr_schedule=resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES),
+            max_grad_norm=self.max_grad_norm,
+            averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
+            augmentation=self.augmentation,
+            planned_epochs=self.max_epochs,
+            generator=generator,
+            noise=torch.Generator(device).manual_seed(team().own_seed(seeds[2])),
+        )
+
+    def _make_front(
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[list[torch.nn.Module], tuple[int, ...]]:
+        """Return the layers before the network, and the shape of a sample behind them."""
+        if self.input_ramp is not None:
+            return [make_ramp(self.input_ramp, self._threat(), X)], self.input_shape_
+        if self.preprocessor is None:
+            factor = self.input_factor_
+            return ([] if factor == 1 else [Rescale(factor)]), self.input_shape_
+        self.preprocessor_, layers, width = fit_preprocessor(self.preprocessor, X, y, weight)
+        shape = self.input_shape_ if width == self.n_features_in_ else (width,)
+        return [torch.nn.Flatten(), *layers, torch.nn.Unflatten(1, shape)], shape
+
+    def _check_logits(self, X: np.ndarray) -> None:
+        """Raise ValueError if the module does not map a sample to one logit per class."""
+        model = self._model()
+        logits = model.logits(model.asarray(X))
+        if tuple(logits.shape) != (len(X), len(self.classes_)):
+            raise ValueError(
+                "module must map a batch of shape (n_samples, "
+                f"{', '.join(map(str, self.input_shape_))}) to logits of shape (n_samples, "
+                f"{len(self.classes_)}), got {tuple(logits.shape)} for one sample."
+            )
+
+    def _make_net(self, device: torch.device) -> RobustNet:
+        optimizer = self.optimizer
+        if not callable(optimizer):
+            optimizer = OPTIMIZERS[optimizer]
+        verbose = self.verbose if team().rank == 0 else 0
+        callbacks = default_callbacks(verbose, validation=self.early_stopping)
+        if self.early_stopping:
+            callbacks.append(("early_stopping", EarlyStopping(self.n_iter_no_change, self.tol)))
+        net = RobustNet(
+            self.module_,
+            criterion=torch.nn.CrossEntropyLoss,
+            optimizer=optimizer,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            train_split=None,
+            device=device,
+            verbose=0,
+            callbacks=[
+                *callbacks,
+                *(copy.deepcopy(self.callbacks) or []),
+                ("checkpoint", CheckpointWriter()),
+            ],
+            **{f"optimizer__{k}": v for k, v in (self.optimizer_params or {}).items()},
+        )
+        return net.initialize()
+
+    def _attack(self) -> PGD:
+        return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
