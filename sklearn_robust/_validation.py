@@ -48,6 +48,16 @@ def check_int(value: Any, name: str, *, low: int) -> int:
     return int(value)
 
 
+def check_sizes(value: Any, name: str) -> tuple[int, ...]:
+    """Return `value` as a tuple if it is a sequence of integers >= 1."""
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        example = f"({value},)" if isinstance(value, Integral) else "(64, 32)"
+        raise ValueError(
+            f"{name} must be a sequence of integers, such as {example}, got {value!r}."
+        )
+    return tuple(check_int(size, f"each of {name}", low=1) for size in value)
+
+
 def check_option(value: Any, name: str, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`."""
     options = list(options)

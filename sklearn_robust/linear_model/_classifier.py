@@ -73,7 +73,7 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         *,
         epsilon: Any = None,
         norm: str | None = None,
-        clip_values: Any = "same",
+        clip_values: Any = "own",
     ) -> float:
         """Return the share of samples that no perturbation makes wrong: exact, without an attack.
 
@@ -87,8 +87,8 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
             None: the estimator's.
         norm : {"linf", "l2", "l1"} or None, default=None
             None: the estimator's.
-        clip_values : (low, high), None, or "same", default="same"
-            "same": the estimator's; None: no box.
+        clip_values : (low, high), None, or "own", default="own"
+            "own": the estimator's; None: no box.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         *,
         epsilon: Any = None,
         norm: str | None = None,
-        clip_values: Any = "same",
+        clip_values: Any = "own",
     ) -> np.ndarray:
         """Return the strongest perturbation of each sample, in closed form.
 
@@ -157,10 +157,10 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
     def _threat(
-        self, X: Any, epsilon: Any = None, norm: str | None = None, clip_values: Any = "same"
+        self, X: Any, epsilon: Any = None, norm: str | None = None, clip_values: Any = "own"
     ) -> ThreatModel:
-        """Return the threat model for data such as X; None and "same" mean the estimator's."""
-        if isinstance(clip_values, str) and clip_values == "same":
+        """Return the threat model for data such as X; None and "own" mean the estimator's."""
+        if isinstance(clip_values, str) and clip_values == "own":
             clip_values = self.clip_values
         epsilon = self._own_epsilon if epsilon is None else epsilon
         norm = self.norm if norm is None else norm

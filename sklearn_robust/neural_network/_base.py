@@ -24,6 +24,7 @@ from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._setup import (
     own_randomness,
 )
+from sklearn_robust.neural_network._units import is_bytes, warn_of_epsilon
 
 
 class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
@@ -144,20 +145,14 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return checked samples in their own shape, labels, and weights."""
-        bytes_in = getattr(X, "dtype", None) == np.uint8
+        as_bytes = is_bytes(X)
         X, y, shape = self._validated(X, y, reset=reset)
         check_classification_targets(y)
         if reset:
             self.input_shape_ = shape
             plain = self.preprocessor is None and self.input_ramp is None
-            self.input_factor_ = 1 / 255 if bytes_in and plain else 1.0
-            if bytes_in and 0 < np.max(self.epsilon) < 1:
-                warnings.warn(
-                    f"epsilon={self.epsilon} on uint8 data is less than one grey level of 255. "
-                    "Pass epsilon in grey levels, or X / 255.",
-                    UserWarning,
-                    stacklevel=3,
-                )
+            self.input_factor_ = 1 / 255 if as_bytes and plain else 1.0
+            self._fitted_bytes, self._fitted_top = as_bytes, float(np.abs(X).max())
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
             if (sample_weight < 0).any():
@@ -167,6 +162,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
                 )
         X = X.reshape(len(X), *self.input_shape_)
         self._threat().check_data(X)
+        if reset:
+            warn_of_epsilon(self._threat(), X, as_bytes=as_bytes)
         team().check_same(lambda: self._fingerprint(X, y, sample_weight))
         return X, y, sample_weight
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -105,12 +106,26 @@ class NetworkConstruction(NetworkInference, ABC):
     def _check_logits(self, X: np.ndarray) -> None:
         """Raise ValueError if the module does not map a sample to one logit per class."""
         model = self._model()
-        logits = model.logits(model.asarray(X))
+        try:
+            logits = model.logits(model.asarray(X))
+        except RuntimeError as error:
+            raise ValueError(
+                f"module fails on a batch of shape {X.shape}, one sample in the shape that X has: "
+                f"{error}"
+            ) from error
         if tuple(logits.shape) != (len(X), len(self.classes_)):
             raise ValueError(
                 "module must map a batch of shape (n_samples, "
                 f"{', '.join(map(str, self.input_shape_))}) to logits of shape (n_samples, "
                 f"{len(self.classes_)}), got {tuple(logits.shape)} for one sample."
+            )
+        # Rounding in float32 is some 1e-7 for each term; logits that sum to 1 by chance are rare.
+        if (logits >= 0).all() and abs(float(logits.sum()) - 1) < 1e-5:
+            warnings.warn(
+                "module seems to end in softmax: its output for a sample sums to 1. The loss takes "
+                "logits, and hardly learns from probabilities. Leave the softmax out.",
+                UserWarning,
+                stacklevel=4,
             )
 
     def _make_net(self, device: torch.device) -> RobustNet:

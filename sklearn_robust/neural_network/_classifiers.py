@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 import torch
 
-from sklearn_robust._validation import check_int, check_option, check_real
+from sklearn_robust._validation import check_int, check_option, check_real, check_sizes
 from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
 from sklearn_robust.neural_network._parameters import SharedParameters
@@ -71,8 +71,7 @@ class RobustFCClassifier(BaseRobustClassifier):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_real(self.dropout, "dropout", low=0, high=1)
-        for size in self.hidden_layer_sizes:
-            check_int(size, "each of hidden_layer_sizes", low=1)
+        check_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
 
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         network = fully_connected(
@@ -158,9 +157,8 @@ class RobustCNNClassifier(BaseRobustClassifier):
         check_real(self.dropout, "dropout", low=0, high=1)
         check_int(self.kernel_size, "kernel_size", low=1)
         check_option(self.downsampling, "downsampling", ("pool", "stride"))
-        for name in ("filters", "hidden_layer_sizes"):
-            for size in getattr(self, name):
-                check_int(size, f"each of {name}", low=1)
+        check_sizes(self.filters, "filters")
+        check_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
         if self.preprocessor is None:  # which may change the number of features
             self._resolve_image_shape(self.input_shape_)
 
@@ -172,6 +170,11 @@ class RobustCNNClassifier(BaseRobustClassifier):
             if len(shape) == 1:
                 side = math.isqrt(shape[0])
                 shape = (side, side) if side * side == shape[0] else (1, *shape)
+            elif len(shape) == 3 and shape[0] > 4 >= shape[2]:
+                raise ValueError(
+                    f"X must have images as (c, h, w), got {tuple(shape)}, which looks like "
+                    "(h, w, c). Pass X.transpose(0, 3, 1, 2), or image_shape if it is as you mean."
+                )
         if len(shape) == 2:
             shape = (1, *shape)
         if len(shape) != 3 or math.prod(shape) != math.prod(given):

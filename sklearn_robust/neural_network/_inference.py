@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import draw_seed, encode_labels
@@ -20,6 +20,7 @@ from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.neural_network._net import RobustNet
 from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._setup import available, chunks
+from sklearn_robust.neural_network._units import is_bytes, warn_of_scale
 from sklearn_robust.neural_network.objectives import cross_entropy
 
 
@@ -30,6 +31,8 @@ class NetworkInference(NetworkParameters):
     input_shape_: tuple[int, ...]
     module_: torch.nn.Module
     net_: RobustNet
+    _fitted_bytes: bool
+    _fitted_top: float
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the logits, (n_samples, n_classes), or their difference for two classes."""
@@ -113,7 +116,8 @@ class NetworkInference(NetworkParameters):
             n_jobs=n_jobs,
             verbose=verbose,
         )
-        return float(np.average(verdict.robust, weights=sample_weight))
+        weight = _check_sample_weight(sample_weight, verdict.robust, dtype=np.float64)
+        return float(np.average(verdict.robust, weights=weight))
 
     def perturb(
         self,
@@ -203,7 +207,16 @@ class NetworkInference(NetworkParameters):
     def _read(self, X: Any) -> np.ndarray:
         """Return checked samples in the shape of the training data."""
         check_is_fitted(self)
-        return self._validated(X, None, reset=False)[0].reshape(-1, *self.input_shape_)
+        as_bytes = is_bytes(X)
+        X = self._validated(X, None, reset=False)[0].reshape(-1, *self.input_shape_)
+        if hasattr(self, "_fitted_top"):  # not in pickles of earlier versions
+            warn_of_scale(
+                X,
+                as_bytes=as_bytes,
+                fitted_bytes=self._fitted_bytes,
+                fitted_top=self._fitted_top,
+            )
+        return X
 
     def _encode(self, y: Any) -> np.ndarray:
         """Return class indices; raise ValueError for labels that `fit` has not seen."""
@@ -240,7 +253,7 @@ class NetworkInference(NetworkParameters):
         """Return X as a float array of shape (n_samples, n_features), y, and a sample's shape."""
         if hasattr(X, "ndim") and X.ndim > 2:
             X = np.asarray(X)
-        if getattr(X, "dtype", None) == np.uint8:
+        if is_bytes(X):
             X = X.astype(np.float32)  # exact, and half of float64
         shape = X.shape[1:] if hasattr(X, "shape") else None
         if shape is not None and len(shape) > 1:

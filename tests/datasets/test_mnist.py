@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -76,3 +77,13 @@ def test_full_mnist_has_its_known_sizes():
     assert X.shape == (10_000, 28, 28)
     # The counts of the ten digits in the official test set.
     assert np.bincount(y).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_without_a_network_the_message_names_what_works(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("sklearn_robust.datasets._mnist.fetch_openml", offline)
+    message = "OpenML cannot be reached: Name or service not known. Put mnist.npz into"
+    with pytest.raises(OSError, match=message):
+        load_mnist(data_home=tmp_path, download=True)

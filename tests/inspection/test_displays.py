@@ -95,6 +95,12 @@ def test_scale_says_which_panels_share_their_limits(scale):
     assert tops == expected[scale]
 
 
+def test_more_samples_than_can_be_seen_are_refused():
+    X = np.zeros((101, 2, 2))
+    with pytest.raises(ValueError, match=r"at most 100 samples, .* got 101\. Pass a few"):
+        InputGradientDisplay.from_predictions(X, X)
+
+
 def test_zero_gradients_are_drawn_white():
     display = InputGradientDisplay.from_predictions(np.ones((1, 2, 2)), np.zeros((1, 2, 2)))
     assert display.ax_[1, 0].images[0].get_clim() == (-1, 1)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -225,7 +226,7 @@ def test_bytes_are_scaled_inside_the_model(digits):
         by_share.input_gradients(grey[:5] / 255, y[:5]),
         atol=1e-3,
     )
-    with pytest.warns(UserWarning, match="less than one grey level of 255"):
+    with pytest.warns(UserWarning, match="less than one grey level of X"):
         tiny(epsilon=0.3).fit(grey, y)
 
 
@@ -520,3 +521,42 @@ def test_changed_classes_are_refused(digits):
         part.partial_fit(X, y, classes=[0, 1])
     with pytest.raises(ValueError, match="class_weight='balanced' needs all the data at once"):
         tiny(class_weight="balanced").partial_fit(X, y)
+
+
+# What newcomers pass ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hidden_layer_sizes", "filters"])
+def test_one_size_is_not_a_sequence(name, digits):
+    message = f"{name} must be a sequence of integers, such as (64,), got 64."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RobustCNNClassifier(**{name: 64}).fit(*digits[:2])
+
+
+def test_channels_at_the_end_are_refused_unless_they_are_meant():
+    X, y = np.random.default_rng(0).random((8, 6, 6, 3)), np.arange(8) % 2
+    quick = {"filters": (2,), "hidden_layer_sizes": (4,), "max_epochs": 1, "random_state": 0}
+    with pytest.raises(ValueError, match=re.escape("Pass X.transpose(0, 3, 1, 2), or image_shape")):
+        RobustCNNClassifier(**quick).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # noise teaches nothing
+        RobustCNNClassifier((6, 6, 3), **quick).fit(X, y)
+
+
+def test_a_module_for_other_samples_is_named_with_its_own_error(digits):
+    module = torch.nn.Linear(784, 10)
+    with pytest.raises(ValueError, match=r"module fails on a batch of shape \(1, 64\), .* mat1"):
+        RobustNeuralNetClassifier(module).fit(*digits[:2])
+
+
+def test_a_module_that_ends_in_softmax_is_warned_of(digits):
+    module = torch.nn.Sequential(torch.nn.Linear(64, 10), torch.nn.Softmax(1))
+    with pytest.warns(UserWarning, match="module seems to end in softmax") as caught:
+        RobustNeuralNetClassifier(module, max_epochs=1, random_state=0).fit(*digits[:2])
+    assert caught[0].filename == __file__
+
+
+def test_sample_weight_of_the_wrong_length_is_refused_in_scoring(digits, standard_fc):
+    X, y = digits[2][:5], digits[3][:5]
+    with pytest.raises(ValueError, match=r"sample_weight.shape"):
+        standard_fc.robust_score(X, y, sample_weight=[1.0])
