@@ -21,6 +21,7 @@ import torch
 from scipy import stats
 
 from benchmarks import report
+from benchmarks._report_cells import cells, trained
 from benchmarks._results import format_table, provenance, write_json
 from benchmarks.training import load
 from sklearn_robust import AdversarialLogisticRegression, input_gradients
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     pick = np.random.default_rng(0).permutation(len(y_test))[: args.n_images]
     shown = X_test[pick], y_test[pick]
     networks = {
-        (cell.architecture, cell.epsilon): report.trained(args, cell, X.reshape(-1, *SHAPE), y)
-        for cell in report.cells(args)
+        (cell.architecture, cell.epsilon): trained(args, cell, X.reshape(-1, *SHAPE), y)
+        for cell in cells(args)
         if not cell.epsilon or cell.clip == (args.clip[0] == "clipped")
     }
     models: dict[tuple[str, float], Any] = {**networks, **logistic(args, X, y)}

