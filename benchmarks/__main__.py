@@ -13,7 +13,8 @@ import benchmarks
 
 def _names() -> dict[str, str]:
     """Return command name -> module name for every public module of this folder."""
-    modules = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    folder = str(Path(__file__).parent)
+    modules = [m.name for m in pkgutil.iter_modules([folder]) if not m.ispkg]
     return {m.replace("_", "-"): m for m in modules if not m.startswith("_")}
 
 
