@@ -33,6 +33,12 @@ def page(package):
             f".. currentmodule:: {module.__name__}\n\n"
             f".. autosummary::\n   :toctree: api\n   :nosignatures:\n\n{entries}\n"
         )
+    own = [name for name, module in package._PUBLIC.items() if module.startswith("_")]
+    entries = "\n".join(f"   {public}" for public in sorted(own))
+    parts.append(
+        f"The package\n-----------\n\n.. currentmodule:: {package.__name__}\n\n"
+        f".. autosummary::\n   :toctree: api\n   :nosignatures:\n\n{entries}\n"
+    )
     return "\n".join(parts)
 
 

@@ -25,11 +25,13 @@ _PUBLIC = {
     "certified_score": "metrics",
     "epsilon_max": "linear_model",
     "evaluate_robustness": "metrics",
+    "get_norm": "_norms",
     "input_gradients": "metrics",
     "load_mnist": "datasets",
     "make_modified_bernoulli": "datasets",
     "make_robust_scorer": "metrics",
     "perturb": "metrics",
+    "register_norm": "_norms",
     "robust_score": "metrics",
     "show_versions": "_show_versions",
 }

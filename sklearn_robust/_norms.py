@@ -38,7 +38,7 @@ from sklearn_robust._arrays import (
 
 
 class Norm(Protocol):
-    """What the library needs to know of a norm; to add one, write such a class and register it."""
+    """What the library needs to know of a norm; `register_norm` adds one."""
 
     name: str
 
@@ -194,7 +194,70 @@ class L1:
         return sign * magnitude / (magnitude.sum(1)[:, None] + rest)
 
 
-NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
+_BUILT_IN = (Linf(), L2(), L1())
+NORMS: dict[str, Norm] = {norm.name: norm for norm in _BUILT_IN}
+
+
+def get_norm(name: str) -> Norm:
+    """Return the norm of that name, to build another one from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import get_norm
+    >>> get_norm("l1").dual_length(np.array([[3.0, -4.0]]))
+    array([4.])
+    """
+    if name not in NORMS:
+        known = ", ".join(map(repr, NORMS))
+        raise ValueError(f"name must be one of {known}, got {name!r}.")
+    return NORMS[name]
+
+
+def register_norm(norm: Norm) -> None:
+    """Make a norm known by its name, wherever the library takes ``norm=``.
+
+    Attacks, exact scores of linear models and adversarial training of networks need no more than
+    the geometry below. Bounds of networks and exact linear training have formulas of their own for
+    "linf", "l2" and "l1", and refuse others.
+
+    Parameters
+    ----------
+    norm : object
+        With an attribute `name` and the methods ``length(delta)``, ``dual_length(weights)``,
+        ``project(z, capacity=None)``, ``steepest(gradient, capacity=None)``,
+        ``shortest(pull, gain, capacity=None)`` and ``sample(like, generator)``. All act on the rows
+        of numpy arrays and torch tensors and on the unit ball; `capacity` is how far each
+        coordinate may go in its direction, None for no limit. The page "Extending" of the
+        documentation shows one. A norm registered again under its name replaces the earlier one.
+
+    Raises
+    ------
+    ValueError
+        If the name is one of the library's own.
+    TypeError
+        If a method is missing.
+
+    Examples
+    --------
+    >>> from sklearn_robust import register_norm
+    >>> class Nothing:
+    ...     name = "nothing"
+    >>> register_norm(Nothing())
+    Traceback (most recent call last):
+    ...
+    TypeError: norm must have the methods length, dual_length, ...; Nothing lacks length, ...
+    """
+    methods = [name for name, value in vars(Norm).items() if callable(value) and name[0] != "_"]
+    missing = [name for name in methods if not callable(getattr(norm, name, None))]
+    if missing:
+        raise TypeError(
+            f"norm must have the methods {', '.join(methods)}; {type(norm).__name__} lacks "
+            f"{', '.join(missing)}."
+        )
+    if norm.name in {own.name for own in _BUILT_IN}:
+        raise ValueError(f"norm must have a name of its own, got {norm.name!r}.")
+    NORMS[norm.name] = norm
 
 
 def _inside(norm: Norm, u: Array) -> Array:

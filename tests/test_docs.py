@@ -77,6 +77,8 @@ def test_api_page_names_everything_public():
         assert module.__name__ in page
         for public in module.__all__:
             assert f"\n   {public}\n" in page
+    for public in sklearn_robust.__all__:
+        assert public == "__version__" or f"\n   {public}\n" in page
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linprog, minimize
+from sklearn.linear_model import LogisticRegression
 
+from sklearn_robust import get_norm, register_norm, robust_score
 from sklearn_robust._norms import NORMS
 
 ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -161,3 +163,64 @@ def test_shortest_move_is_infinite_where_the_box_gives_too_little(name):
     corner = np.linalg.norm([1.0, 0.5], ord=ORDER[name])
     np.testing.assert_allclose(found, [0, corner, np.inf])
     assert NORMS[name].shortest(0 * pull, np.array([1.0]))[0] == np.inf
+
+
+# Norms of one's own -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry():
+    """Give the registry back as it was."""
+    before = dict(NORMS)
+    yield NORMS
+    NORMS.clear()
+    NORMS.update(before)
+
+
+class Doubled:
+    """Twice linf, of which the unit ball is half as large."""
+
+    name = "doubled"
+    half = get_norm("linf")
+
+    def length(self, delta):
+        return 2 * self.half.length(delta)
+
+    def dual_length(self, weights):
+        return self.half.dual_length(weights) / 2
+
+    def project(self, z, capacity=None):
+        return self.half.project(2 * z, None if capacity is None else 2 * capacity) / 2
+
+    def steepest(self, gradient, capacity=None):
+        return self.half.steepest(gradient, None if capacity is None else 2 * capacity) / 2
+
+    def shortest(self, pull, gain, capacity=None):
+        return 2 * self.half.shortest(pull, gain, capacity)
+
+    def sample(self, like, generator):
+        return self.half.sample(like, generator) / 2
+
+
+def test_a_registered_norm_is_known_by_name_and_can_be_replaced(registry):
+    clf = LogisticRegression().fit([[0.0, 1.0], [3.0, 1.0]], [0, 1])
+    X, y = [[1.0, 1.0], [2.0, 1.0]], [0, 1]
+    with pytest.raises(ValueError, match=r"norm must be one of 'linf', 'l2', 'l1', got 'doubled'"):
+        robust_score(clf, X, y, epsilon=0.9, norm="doubled")
+    for _ in range(2):  # as when a cell of a notebook is run again
+        register_norm(Doubled())
+    assert isinstance(get_norm("doubled"), Doubled)
+    # The boundary is at 1.5, half a unit away from each sample.
+    assert robust_score(clf, X, y, epsilon=0.9, norm="doubled") == 1
+    assert robust_score(clf, X, y, epsilon=1.1, norm="doubled") == 0
+
+
+def test_what_cannot_be_registered_is_left_out(registry):
+    before = dict(registry)
+    with pytest.raises(ValueError, match="name must be one of 'linf', 'l2', 'l1', got 'l3'"):
+        get_norm("l3")
+    with pytest.raises(TypeError, match=r"must have the methods length, .*; object lacks length"):
+        register_norm(object())
+    with pytest.raises(ValueError, match="name of its own, got 'linf'"):
+        register_norm(type(NORMS["linf"])())
+    assert registry == before
