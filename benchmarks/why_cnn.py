@@ -206,7 +206,8 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault((row["data"], row["network"], row["epsilon"]), []).append(row)
     out = []
     for (kind, name, epsilon), group in groups.items():
-        layers = [r for r in group if r.get("threshold_quartiles") is not None]
+        # A unit of one pixel and a negative weight is on at paper: it has no threshold like these.
+        layers = [r for r in group if (r.get("taps") or 0) > 1.5]
         out.append(
             {
                 "data": kind,
@@ -254,30 +255,31 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw accuracy by network, accuracy against what the first stage passes, and CNN filters."""
+    """Draw accuracies, first-layer thresholds, and the filters of one robust CNN."""
     from matplotlib.figure import Figure
 
-    shown = [r for r in summary(rows) if r["data"] == "MNIST" and r["epsilon"]]
-    figure = Figure(figsize=(10.5, 7.6), layout="constrained")
+    shown = [r for r in summary(rows) if r["data"] == "MNIST"]
+    figure = Figure(figsize=(10.5, 7.8), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.7, 1))
     top, bottom = parts
-    left, right = top.subplots(1, 2, width_ratios=(1.25, 1))
+    left, right = top.subplots(1, 2, width_ratios=(1.2, 1), sharey=True)
     places = np.arange(len(shown))[::-1]
     colours = ["#0072B2" if r["network"].startswith("FC") else "#D55E00" for r in shown]
     left.barh(places, [100 * r["robust"] for r in shown], color=colours, alpha=0.55)
-    for place, r in zip(places, shown, strict=True):
+    for place, colour, r in zip(places, colours, shown, strict=True):
         values = [100 * v for v in r["robust_of_seeds"]]
         left.plot(values, [place] * len(values), "k.", markersize=5)
-    left.set_yticks(places, [r["network"] for r in shown])
+        if "threshold" in r:
+            low, middle, high = r["threshold"]
+            right.plot([low, high], [place, place], color=colour, linewidth=4, alpha=0.55)
+            right.plot([middle], [place], "k|", markersize=9)
+    names = [r["network"] + ("" if r["epsilon"] else ", standard training") for r in shown]
+    left.set_yticks(places, names)
     left.set_xlabel(f"accuracy under attack, %, epsilon {EPSILON:g} (dots: seeds)")
     left.set_xlim(0, 100)
-    right.scatter(
-        [100 * r["passes"] for r in shown], [100 * r["robust"] for r in shown], c=colours, s=30
-    )
-    right.set_xlabel("first stage: change by random signs of epsilon / signal, %")
-    right.set_ylabel("accuracy under attack, %")
-    right.set_ylim(0, 100)
-    right.set_title("blue: fully connected, orange: convolutional", fontsize=9)
+    right.axvline(1, color="grey", linewidth=1, linestyle=":")
+    right.axvline(0, color="grey", linewidth=1)
+    right.set_xlabel("first layer's thresholds / epsilon (quartiles)")
     kept = next((r for r in rows if "filters" in r), None)
     if kept is not None:
         _draw_filters(bottom, kept["filters"])
