@@ -93,7 +93,8 @@ def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callbac
             scoring = PassthroughScoring(name, lower_is_better=None, on_train=part == "train")
             callbacks.append((name, scoring))
     if verbose > 1:
-        callbacks.append(("progress_bar", ProgressBar()))
+        # The notebook's own bar ends in an ImportError where ipywidgets is not installed.
+        callbacks.append(("progress_bar", ProgressBar(detect_notebook=False)))
     if verbose:
         callbacks.append(("epoch_line", EpochLine()))
     return callbacks
