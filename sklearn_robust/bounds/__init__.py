@@ -17,15 +17,15 @@ from sklearn_robust.bounds._linear import (
 
 _TORCH_BACKED = {
     "Clamp": "_activations",
-    "Conv": "_layers",
-    "Dense": "_layers",
+    "Conv": "_affine",
+    "Dense": "_affine",
     "LeakyReLU": "_activations",
     "MaxPool": "_activations",
-    "Scale": "_layers",
-    "UnsupportedLayerError": "_layers",
-    "interval_bounds": "_propagation",
+    "Scale": "_affine",
+    "UnsupportedLayerError": "_translation",
+    "interval_bounds": "_intervals",
     "margin_bounds": "_margins",
-    "register_layer": "_layers",
+    "register_layer": "_translation",
 }
 
 __all__ = [

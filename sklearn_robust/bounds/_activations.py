@@ -149,7 +149,15 @@ class MaxPool:
         return functional.max_pool2d(x, self.size, self.stride, self.padding)
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
-        return high > low
+        if self.stride != self.size or self.padding != (0, 0):
+            return high > low
+        # Windows that do not overlap: what another entry is sure to exceed cannot be the maximum.
+        surpassed = functional.max_pool2d(low, self.size, self.size)
+        for axis, n in zip((2, 3), self.size, strict=True):
+            surpassed = surpassed.repeat_interleave(n, dim=axis)
+        rest = [n - m for n, m in zip(low.shape[2:], surpassed.shape[2:], strict=True)]
+        surpassed = functional.pad(surpassed, (0, rest[1], 0, rest[0]), value=torch.inf)
+        return (high > low) & (high > surpassed)
 
     def enclose(self, low: Tensor, high: Tensor, unit: float) -> Lines:
         options: Any = (self.size, self.stride, self.padding)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_option
-from sklearn_robust.bounds._activations import LeakyReLU
-from sklearn_robust.bounds._propagation import Interval, Network
-from sklearn_robust.bounds._regions import Region, make_region
+from sklearn_robust.bounds._backward import minimum
+from sklearn_robust.bounds._intervals import intervals
+from sklearn_robust.bounds._network import Network
+from sklearn_robust.bounds._regions import make_region
+from sklearn_robust.bounds._slopes import minimum_with_best_slopes
+from sklearn_robust.bounds._tightening import Tightening
 
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
 
 # Bytes that the linear functions of one pass may take; a few copies of them are alive at a time.
 MEMORY = 2**25
-# Multiplications per sample and layer that "crown" may spend on bounds of its units: about a second
-# of one core. Only wide layers behind large convolutions ask for more.
-AFFORDABLE = 2**33
-
-_ALPHA_STEPS = 20
-_ALPHA_RATE = 0.25
+# Where a certificate is all that is asked for: shares of what is affordable, spent one after the
+# other on what is still open. Many samples that can be certified need the first only.
+_ROUNDS = (1 / 8, 3 / 8, 1 / 2)
 
 
 def margin_bounds(
@@ -135,27 +132,17 @@ def bound_batch(
     settle: bool = False,
 ) -> Tensor:
     """Return the bounds for one batch; `settle` stops improving what is certified already."""
-    region = make_region(X, threat, rounding=network.unit > 0)
-    boxes = network.intervals(region)
-    specs = difference_specs(y, network.shapes[-1][0], X)
-    end = len(network.layers)
-    margins = network.minimum(region, boxes, specs, end, network.last)
-    if method == "ibp" or not network.last:
-        return margins
-    if method in ("crown", "alpha-crown"):
-        margins = torch.maximum(margins, network.minimum(region, boxes, specs, end))
-        boxes = tighten(network, region, boxes)
-    margins = torch.maximum(margins, network.minimum(region, boxes, specs, end))
-    if method == "alpha-crown":
-        pick = torch.arange(len(X), device=X.device)
-        if settle:
-            pick = pick[((margins > 0).sum(1) < margins.shape[1] - 1)]
-        if len(pick):
-            region = make_region(X[pick], threat, rounding=network.unit > 0)
-            boxes = [(low[pick], high[pick]) for low, high in boxes]
-            best = _with_best_slopes(network, region, boxes, specs[pick])
-            margins = margins.index_copy(0, pick, torch.maximum(margins[pick], best))
-    return margins
+    batch = _Batch(network, X, y, threat)
+    if method != "ibp" and network.last:
+        batch.improve()
+        if method in ("crown", "alpha-crown"):
+            for share in _ROUNDS if settle else (1.0,):
+                batch.narrow(settle)
+                batch.tighten(share)
+        if method == "alpha-crown":
+            batch.narrow(settle)
+            batch.choose_slopes(settle)
+    return batch.margins()
 
 
 def difference_specs(y: Tensor, n_classes: int, like: Tensor) -> Tensor:
@@ -164,63 +151,76 @@ def difference_specs(y: Tensor, n_classes: int, like: Tensor) -> Tensor:
     return eye[y][:, None, :] - eye
 
 
-def tighten(network: Network, region: Region, boxes: Sequence[Interval]) -> list[Interval]:
-    """Return the boxes made tighter by backward passes where that is affordable, in order."""
-    tight = list(boxes[: network.first + 1])
-    for k in range(network.first, len(network.layers)):
-        layer = network.layers[k]
-        if not layer.affine and k > network.first and network.layers[k - 1].affine:
-            tight[k] = network.refine(region, tight, k, MEMORY, AFFORDABLE)
-        low, high = network.interval(k, *tight[k])
-        tight.append((torch.maximum(low, boxes[k + 1][0]), torch.minimum(high, boxes[k + 1][1])))
-    return tight
+class _Batch:
+    """The margins of one batch, as far as they are known, and what is still worked on.
 
+    `least` has all samples and rivals; `rows` are the samples worked on, and `rivals` the classes
+    that each of them is held against.
+    """
 
-def _with_best_slopes(
-    network: Network, region: Region, boxes: Sequence[Interval], specs: Tensor
-) -> Tensor:
-    """Return bounds after gradient ascent on the lower slopes, free for each unit and spec."""
-    ranges: dict[int, tuple[Tensor, Tensor]] = {}
-    slopes: dict[int, Tensor] = {}
-    for k, layer in enumerate(network.layers):
-        if isinstance(layer, LeakyReLU) and k >= network.exact:
-            low, high = (t.detach() for t in boxes[k])
-            ranges[k] = tuple(t[:, None] for t in layer.free_slopes(low, high))  # type: ignore[assignment]
-            start = layer.enclose(low, high, 0.0).lower_slope[:, None]
-            slopes[k] = start.expand(-1, specs.shape[1], *low.shape[1:]).clone()
-    fixed: list[Any] = [(low.detach(), high.detach()) for low, high in boxes]
-    end = len(network.layers)
-    best = network.minimum(region, boxes, specs, end)
-    if not slopes:
-        return best
-    chosen = {k: s.clone() for k, s in slopes.items()}
-    top = best.detach()
-    optimizer = torch.optim.Adam(list(slopes.values()), lr=_ALPHA_RATE)
-    for step in range(_ALPHA_STEPS):
-        with torch.enable_grad():
-            free = {k: s.requires_grad_() for k, s in slopes.items()}
-            value = network.minimum(region, fixed, specs, end, 0, free)
-            gradients = torch.autograd.grad(value.sum(), list(free.values()))
-        with torch.no_grad():
-            better = value > top
-            top = torch.maximum(top, value.detach())
-            for (k, s), g in zip(slopes.items(), gradients, strict=True):
-                pick = better.reshape(*better.shape, *(1,) * (s.ndim - 2))
-                chosen[k] = torch.where(pick, s.detach(), chosen[k])
-                s.grad = -g
-        if step + 1 < _ALPHA_STEPS:
-            _projected_step(optimizer, slopes, ranges)
-    return torch.maximum(best, network.minimum(region, boxes, specs, end, 0, chosen))
+    def __init__(self, network: Network, X: Tensor, y: Tensor, threat: ThreatModel) -> None:
+        self.network, self.X, self.y, self.threat = network, X, y, threat
+        n_classes = network.shapes[-1][0]
+        self.rows = torch.arange(len(X), device=X.device)
+        order = torch.arange(n_classes, device=X.device).expand(len(X), -1)
+        self.rivals = order[order != y[:, None]].reshape(len(X), n_classes - 1)
+        region = make_region(X, threat, rounding=network.unit > 0)
+        self.work = Tightening(network, region, intervals(network, region))
+        self.least = X.new_full((len(X), n_classes), -torch.inf)
+        # The last affine layers act on the differences of logits, the others on the box.
+        self._record(self._minimum(network.last))
 
+    def margins(self) -> Tensor:
+        """Return the bounds, 0 for the true class."""
+        return self.least.scatter(1, self.y[:, None], 0.0)
 
-def _projected_step(
-    optimizer: torch.optim.Optimizer,
-    slopes: dict[int, Tensor],
-    ranges: dict[int, tuple[Tensor, Tensor]],
-) -> None:
-    optimizer.step()
-    with torch.no_grad():
-        for k, (least, most) in ranges.items():
-            slopes[k].copy_(slopes[k].clamp(least, most))
-    for group in optimizer.param_groups:
-        group["lr"] *= 0.95
+    def improve(self) -> None:
+        """Bound the margins backwards, down to the input, with the boxes as they are."""
+        self._record(self._minimum(0))
+
+    def tighten(self, share: float) -> None:
+        """Spend that share of what is affordable on the boxes, then `improve`."""
+        if len(self.rows):
+            self.work.run(self._specs(), share)
+            self.improve()
+
+    def choose_slopes(self, settle: bool) -> None:
+        """Improve the lower lines by gradient steps."""
+        if len(self.rows):
+            work = self.work
+            self._record(
+                minimum_with_best_slopes(
+                    self.network, work.region, work.boxes, self._specs(), settle=settle
+                )
+            )
+
+    def narrow(self, settle: bool) -> None:
+        """Leave what is certified, and the rivals that each sample is certified against."""
+        if not settle:
+            return
+        # NaN is not certified.
+        value = self.least[self.rows[:, None], self.rivals].nan_to_num(
+            -torch.inf, neginf=-torch.inf
+        )
+        n_open = (value <= 0).sum(1)
+        keep = n_open.nonzero()[:, 0]
+        if len(keep) < len(self.rows):
+            region = make_region(
+                self.X[self.rows[keep]], self.threat, rounding=self.network.unit > 0
+            )
+            self.work, self.rows = self.work.take(keep, region), self.rows[keep]
+        most = int(n_open.max()) if len(n_open) else 0
+        hardest = value[keep].topk(most, dim=1, largest=False).indices
+        self.rivals = self.rivals[keep].gather(1, hardest)
+
+    def _specs(self) -> Tensor:
+        all_ = difference_specs(self.y[self.rows], self.network.shapes[-1][0], self.X)
+        return all_.gather(1, self.rivals[:, :, None].expand(-1, -1, all_.shape[2]))
+
+    def _minimum(self, stop: int) -> Tensor:
+        work, end = self.work, len(self.network.layers)
+        return minimum(self.network, work.region, work.boxes, self._specs(), end, stop)
+
+    def _record(self, value: Tensor) -> None:
+        where = self.rows[:, None], self.rivals
+        self.least = self.least.index_put(where, torch.maximum(self.least[where], value))

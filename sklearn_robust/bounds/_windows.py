@@ -8,25 +8,22 @@ same bounds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sklearn_robust.bounds._activations import Lines, MaxPool
-from sklearn_robust.bounds._layers import AveragePool, Conv, Place, Scale, ZeroPad
+from sklearn_robust.bounds._affine import AveragePool, Conv, Place, Scale, ZeroPad
+from sklearn_robust.bounds._backward import Functional, collect, cross, functional, minimum, settle
+from sklearn_robust.bounds._network import Interval, Network
 from sklearn_robust.bounds._regions import Box, Region
-
-if TYPE_CHECKING:
-    from sklearn_robust.bounds._propagation import Interval, Network
 
 
 class _View(NamedTuple):
-    """``<a, z> + constant``, known up to `error`, with `a` zero outside the window at `at`."""
+    """Functions whose `a` is zero outside the window at `at`."""
 
-    a: Tensor
-    constant: Tensor
-    error: Tensor
+    f: Functional
     at: Place
 
 
@@ -88,15 +85,19 @@ def refine_by_place(
         for j in range(stop, k)
         if not network.layers[j].affine
     }
+    errors = {j: network.step_error(j, boxes[j]) for j in range(stop, k) if j not in lines}
+    # Every place begins with the same step: the kernels themselves.
+    units = torch.eye(len(undecided), dtype=low.dtype, device=low.device)[:, :, None, None]
+    kernels = network.layers[k - 1].transpose_window(units)
     for row, column in undecided.any(0).nonzero().tolist():
         channels = undecided[:, row, column].nonzero()[:, 0]
-        a = torch.nn.functional.one_hot(channels, len(undecided)).to(low)
-        a = torch.cat((a, -a))[None, :, :, None, None]
-        zero = a.new_zeros(a.shape[:2])
-        view = _View(a, zero, zero, (row, column))
-        for j in reversed(range(stop, k)):
+        a, back = units[channels], kernels[channels]
+        view = _View(functional(torch.cat((a, -a))[None]), (row, column))
+        view = _after_affine(network, k - 1, view, torch.cat((back, -back)), errors[k - 1])
+        for j in reversed(range(stop, k - 1)):
             if network.layers[j].affine:
-                view = _through_affine(network, j, view, boxes[j])
+                back = network.layers[j].transpose_window(view.f.a.flatten(0, 1))
+                view = _after_affine(network, j, view, back, errors[j])
             else:
                 view = _through_nonlinear(network, j, view, boxes[j], lines[j])
         least = _least(network, region, boxes, view, stop)
@@ -106,27 +107,28 @@ def refine_by_place(
     return new_low, new_high
 
 
-def _through_affine(network: Network, k: int, view: _View, box: Interval) -> _View:
-    layer, a = network.layers[k], view.a
-    size = network.rounding_size(k, box, a[:, 0])
-    size = None if size is None else size.expand(-1, *a.shape[2:])
-    constant, error = network.collect(a, layer.bias(), view.constant, view.error, size)
-    back, at = layer.transpose_window(a.flatten(0, 1), view.at)
+def _after_affine(
+    network: Network, k: int, view: _View, back: Tensor, error: Tensor | None
+) -> _View:
+    """Return what lies behind affine layer k: `back` without what it has on the padding."""
+    layer = network.layers[k]
+    f, at = collect(view.f, layer.bias(), error), layer.place(view.at)
     height, width = network.shapes[k][1:]
     (top, bottom), (left, right) = (
         (max(0, start), min(length, start + n))
         for start, n, length in zip(at, back.shape[2:], (height, width), strict=True)
     )
     back = back[:, :, top - at[0] : bottom - at[0], left - at[1] : right - at[1]]
-    return _View(back.reshape(*a.shape[:2], *back.shape[1:]), constant, error, (top, left))
+    return _View(f._replace(a=back.reshape(*f.a.shape[:2], *back.shape[1:])), (top, left))
 
 
 def _through_nonlinear(network: Network, k: int, view: _View, box: Interval, lines: Lines) -> _View:
-    """Slice the lines to the window, and let the network's own step do the rest."""
-    (height, width), (row, column) = view.a.shape[3:], view.at
+    """Slice the lines to the window, and let the usual step do the rest."""
+    a = view.f.a
+    (height, width), (row, column) = a.shape[3:], view.at
     cut = (..., slice(row, row + height), slice(column, column + width))
     layer, (rows, columns) = network.layers[k], network.shapes[k][1:]
-    at, shape = view.at, tuple(view.a.shape[2:])
+    at, shape = view.at, tuple(a.shape[2:])
     seen = Lines(*(None if t is None else t[cut] for t in lines))  # type: ignore[arg-type]
     if isinstance(layer, MaxPool):
         span = layer.window((height, width), at)
@@ -138,20 +140,20 @@ def _through_nonlinear(network: Network, k: int, view: _View, box: Interval, lin
             return (index // columns - top) * shape[2] + index % columns - left
 
         seen = seen._replace(lower_at=local(seen.lower_at), upper_at=local(seen.upper_at))
-    a, constant, error = network.cross(k, view.a, view.constant, view.error, box, seen, shape)
-    return _View(a, constant, error, at)
+    return _View(cross(network, k, view.f, box, seen, shape), at)
 
 
 def _least(
     network: Network, region: Region, boxes: Sequence[Interval], view: _View, stop: int
 ) -> Tensor:
     """Return the minimum over the region: on the window for a box, else on the whole image."""
-    n, (row, column), (height, width) = len(region.low), view.at, view.a.shape[3:]
+    a = view.f.a
+    n, (row, column), (height, width) = len(region.low), view.at, a.shape[3:]
     if region.is_box:
         cut = (..., slice(row, row + height), slice(column, column + width))
         low, high = boxes[stop]
-        return network.settle(view.a, view.constant, view.error, Box(low[cut], high[cut]))
+        return settle(network, view.f, Box(low[cut], high[cut]))
     rows, columns = network.shapes[stop][1:]
     edges = (column, columns - column - width, row, rows - row - height)
-    whole = torch.nn.functional.pad(view.a, edges).expand(n, -1, -1, -1, -1)
-    return network.descend(region, boxes, whole, view.constant, view.error, stop)
+    whole = torch.nn.functional.pad(a, edges).expand(n, -1, -1, -1, -1)
+    return minimum(network, region, boxes, view.f._replace(a=whole), stop)

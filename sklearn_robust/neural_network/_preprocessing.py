@@ -13,7 +13,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_robust.attacks import TorchModel
-from sklearn_robust.bounds._layers import Dense, Scale, register_layer
+from sklearn_robust.bounds import Dense, Scale, register_layer
 from sklearn_robust.preprocessing import Affine, Block, CannotFollowError, follow
 from sklearn_robust.preprocessing._blocks import Chain
 

@@ -9,10 +9,12 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
 from sklearn_robust.attacks import PGD, Margin, ThreatModel, TorchModel
-from sklearn_robust.bounds import Clamp, LeakyReLU, MaxPool, _margins, _propagation, margin_bounds
-from sklearn_robust.bounds._margins import METHODS, tighten
-from sklearn_robust.bounds._propagation import Network
+from sklearn_robust.bounds import Clamp, LeakyReLU, MaxPool, _tightening, margin_bounds
+from sklearn_robust.bounds._intervals import intervals
+from sklearn_robust.bounds._margins import METHODS, bound_batch, difference_specs
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import make_region
+from sklearn_robust.bounds._tightening import Tightening
 
 RADII = {"linf": 0.05, "l2": 0.3, "l1": 0.8}
 DOUBLE = torch.float64
@@ -22,6 +24,14 @@ def samples(n=5, seed=0):
     """Points of the unit cube with a third of the values at its faces, as in images."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(n, 64, generator=generator, dtype=DOUBLE) * 1.5 - 0.25).clip(0, 1)
+
+
+def tightened(network, region, boxes):
+    """The boxes after one round, for the differences of the logits from the first."""
+    y = torch.zeros(len(region.low), dtype=torch.long)
+    work = Tightening(network, region, boxes)
+    work.run(difference_specs(y, network.shapes[-1][0], region.low))
+    return work.boxes
 
 
 # Lines ---------------------------------------------------------------------------------------
@@ -109,8 +119,8 @@ def test_no_point_leaves_the_tightened_box_of_any_layer(
     threat = ThreatModel(RADII[norm], norm, (0, 1))
     network, region = Network(module, X), make_region(X, threat)
     with torch.no_grad():
-        loose = network.intervals(region)
-        boxes = tighten(network, region, loose)
+        loose = intervals(network, region)
+        boxes = tightened(network, region, loose)
         widths = [[float((high - low).sum()) for low, high in b] for b in (loose, boxes)]
         assert widths[1][-1] < 0.9 * widths[0][-1]
         for point in adversarial_points(threat, X, 20):
@@ -176,11 +186,11 @@ def test_windows_give_the_bounds_of_whole_images(name, norm, monkeypatch):
     X = torch.rand(1, 2, 8, 8, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
     network = Network(module, X)
     region = make_region(X, ThreatModel(RADII[norm], norm, (0, 1)))
-    boxes = network.intervals(region)
-    by_window = tighten(network, region, boxes)
+    boxes = intervals(network, region)
+    by_window = tightened(network, region, boxes)
     calls = []
-    monkeypatch.setattr(_propagation, "windows_start", lambda *args: calls.append(args))
-    whole = tighten(network, region, boxes)
+    monkeypatch.setattr(_tightening, "windows_start", lambda *args: calls.append(args))
+    whole = tightened(network, region, boxes)
     assert calls
     for window, image, interval in zip(by_window, whole, boxes, strict=True):
         # The same sums in another order, and a rounding error for fewer terms.
@@ -303,17 +313,52 @@ def test_a_shared_ramp_in_front_costs_nothing_under_linf():
         torch.testing.assert_close(after[0], whole[i], atol=1e-5, rtol=0)
 
 
-def test_a_small_budget_tightens_the_widest_units_first(make_network, monkeypatch):
-    module, X = make_network("dense").to(DOUBLE).eval(), samples()
+def test_a_small_budget_goes_to_the_units_that_cost_the_margins_most(make_network, monkeypatch):
+    """Worth: the area of the triangle around a unit, times the weights that read the unit."""
+    module, X = make_network("dense").to(DOUBLE).eval().requires_grad_(False), samples()
     network, region = Network(module, X), make_region(X, ThreatModel(0.05))
-    boxes = network.intervals(region)
+    boxes = intervals(network, region)
     low, high = boxes[4]
-    monkeypatch.setattr(_margins, "AFFORDABLE", 2 * 5 * network.products(4))
-    tight = tighten(network, region, boxes)[4]
+    monkeypatch.setattr(_tightening, "AFFORDABLE", 2 * 5 * network.products(4))
+    tight = tightened(network, region, boxes)[4]
     changed = (tight[0] > low) | (tight[1] < high)
     assert (changed.sum(1) == 5).all()
-    gaps = torch.where((low < 0) & (high > 0), torch.minimum(high, -low), 0.0)
-    assert (gaps[changed].reshape(5, 5).amin(1) >= gaps.masked_fill(changed, 0).amax(1)).all()
+    slope, weight = module[4].negative_slope, module[5].weight
+    chord = (high - slope * low) / (high - low)
+    lower = torch.where(high > -low, 1.0, slope)
+    middle = (low + high) / 2
+    gap = slope * low + chord * (middle - low) - lower * middle
+    worth = gap * (weight[:1] - weight).abs().sum(0)
+    worth = torch.where((low < 0) & (high > 0), worth, 0.0)
+    assert (worth[changed].reshape(5, 5).amin(1) >= worth.masked_fill(changed, 0).amax(1)).all()
+
+
+@pytest.mark.parametrize("method", ["crown", "alpha-crown"])
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_stopping_at_what_is_certified_certifies_the_same(kind, method, make_network):
+    module, X = make_network(kind).to(DOUBLE).eval().requires_grad_(False), samples(12)
+    y, threat = module(X).argmax(1), ThreatModel(0.03 if kind == "dense" else 0.1)
+    network = Network(module, X)
+    thorough = bound_batch(network, X, y, threat, method)
+    quick = bound_batch(network, X, y, threat, method, settle=True)
+    certified = [(m > 0).sum(1) == 9 for m in (thorough, quick)]
+    assert torch.equal(*certified)
+    assert 0 < certified[0].sum() < 12
+    logits = module(X)
+    assert (quick <= logits.gather(1, y[:, None]) - logits).all()
+
+
+def test_pooling_before_a_rectifier_is_the_same_network():
+    module = seeded(IMAGES["pooling"]).to(DOUBLE).eval().requires_grad_(False)
+    X = torch.rand(3, 2, 8, 8, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    network, out = Network(module, X), X
+    assert [type(layer).__name__ for layer in network.layers[:6]] == [
+        *("Conv", "MaxPool", "LeakyReLU"),
+        *("Conv", "MaxPool", "LeakyReLU"),
+    ]
+    for layer in network.layers:
+        out = layer.forward(out)
+    torch.testing.assert_close(out, module(X))
 
 
 def test_the_clip_box_makes_l2_bounds_tighter(make_network):

@@ -9,7 +9,8 @@ from torch import nn
 
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import interval_bounds, margin_bounds
-from sklearn_robust.bounds._propagation import Network
+from sklearn_robust.bounds._intervals import _ball_reach, _kernel_reach, intervals
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import make_region
 
 RADII = {"linf": 0.05, "l2": 0.3, "l1": 0.8}
@@ -31,7 +32,7 @@ def test_no_point_of_the_threat_model_leaves_the_box_of_any_layer(
     module, X = make_network(kind).to(DOUBLE).eval(), samples()
     threat = ThreatModel(RADII[norm], norm, clip_values)
     network = Network(module, X)
-    boxes = network.intervals(make_region(X, threat))
+    boxes = intervals(network, make_region(X, threat))
     for point in adversarial_points(threat, X, 20):
         z = point
         for layer, (low, high) in zip([*network.layers, None], boxes, strict=True):
@@ -80,10 +81,22 @@ def test_the_first_layer_uses_the_dual_norm():
     module = nn.Sequential(nn.Linear(64, 5), nn.ReLU()).to(DOUBLE)
     X = samples(1)
     network = Network(module, X)
-    low, high = network.intervals(make_region(X, ThreatModel(0.3, "l2")))[1]
+    low, high = intervals(network, make_region(X, ThreatModel(0.3, "l2")))[1]
     radius = 0.3 * module[0].weight.norm(dim=1)
     # Wider by float32 storage only, 5e-7 times ||w||_1 of about 4.
     torch.testing.assert_close((high - low)[0] / 2, radius.detach(), atol=1e-5, rtol=0)
+
+
+def test_one_network_serves_several_threat_models():
+    """What is remembered of the ball is that of the radius at hand."""
+    module = nn.Sequential(nn.Linear(64, 5), nn.ReLU()).to(DOUBLE)
+    X = samples(1)
+    network, threats = Network(module, X), [ThreatModel(r, "l2") for r in (0.1, 0.3)]
+    for threat in threats:
+        used = intervals(network, make_region(X, threat))
+        fresh = intervals(Network(module, X), make_region(X, threat))
+        assert all(torch.equal(a, b) for u, f in zip(used, fresh, strict=True)
+                   for a, b in zip(u, f, strict=True))  # fmt: skip
 
 
 def test_kernel_reach_agrees_with_the_rows_of_the_convolution():
@@ -93,9 +106,7 @@ def test_kernel_reach_agrees_with_the_rows_of_the_convolution():
     X = torch.rand(1, 1, 6, 6, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
     for norm in ("l2", "l1"):
         network, region = Network(module, X), make_region(X, ThreatModel(0.3, norm))
-        quick = network._kernel_reach(region)
-        network._kernel_reach = lambda region: None
-        rows = network._ball_reach(region)
+        quick, rows = _kernel_reach(network, region), _ball_reach(network, region)
         torch.testing.assert_close(quick[:, 1:-1, 1:-1], rows[:, 1:-1, 1:-1])
         assert (quick >= rows * (1 - 1e-12)).all()
 

@@ -14,7 +14,7 @@ from sklearn_robust.bounds import (
     margin_bounds,
     register_layer,
 )
-from sklearn_robust.bounds._layers import flatten
+from sklearn_robust.bounds._translation import flatten
 
 AFFINE = {
     "linear": (nn.Linear(6, 4), (6,)),

@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
-from sklearn_robust.bounds._layers import Dense
+from sklearn_robust.bounds._affine import Dense
+from sklearn_robust.bounds._backward import minimum
+from sklearn_robust.bounds._intervals import intervals
 from sklearn_robust.bounds._margins import difference_specs
-from sklearn_robust.bounds._propagation import Network
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region, make_region
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
@@ -32,7 +34,7 @@ class Enclosure:
 
     def __init__(self, module: nn.Module, X: Tensor, y: Tensor, region: Region) -> None:
         self.network = Network(module, X, rounding=False)
-        self.region, self.boxes = region, self.network.intervals(region)
+        self.region, self.boxes = region, intervals(self.network, region)
         self.y = y
 
     def margins(self, *, linear: bool = False) -> Tensor:
@@ -45,7 +47,7 @@ class Enclosure:
             return _dense_margins(layers[last], *self.boxes[last], self.y)
         specs = difference_specs(self.y, self.network.shapes[-1][0], self.region.low)
         stop = 0 if linear else last
-        return self.network.minimum(self.region, self.boxes, specs, len(layers), stop)
+        return minimum(self.network, self.region, self.boxes, specs, len(layers), stop)
 
     def regularizer(self) -> Tensor:
         r"""Return the mean over the ReLU layers of (tightness + balance) / tau, with tau = 0.5.

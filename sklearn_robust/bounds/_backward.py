@@ -1,0 +1,167 @@
+r"""Linear bounds backwards (CROWN): functions of a late layer, pushed below functions of the input.
+
+``<a, z_k>`` goes exactly through an affine layer, and through a nonlinear one by the line that the
+sign of each a_i asks for,
+
+.. math:: \langle a, g(z) \rangle \ge \langle a_+ s_{lo} + a_- s_{up}, z \rangle
+          + \langle a_+, t_{lo} \rangle + \langle a_-, t_{up} \rangle
+
+until a set is reached on which linear functions can be minimised [1]_. With ``a_+ = (a + |a|) / 2``
+and ``a_- = (a - |a|) / 2`` that takes the mean of the two lines and half their difference.
+
+References
+----------
+.. [1] H. Zhang et al., "Efficient neural network robustness certification with general activation
+   functions", NeurIPS 2018, theorem 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sklearn_robust.bounds._activations import Lines
+from sklearn_robust.bounds._network import Interval, Network, largest
+from sklearn_robust.bounds._regions import Box, Region
+
+
+class Functional(NamedTuple):
+    """``<a[i, s], z> + constant[i, s]`` for sample i and spec s, known up to ``error[i, s]``."""
+
+    a: Tensor
+    constant: Tensor
+    error: Tensor
+
+
+def functional(a: Tensor) -> Functional:
+    """Return ``<a, z>``, of shape (n, specs, ...), without constant and error."""
+    zero = a.new_zeros(a.shape[:2])
+    return Functional(a, zero, zero)
+
+
+def minimum(
+    network: Network,
+    region: Region,
+    boxes: Sequence[Interval],
+    what: Tensor | Functional,
+    start: int,
+    stop: int = 0,
+    slopes: dict[int, Tensor] | None = None,
+) -> Tensor:
+    """Return lower bounds of linear functions of a layer's input over the region, (n, specs).
+
+    Parameters
+    ----------
+    network : Network
+    region : Region
+    boxes : list of (low, high)
+        The box at the input of each layer, up to `start`.
+    what : Tensor of shape (n, specs, ...) or Functional
+        In the shape of the input of layer `start`, where z lives. n may be 1 for all samples.
+    start, stop : int
+        Go backwards from the input of layer `start` to that of layer `stop`, and take the minimum
+        over the region if `stop` is 0, else over the box there.
+    slopes : dict, optional
+        For layers with a choice of lower slopes, those to use for each spec.
+    """
+    if region.is_box:
+        stop = max(stop, min(network.exact, start))
+    f = pull(network, boxes, what, start, stop, slopes)
+    return settle(network, f, Box(*boxes[stop]) if stop else region)
+
+
+def pull(
+    network: Network,
+    boxes: Sequence[Interval],
+    what: Tensor | Functional,
+    start: int,
+    stop: int,
+    slopes: dict[int, Tensor] | None = None,
+) -> Functional:
+    """Return functions of the input of layer `stop` that lie below those of layer `start`."""
+    f = what if isinstance(what, Functional) else functional(what)
+    for k in reversed(range(stop, start)):
+        layer, shape = network.layers[k], network.shapes[k]
+        if layer.affine:
+            f = collect(f, layer.bias(), network.step_error(k, boxes[k]))
+            back = layer.transpose(f.a.flatten(0, 1), shape)
+            f = f._replace(a=back.reshape(*f.a.shape[:2], *shape))
+        else:
+            lines = layer.enclose(*boxes[k], network.unit)
+            f = cross(network, k, f, boxes[k], lines, shape, (slopes or {}).get(k))
+    return f
+
+
+def settle(network: Network, f: Functional, region: Region) -> Tensor:
+    """Return the minimum of the functions over a region of their points."""
+    least = region.minimum(f.a)
+    value = f.constant + least
+    if not network.unit:
+        return value
+    size = _weigh(f.a.abs(), torch.maximum(region.low.abs(), region.high.abs()))
+    n = math.prod(f.a.shape[2:])
+    own = 4 * (n + 8) * size + 64 * (f.constant.abs() + least.abs())
+    return value - f.error - own * network.unit
+
+
+def collect(f: Functional, bias: Tensor | None, error: Tensor | None) -> Functional:
+    """Return the functions with what a step back through an affine layer adds to them.
+
+    `error` is what the network's `step_error` says; the step itself is left to the layer.
+    """
+    if bias is not None:
+        bias = bias.to(f.a).expand(f.a.shape[2:])
+        f = f._replace(constant=f.constant + _weigh(f.a, bias))
+    if error is not None:
+        f = f._replace(error=f.error + error * torch.linalg.vector_norm(f.a.flatten(2), 1, dim=2))
+    return f
+
+
+def cross(
+    network: Network,
+    k: int,
+    f: Functional,
+    box: Interval,
+    lines: Lines,
+    shape: tuple[int, ...],
+    slopes: Tensor | None = None,
+) -> Functional:
+    """Return the functions after a step back through nonlinear layer k.
+
+    `shape` is that of the layer's input, as far as `lines` see it.
+    """
+    a, size = f.a, f.a.abs()
+    half_sum, half_gap = (lines.lower + lines.upper) / 2, (lines.lower - lines.upper) / 2
+    constant, error = f.constant + _weigh(a, half_sum), f.error
+    if network.unit:
+        # Slopes lie in [0, 1]: each term is at most |z| plus the intercept.
+        intercepts = torch.maximum(lines.lower.abs(), lines.upper.abs())
+        terms = intercepts + largest(*box).reshape(-1, *(1,) * (intercepts.ndim - 1))
+        both = _weigh(size, half_gap, terms)
+        constant = constant + both[..., 0]
+        n = math.prod(network.shapes[k + 1]) + 8
+        error = error + 4 * n * network.unit * both[..., 1]
+    else:
+        constant = constant + _weigh(size, half_gap)
+    lower = lines.lower_slope[:, None] if slopes is None else slopes
+    upper = lines.upper_slope[:, None]
+    back = torch.addcmul(a * ((lower + upper) / 2), size, (lower - upper) / 2)
+    if lines.lower_at is None or lines.upper_at is None:
+        return Functional(back, constant, error)
+    at = torch.where(a > 0, lines.lower_at[:, None], lines.upper_at[:, None])
+    plane = back.new_zeros(*back.shape[:3], math.prod(shape[1:]))
+    plane = plane.scatter_add(3, at.flatten(3), back.flatten(3))
+    return Functional(plane.reshape(*back.shape[:2], *shape), constant, error)
+
+
+def _weigh(a: Tensor, *vectors: Tensor) -> Tensor:
+    """Return ``<a[i, s], v[i]>`` (or ``<a[i, s], v>``), (n, specs), or (n, specs, 2) for two."""
+    columns = [
+        (v.flatten(1) if v.ndim == a.ndim - 1 else v.flatten()[None])[..., None] for v in vectors
+    ]
+    out = a.flatten(2) @ torch.cat(columns, dim=2)
+    return out[:, :, 0] if len(vectors) == 1 else out

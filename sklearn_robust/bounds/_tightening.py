@@ -1,0 +1,141 @@
+"""Boxes of the layers in between, made tighter by linear bounds where that pays.
+
+A nonlinear layer is enclosed by lines over the box of its input; the tighter the box, the closer
+the lines. Each undecided unit costs two backward passes of its own, so a budget decides how many
+are worth it, and the gap that a unit leaves in the margins decides which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sklearn_robust.bounds._affine import Dense
+from sklearn_robust.bounds._backward import Functional, functional, minimum, pull
+from sklearn_robust.bounds._network import Interval, Network
+from sklearn_robust.bounds._regions import Region
+from sklearn_robust.bounds._windows import refine_by_place, window_products, windows_start
+
+# Bytes that the linear functions of one pass may take; a few copies of them are alive at a time.
+# Small enough for a processor's cache, and a hundred times what starting a pass costs.
+MEMORY = 2**23
+# Multiplications per sample and layer that bounds of its units may take: about a second of one
+# core. Only wide layers behind large convolutions ask for more.
+AFFORDABLE = 2**33
+
+
+class Tightening:
+    """The boxes of one batch, which become tighter with every round.
+
+    Parameters
+    ----------
+    network : Network
+    region : Region
+    boxes : list of (low, high)
+        From intervals: the box at the input of each layer, and that of the output.
+    """
+
+    def __init__(self, network: Network, region: Region, boxes: Sequence[Interval]) -> None:
+        self.network, self.region, self.boxes = network, region, list(boxes)
+        layers = network.layers
+        # What a box becomes by intervals where no affine layer came before is tight already.
+        self._done = {
+            k: torch.zeros_like(boxes[k][0], dtype=torch.bool)
+            for k in range(network.first + 1, len(layers))
+            if not layers[k].affine and layers[k - 1].affine
+        }
+
+    def take(self, keep: Tensor, region: Region) -> Tightening:
+        """Return the state for the samples `keep`, an index; `region` is theirs."""
+        part = Tightening(
+            self.network, region, [(low[keep], high[keep]) for low, high in self.boxes]
+        )
+        part._done = {k: done[keep] for k, done in self._done.items()}
+        return part
+
+    def run(self, specs: Tensor, share: float = 1.0) -> None:
+        """Tighten one layer after another.
+
+        Parameters
+        ----------
+        specs : Tensor of shape (n, specs, n_outputs)
+            The functions of the output that matter: units that leave a wide gap there come first.
+        share : float
+            Of the multiplications that are affordable, what to spend now. Layers that are bounded
+            place by place are bounded at once or not at all: the layers after them need it first.
+        """
+        for k in range(self.network.first, len(self.network.layers)):
+            if k in self._done:
+                self.boxes[k] = self._refined(k, specs, share)
+            low, high = self.network.interval(k, *self.boxes[k])
+            before = self.boxes[k + 1]
+            self.boxes[k + 1] = torch.maximum(low, before[0]), torch.minimum(high, before[1])
+
+    def _refined(self, k: int, specs: Tensor, share: float) -> Interval:
+        network, (low, high) = self.network, self.boxes[k]
+        start = windows_start(network, k)
+        if start is not None:
+            cost = 2 * window_products(network, k, start) * math.prod(network.shapes[k])
+            if self._done[k].all() or cost > AFFORDABLE:
+                return low, high
+            self._done[k] = torch.ones_like(self._done[k])
+            return refine_by_place(network, self.region, self.boxes, k, start)
+        open_ = (network.layers[k].undecided(low, high) & ~self._done[k]).flatten(1)
+        affordable = int(share * AFFORDABLE) // max(1, 2 * network.products(k))
+        count = min(affordable, int(open_.sum(1).max()))
+        if not count:
+            return low, high
+        worth = torch.where(open_, self._worth(k, specs).flatten(1), -torch.inf)
+        chosen = worth.topk(count, dim=1).indices
+        self._done[k] = self._done[k].flatten(1).scatter(1, chosen, True).reshape(low.shape)
+        return self._bound_units(k, chosen)
+
+    def _worth(self, k: int, specs: Tensor) -> Tensor:
+        """Return for each input of layer k the gap that its lines leave in the specs, roughly.
+
+        The distance of the lines in the middle of the box, times how much of it is asked for.
+        """
+        network, (low, high) = self.network, self.boxes[k]
+        layer = network.layers[k]
+        if not layer.elementwise:
+            return high - low
+        lines = layer.enclose(low, high, 0.0)
+        slope = lines.upper_slope - lines.lower_slope
+        gap = slope * (low + high) / 2 + lines.upper - lines.lower
+        f = pull(network, self.boxes, specs, len(network.layers), k + 1)
+        return gap * f.a.abs().sum(1)
+
+    def _bound_units(self, k: int, index: Tensor) -> Interval:
+        """Return the box at the input of layer k with the units `index`, (n, count), tighter."""
+        low, high = (t.flatten(1) for t in self.boxes[k])
+        per_unit = 2 * len(low) * self.network.widest * low.element_size()
+        for part in index.split(max(1, MEMORY // per_unit), dim=1):
+            f, below = self._units(k, part)
+            both = Functional(
+                torch.cat((f.a, -f.a), dim=1),
+                torch.cat((f.constant, -f.constant), dim=1),
+                torch.cat((f.error, f.error), dim=1),
+            )
+            least = minimum(self.network, self.region, self.boxes, both, below)
+            new_low, new_high = least[:, : part.shape[1]], -least[:, part.shape[1] :]
+            low = low.scatter(1, part, torch.maximum(low.gather(1, part), new_low))
+            high = high.scatter(1, part, torch.minimum(high.gather(1, part), new_high))
+        shape = self.boxes[k][0].shape
+        return low.reshape(shape), high.reshape(shape)
+
+    def _units(self, k: int, index: Tensor) -> tuple[Functional, int]:
+        """Return units of the input of layer k as functions, and of which layer's input."""
+        network, layer = self.network, self.network.layers[k - 1]
+        zero = self.boxes[k][0].new_zeros(index.shape)
+        if isinstance(layer, Dense) and len(network.shapes[k]) == 1:
+            # Rows of the weights: what a product with unit vectors would give, at no cost.
+            bias, error = layer.bias(), network.step_error(k - 1, self.boxes[k - 1])
+            constant = zero if bias is None else bias[index]
+            return Functional(
+                layer.weight[index], constant, zero if error is None else zero + error
+            ), k - 1
+        a = torch.nn.functional.one_hot(index, math.prod(network.shapes[k])).to(zero)
+        return functional(a.reshape(*index.shape, *network.shapes[k])), k

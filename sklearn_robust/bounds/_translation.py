@@ -1,0 +1,186 @@
+"""From a torch module to the flat list of layers that the bounds understand.
+
+A layer is affine (`_affine`) or a nonlinear one that does not decrease (`_activations`). A module
+of another type is taken apart by what `register_layer` knows about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from sklearn_robust.bounds._activations import Clamp, LeakyReLU, MaxPool
+from sklearn_robust.bounds._affine import AveragePool, Conv, Dense, Reshape, Scale, ZeroPad
+
+
+class UnsupportedLayerError(NotImplementedError):
+    """A module holds a layer for which there are no bounds."""
+
+
+_EQUIVALENTS: dict[type[nn.Module], Callable[[Any], Sequence[Any]]] = {}
+
+
+def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequence[Any]]) -> None:
+    """Teach the bounds a new type of layer by saying what it is made of.
+
+    Parameters
+    ----------
+    layer_type : type
+        A subclass of ``torch.nn.Module``. Subclasses of it are recognised too, unless they have a
+        ``forward`` of their own.
+    equivalent : callable
+        Maps a module of that type to the sequence of layers, torch's or those of this package
+        (`Scale`, `Dense`, `Clamp`, ...), that computes the same in eval mode. Tensors in them
+        keep their gradients, so that certified training reaches learnable parameters.
+
+    Examples
+    --------
+    A threshold shared by all features, ``clip((x - low) / (high - low), 0, 1)``:
+
+    >>> import torch
+    >>> from sklearn_robust.bounds import Scale, interval_bounds, register_layer
+    >>> class Ramp(torch.nn.Module):
+    ...     low, high = 0.25, 0.75
+    ...     def forward(self, x):
+    ...         return ((x - self.low) / (self.high - self.low)).clip(0, 1)
+    >>> def parts(ramp):
+    ...     width = ramp.high - ramp.low
+    ...     return [Scale(1 / width, -ramp.low / width), torch.nn.Hardtanh(0, 1)]
+    >>> register_layer(Ramp, parts)
+    >>> x = torch.tensor([[0.1, 0.5]])
+    >>> lower, upper = interval_bounds(Ramp(), x - 0.125, x + 0.125)
+    >>> lower.round(decimals=3), upper.round(decimals=3)
+    (tensor([[0.0000, 0.2500]]), tensor([[0.0000, 0.7500]]))
+    """
+    _EQUIVALENTS[layer_type] = equivalent
+
+
+def flatten(module: nn.Module) -> list[Any]:
+    """Return the layers of `module`, as it computes in eval mode, in order.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If there is a layer without bounds; the message has its name and position.
+    """
+    return list(_walk(module, ""))
+
+
+def _walk(module: Any, position: str) -> Iterator[Any]:
+    if not isinstance(module, nn.Module):
+        yield module
+        return
+    known = next((cls for cls in type(module).__mro__ if cls in _EQUIVALENTS), None)
+    where = f"{type(module).__name__} (at {position!r})" if position else type(module).__name__
+    if known is None or type(module).forward is not known.forward:
+        raise UnsupportedLayerError(
+            f"There are no bounds for {where}. Build the network as an nn.Sequential of "
+            f"{', '.join(sorted(cls.__name__ for cls in _EQUIVALENTS))}, or teach the bounds the "
+            "new type with sklearn_robust.bounds.register_layer."
+        )
+    if module._forward_hooks or module._forward_pre_hooks:
+        raise UnsupportedLayerError(
+            f"{where} has forward hooks, which may change what it computes. Remove them first."
+        )
+    try:
+        parts = _EQUIVALENTS[known](module)
+    except UnsupportedLayerError as error:
+        raise UnsupportedLayerError(f"There are no bounds for {where} {error}") from None
+    names = dict(enumerate(module._modules)) if isinstance(module, nn.Sequential) else {}
+    for i, part in enumerate(parts):
+        inner = f"{position}.{names[i]}" if position and i in names else names.get(i, position)
+        yield from _walk(part, inner)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)  # type: ignore[return-value]
+
+
+def _require(condition: bool, what: str, remedy: str) -> None:
+    if not condition:
+        raise UnsupportedLayerError(f"with {what}. {remedy}")
+
+
+def _linear(layer: nn.Linear) -> list[Any]:
+    return [Dense(layer.weight, layer.bias)]
+
+
+def _conv(layer: nn.Conv2d) -> list[Any]:
+    mode = layer.padding_mode
+    _require(mode == "zeros", f"padding_mode={mode!r}", "Use padding_mode='zeros'.")
+    padding = layer.padding
+    if padding == "valid":
+        padding = (0, 0)
+    elif padding == "same":
+        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        odd = any(total % 2 for total in totals)
+        _require(not odd, "padding='same' and an even kernel", "Pad with nn.ZeroPad2d before it.")
+        padding = (totals[0] // 2, totals[1] // 2)
+    options = (layer.stride, padding, layer.dilation, layer.groups)
+    return [Conv(layer.weight, layer.bias, *options)]  # type: ignore[arg-type]
+
+
+def _batch_norm(channel_axes: int) -> Callable[[Any], list[Any]]:
+    def equivalent(layer: Any) -> list[Any]:
+        kept = layer.running_mean is not None
+        _require(kept, "track_running_stats=False", "Its output depends on the other samples.")
+        scale = (layer.running_var + layer.eps).rsqrt()
+        if layer.weight is not None:
+            scale = scale * layer.weight
+        shift = -layer.running_mean * scale
+        if layer.bias is not None:
+            shift = shift + layer.bias
+        ones = (1,) * channel_axes
+        return [Scale(scale.reshape(-1, *ones), shift.reshape(-1, *ones))]
+
+    return equivalent
+
+
+def _max_pool(layer: nn.MaxPool2d) -> list[Any]:
+    _require(not layer.ceil_mode, "ceil_mode=True", "Pad the input instead.")
+    _require(not layer.return_indices, "return_indices=True", "Drop the indices.")
+    _require(_pair(layer.dilation) == (1, 1), "dilation", "Use dilation=1.")
+    size, stride = _pair(layer.kernel_size), _pair(layer.stride)
+    return [MaxPool(size, stride, _pair(layer.padding))]
+
+
+def _avg_pool(layer: nn.AvgPool2d) -> list[Any]:
+    _require(not layer.ceil_mode, "ceil_mode=True", "Pad the input instead.")
+    padding = _pair(layer.padding)
+    plain = layer.divisor_override is None and (layer.count_include_pad or padding == (0, 0))
+    _require(plain, "a divisor of its own", "Use count_include_pad=True.")
+    return [AveragePool(_pair(layer.kernel_size), _pair(layer.stride), padding)]
+
+
+def _flatten(layer: nn.Flatten) -> list[Any]:
+    _require(layer.start_dim != 0, "start_dim=0", "The first axis holds the samples.")
+    return [Reshape(layer)]
+
+
+def _leaky(layer: nn.LeakyReLU) -> list[Any]:
+    slope = layer.negative_slope
+    _require(0 <= slope <= 1, f"negative_slope={slope}", "Use a slope in [0, 1].")
+    return [LeakyReLU(slope)]
+
+
+for _type, _equivalent in {
+    nn.Sequential: list,
+    nn.Linear: _linear,
+    nn.Conv2d: _conv,
+    nn.BatchNorm1d: _batch_norm(0),
+    nn.BatchNorm2d: _batch_norm(2),
+    nn.ReLU: lambda layer: [LeakyReLU(0.0)],
+    nn.LeakyReLU: _leaky,
+    nn.Hardtanh: lambda layer: [Clamp(layer.min_val, layer.max_val)],  # and ReLU6, a subclass
+    nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: _avg_pool,
+    nn.ZeroPad2d: lambda layer: [ZeroPad(layer.padding)],
+    nn.Flatten: _flatten,
+    nn.Unflatten: lambda layer: [Reshape(layer)],
+    nn.Dropout: lambda layer: [],
+    nn.Dropout2d: lambda layer: [],
+    nn.Identity: lambda layer: [],
+}.items():
+    register_layer(_type, _equivalent)  # type: ignore[arg-type]
