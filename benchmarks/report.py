@@ -63,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--robust-only", action="store_true", help="no standard training")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--stop-after",
+        type=int,
+        help="score after so many of the epochs, as a cell of its own; training can go on later",
+    )
     parser.add_argument("--n-seeds", type=int, default=1, help="from --seed on")
     parser.add_argument("--n-train", type=int, help="train on so many images of a permutation")
     parser.add_argument("--n-test", type=int, help="only so many test images, for a trial")

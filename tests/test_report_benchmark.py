@@ -99,6 +99,32 @@ def test_a_cell_goes_on_from_its_last_score(small, tmp_path, monkeypatch, capsys
     assert asked[len(cell.threats) + 1 :] == cell.threats
 
 
+def test_a_training_stopped_early_is_a_shorter_one_and_goes_on(small, tmp_path, capsys):
+    parser = command.argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    report.add_arguments(parser)
+    X, y = report.load(None)[:2]
+    X = X.reshape(-1, 28, 28)[:100]
+    y = y[:100]
+
+    def fit(folder, *options):
+        args = parser.parse_args([*SMALL, *options])
+        args.output = tmp_path / folder
+        cell = _report_cells.cells(args)[0]
+        capsys.readouterr()
+        clf = _report_cells.trained(args, cell, X, y)
+        lines = capsys.readouterr().out.splitlines()
+        return cell, clf.decision_function(X), len(lines)
+
+    cell, early, epochs = fit("one", "--epochs", "3", "--stop-after", "2")
+    shorter, other, _ = fit("other", "--epochs", "2")
+    assert cell == shorter and epochs == 2
+    assert np.array_equal(early, other)
+    _, whole, epochs = fit("one", "--epochs", "3")
+    assert epochs == 1
+    assert np.array_equal(whole, fit("third", "--epochs", "3")[1])
+
+
 def result(protocol, seed, clean, pgd, **other):
     return {
         "architecture": "fc",
