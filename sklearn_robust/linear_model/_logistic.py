@@ -16,7 +16,6 @@ from sklearn_robust._validation import check_int, check_option, check_real, draw
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._multinomial import solve_multinomial
-from sklearn_robust.linear_model._pgd import fit_pgd
 
 # Enough for the exact solver to reach rounding; the report's 100 steps of Adam.
 _DEFAULT_MAX_ITER = {"exact": 10_000, "pgd": 100}
@@ -265,6 +264,9 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     def _fit_pgd(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
     ) -> None:
+        # The exact solver, which most use, then need not wait for the attacks to be loaded.
+        from sklearn_robust.linear_model._pgd import fit_pgd
+
         self.coef_, self.intercept_, history = fit_pgd(
             X,
             2 * y - 1 if self._n_rows == 1 else y,
