@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn_robust._validation import check_option, check_real, draw_seed
 from sklearn_robust.attacks import evaluate
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.metrics._diagnostics import Finding, Suspect, diagnose
+from sklearn_robust.metrics._report_html import report_html
 from sklearn_robust.metrics._target import Target, target_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from sklearn_robust.inspection import RobustnessCurveDisplay
+
+# At one radius: who is left standing, how many each attack broke, seconds; who is proven, seconds.
+_Attacked = tuple[np.ndarray, dict[str, int], float]
+_Proof = tuple[np.ndarray | None, float]
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,10 @@ class RobustnessReport:
         from sklearn_robust.inspection import RobustnessCurveDisplay
 
         return RobustnessCurveDisplay.from_report(self, ax=ax)
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table for notebooks."""
+        return report_html(self)
 
     def __repr__(self) -> str:
         clip = "not clipped" if self.clip_values is None else "clipped to the valid range"
@@ -195,39 +205,36 @@ def evaluate_robustness(
     proofs, certificate = _certify_shrinking(
         target, threats, [alive for alive, *_ in attacked], method if certify else None
     )
-    findings: list[Finding] = []
-    if diagnostics:
-        middle = threats[len(threats) // 2]
-        findings = diagnose(
-            Suspect(target.model, target.predict, target.X[clean], target.y[clean], middle, seed)
-        )
-    results = []
-    for radius, (alive, broken_by, seconds), (proven, proof_seconds) in zip(
-        radii, attacked, proofs, strict=True
-    ):
-        share = float("nan") if proven is None else float(proven.mean())
-        results.append(
-            RadiusResult(
-                epsilon=radius,
-                clean=float(clean.mean()),
-                attacked=float(alive.mean()),
-                certified=share,
-                gap=float(alive.mean()) - share,
-                broken_by=broken_by,
-                attack_seconds=seconds,
-                certify_seconds=proof_seconds,
-            )
-        )
+    middle = threats[len(threats) // 2]
+    suspect = Suspect(target.model, target.predict, target.X[clean], target.y[clean], middle, seed)
     return RobustnessReport(
         estimator=type(estimator).__name__,
-        radii=tuple(results),
-        findings=tuple(findings),
+        radii=tuple(map(partial(_at_radius, clean), radii, attacked, proofs)),
+        findings=tuple(diagnose(suspect)) if diagnostics else (),
         n_samples=len(target.y),
         norm=threats[0].norm,
         clip_values=threats[0].clip_values,
         attack="exact" if target.exact is not None else str(attack),
         certificate=certificate,
         seed=seed,
+    )
+
+
+def _at_radius(
+    clean: np.ndarray, epsilon: float, attacked: _Attacked, proof: _Proof
+) -> RadiusResult:
+    alive, broken_by, attack_seconds = attacked
+    proven, certify_seconds = proof
+    share = float("nan") if proven is None else float(proven.mean())
+    return RadiusResult(
+        epsilon=epsilon,
+        clean=float(clean.mean()),
+        attacked=float(alive.mean()),
+        certified=share,
+        gap=float(alive.mean()) - share,
+        broken_by=broken_by,
+        attack_seconds=attack_seconds,
+        certify_seconds=certify_seconds,
     )
 
 
@@ -239,10 +246,10 @@ def _attack_growing(
     seed: int,
     n_jobs: int | None,
     verbose: int,
-) -> list[tuple[np.ndarray, dict[str, int], float]]:
+) -> list[_Attacked]:
     """Return survivors, counts by attack and seconds for radii in growing order."""
     alive, broken_by = clean, {}
-    results: list[tuple[np.ndarray, dict[str, int], float]] = []
+    results: list[_Attacked] = []
     for threat in threats:
         start, alive = time.perf_counter(), alive.copy()
         if target.exact is not None:
@@ -268,7 +275,7 @@ def _attack_growing(
 
 def _certify_shrinking(
     target: Target, threats: list[ThreatModel], alive: list[np.ndarray], method: str | None
-) -> tuple[list[tuple[np.ndarray | None, float]], str]:
+) -> tuple[list[_Proof], str]:
     """Return proven samples and seconds for each radius, and how they were proven."""
     if method is None:
         return [(None, 0.0)] * len(threats), "not asked for"

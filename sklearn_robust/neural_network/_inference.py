@@ -71,32 +71,16 @@ class NetworkInference(NetworkParameters):
     ) -> float:
         """Return the accuracy under attack: an upper bound of the robust accuracy.
 
-        Every sample counts in the denominator; the sample itself is a candidate, so the result
-        never exceeds `score`. The same as `sklearn_robust.robust_score` of this estimator.
+        The same as `sklearn_robust.robust_score` of this estimator, which says more.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `score`.
-        epsilon : float or array, optional
-            Radius in the units of X. None: the estimator's own. A sweep over epsilon must fix it
-            here, or the smallest radius wins by construction.
-        norm : {"linf", "l2", "l1"}, optional
-            None: the estimator's own.
-        clip_values : None, (low, high) or "own", default="own"
-            Valid range of the data; None: no clipping; "own": the estimator's.
-        attack : str or an attack, default="auto"
-            "auto": the fast part of the standard ensemble; "strong": all of it; other names or an
-            attack object, see `sklearn_robust.attacks.get_attack`.
-        n_steps, step_size, n_restarts
-            Of ``attack="pgd"``, by default 40 steps and one run; see `sklearn_robust.attacks.PGD`.
-            Given with "auto", they choose "pgd".
-        random_state : int, RandomState, Generator or None, default=0
-            Seed of the attacks.
-        n_jobs : int, optional
-            Parts of X attacked at a time, through joblib; the result does not depend on it.
-        verbose : int, default=0
-            1 or more: show a progress bar.
+        epsilon, norm, clip_values
+            What the adversary may do. None and "own": what the estimator was trained with.
+        attack, n_steps, step_size, n_restarts, random_state, n_jobs, verbose
+            How the attack is run, as in `sklearn_robust.robust_score`.
 
         Returns
         -------

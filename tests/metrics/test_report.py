@@ -1,5 +1,8 @@
 """Reports and certificates: the order of the three accuracies, exactness where there is any."""
 
+from dataclasses import replace
+from html.parser import HTMLParser
+
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -9,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_robust import RobustFCClassifier
 from sklearn_robust.metrics import certified_score, evaluate_robustness, robust_score
+from sklearn_robust.metrics._diagnostics import Finding
 
 RADII = (0.02, 0.05, 0.1)
 
@@ -103,3 +107,58 @@ def test_bad_input_is_refused(models, digits):
         evaluate_robustness(models["robust"], X, y, [0.1], method="magic")
     with pytest.raises(ValueError, match="X has 10 samples but y has 9"):
         evaluate_robustness(models["linear"], X, y[:9], [0.1])
+
+
+class _Cells(HTMLParser):
+    """Collects the rows of the table, its caption and the tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.rows, self.texts = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.tags[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+        elif data.strip():
+            self.texts.append(data)
+
+
+def test_the_table_for_notebooks_says_what_the_report_says(models, digits):
+    X, y = digits[2][:60], digits[3][:60]
+    report = evaluate_robustness(models["robust"], X, y, RADII[:2])
+    cells = _Cells()
+    cells.feed(report._repr_html_())
+    header, *body = cells.rows
+    assert header[:5] == ["epsilon", "clean", "attacked", "certified", "gap"]
+    for row, radius in zip(body, report.radii, strict=True):
+        values = [radius.epsilon, radius.clean, radius.attacked, radius.certified, radius.gap]
+        # Four digits are shown.
+        np.testing.assert_allclose([float(cell) for cell in row[:5]], values, atol=5e-5)
+    assert "RobustFCClassifier" in cells.texts[0]
+    fired = sum(finding.fired for finding in report.findings)
+    assert f"Diagnostics: {fired} of {len(report.findings)} fired." in cells.texts
+
+
+def test_the_table_escapes_whatever_it_is_given(models, digits):
+    X, y = digits[2][:30], digits[3][:30]
+    plain = evaluate_robustness(models["linear"], X, y, RADII[:1], certify=False, diagnostics=False)
+    evil = "<script>alert('&')</script>"
+    report = replace(
+        plain,
+        estimator=evil,
+        attack=evil,
+        radii=(replace(plain.radii[0], broken_by={evil: 3}),),
+        findings=(Finding(evil, True, 0.0, evil),),
+    )
+    cells = _Cells()
+    cells.feed(report._repr_html_())
+    assert set(cells.tags) == {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
+    assert cells.rows[1][3:] == ["-", "-", f"{evil} 3"]
+    assert f"{evil}: {evil}" in cells.texts
