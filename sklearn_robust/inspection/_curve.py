@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from scipy.stats import beta
@@ -16,6 +16,13 @@ from sklearn_robust.metrics import RobustnessReport, evaluate_robustness
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+
+
+class CurveOptions(TypedDict, total=False):
+    """What `RobustnessCurveDisplay.plot` takes, for those that draw at once to pass on."""
+
+    ax: Axes | None
+    confidence_level: float | None
 
 
 @dataclass(frozen=True)
@@ -117,8 +124,7 @@ class RobustnessCurveDisplay:
         method: str = "auto",
         random_state: Any = 0,
         n_jobs: int | None = None,
-        ax: Axes | None = None,
-        confidence_level: float | None = 0.95,
+        **drawing: Unpack[CurveOptions],
     ) -> RobustnessCurveDisplay:
         """Evaluate one or several fitted classifiers at several radii and draw the curves.
 
@@ -132,8 +138,8 @@ class RobustnessCurveDisplay:
             Radii in the units of X; 0 is added.
         norm, clip_values, attack, certify, method, random_state, n_jobs
             See `sklearn_robust.evaluate_robustness`.
-        ax, confidence_level
-            See `plot`.
+        **drawing
+            `ax` and `confidence_level`, see `plot`.
 
         Returns
         -------
@@ -157,20 +163,18 @@ class RobustnessCurveDisplay:
             )
             for name, model in by_name(estimator).items()
         }
-        return cls.from_report(reports, ax=ax, confidence_level=confidence_level)
+        return cls.from_report(reports, **drawing)
 
     @classmethod
-    def from_report(
-        cls, report: Any, *, ax: Axes | None = None, confidence_level: float | None = 0.95
-    ) -> RobustnessCurveDisplay:
+    def from_report(cls, report: Any, **drawing: Unpack[CurveOptions]) -> RobustnessCurveDisplay:
         """Draw one or several reports of `sklearn_robust.evaluate_robustness`.
 
         Parameters
         ----------
         report : RobustnessReport or dict of str to RobustnessReport
             A dict's keys become the names in the legend. All of one norm.
-        ax, confidence_level
-            See `plot`.
+        **drawing
+            `ax` and `confidence_level`, see `plot`.
 
         Returns
         -------
@@ -184,7 +188,7 @@ class RobustnessCurveDisplay:
                 "cannot share an axis. Draw one display for each norm."
             )
         curves = {name: RobustnessCurve.from_report(r) for name, r in reports.items()}
-        return cls(curves, norm=norms[0]).plot(ax, confidence_level=confidence_level)
+        return cls(curves, norm=norms[0]).plot(**drawing)
 
     @classmethod
     def from_predictions(
@@ -196,8 +200,7 @@ class RobustnessCurveDisplay:
         certified: Any = None,
         norm: str | None = None,
         name: str = "classifier",
-        ax: Axes | None = None,
-        confidence_level: float | None = 0.95,
+        **drawing: Unpack[CurveOptions],
     ) -> RobustnessCurveDisplay:
         """Draw predictions at adversarial points found elsewhere.
 
@@ -215,8 +218,8 @@ class RobustnessCurveDisplay:
             Which samples are proven robust.
         norm : str, optional
         name : str, default="classifier"
-        ax, confidence_level
-            See `plot`.
+        **drawing
+            `ax` and `confidence_level`, see `plot`.
 
         Returns
         -------
@@ -243,7 +246,7 @@ class RobustnessCurveDisplay:
         standing = np.logical_and.accumulate(y_pred == y_true)
         proven = None if certified is None else (np.asarray(certified) & standing).mean(1)
         curve = RobustnessCurve(radii, standing.mean(1), proven, len(y_true))
-        return cls({name: curve}, norm=norm).plot(ax, confidence_level=confidence_level)
+        return cls({name: curve}, norm=norm).plot(**drawing)
 
     def plot(
         self, ax: Axes | None = None, *, confidence_level: float | None = 0.95

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from sklearn_robust.inspection._panels import (
+    PanelOptions,
     Rows,
+    SampleOptions,
     draw_sample,
     draw_signed,
     finish_panels,
@@ -93,12 +95,7 @@ class AdversarialExamplesDisplay:
         clip_values: Any = "own",
         attack: Any = "auto",
         random_state: Any = 0,
-        image_shape: tuple[int, ...] | None = None,
-        unit: Any = None,
-        ax: Axes | np.ndarray | None = None,
-        figure: Figure | None = None,
-        scale: str = "figure",
-        title: str | None = None,
+        **drawing: Unpack[SampleOptions],
     ) -> AdversarialExamplesDisplay:
         """Attack a fitted classifier at a few samples and draw what was found.
 
@@ -110,13 +107,9 @@ class AdversarialExamplesDisplay:
             A few samples, in raw units, and their labels.
         epsilon, norm, clip_values, attack, random_state
             See `sklearn_robust.perturb`.
-        image_shape : (h, w), (c, h, w) or (h, w, c), optional
-            Shape in which to draw a sample. None: as X has it.
-        unit : float or array of shape (n_features,), optional
-            Divides samples and differences, such as ``X.std(axis=0)`` for features of different
-            units.
-        ax, figure, scale, title
-            See `plot`.
+        **drawing
+            `image_shape` and `unit` of `from_predictions`; `ax`, `figure`, `scale` and `title` of
+            `plot`.
 
         Returns
         -------
@@ -138,12 +131,7 @@ class AdversarialExamplesDisplay:
             y=y,
             y_pred=estimator.predict(X),
             y_pred_adv=estimator.predict(X_adv),
-            image_shape=image_shape,
-            unit=unit,
-            ax=ax,
-            figure=figure,
-            scale=scale,
-            title=title,
+            **drawing,
         )
 
     @classmethod
@@ -157,10 +145,7 @@ class AdversarialExamplesDisplay:
         y_pred_adv: Any = None,
         image_shape: tuple[int, ...] | None = None,
         unit: Any = None,
-        ax: Axes | np.ndarray | None = None,
-        figure: Figure | None = None,
-        scale: str = "figure",
-        title: str | None = None,
+        **drawing: Unpack[PanelOptions],
     ) -> AdversarialExamplesDisplay:
         """Draw points found elsewhere.
 
@@ -168,8 +153,13 @@ class AdversarialExamplesDisplay:
         ----------
         X, X_adv : array-like of shape (n_samples, ...)
         y, y_pred, y_pred_adv : array-like of shape (n_samples,), optional
-        image_shape, unit, ax, figure, scale, title
-            As in `from_estimator`.
+        image_shape : (h, w), (c, h, w) or (h, w, c), optional
+            Shape in which to draw a sample. None: as X has it.
+        unit : float or array of shape (n_features,), optional
+            Divides samples and differences, such as ``X.std(axis=0)`` for features of different
+            units.
+        **drawing
+            What `plot` takes.
 
         Returns
         -------
@@ -188,7 +178,7 @@ class AdversarialExamplesDisplay:
             y_pred_adv=y_pred_adv,
             feature_names=rows.names,
         )
-        return display.plot(ax, figure=figure, scale=scale, title=title)
+        return display.plot(**drawing)
 
     def plot(
         self,
@@ -219,9 +209,7 @@ class AdversarialExamplesDisplay:
         tops = limits([difference], scale)[0]
         shape = (3, len(self.X))
         width, height = panel_size(self.X.shape[1:], *shape)
-        self.figure_, self.ax_ = grid_of_axes(ax, figure, shape, (width, height + 0.5))
-        if title is not None:
-            self.figure_.suptitle(title)
+        self.figure_, self.ax_ = grid_of_axes(ax, figure, shape, (width, height + 0.5), title)
         low = min(self.X.min(), self.X_adv.min())
         high = max(self.X.max(), self.X_adv.max())
         for column, x, x_adv, delta, limit in zip(

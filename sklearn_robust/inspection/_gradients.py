@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from sklearn_robust.inspection._panels import (
+    PanelOptions,
     Rows,
+    SampleOptions,
     by_name,
     draw_sample,
     draw_signed,
@@ -81,13 +83,7 @@ class InputGradientDisplay:
         estimator: Any,
         X: Any,
         y: Any = None,
-        *,
-        image_shape: tuple[int, ...] | None = None,
-        unit: Any = None,
-        ax: Axes | np.ndarray | None = None,
-        figure: Figure | None = None,
-        scale: str = "sample",
-        title: str | None = None,
+        **drawing: Unpack[SampleOptions],
     ) -> InputGradientDisplay:
         """Compute the gradients of one or several fitted models and draw them.
 
@@ -99,13 +95,9 @@ class InputGradientDisplay:
             A few samples, as the estimator takes them.
         y : array-like, optional
             Labels whose loss is differentiated. None: those that each model predicts.
-        image_shape : (h, w), (c, h, w) or (h, w, c), optional
-            Shape in which to draw a sample. None: as X has it.
-        unit : float or array of shape (n_features,), optional
-            Size of the step in each feature that the gradient is to be per, such as
-            ``X.std(axis=0)`` for features of different units. Samples are divided by it.
-        ax, figure, scale, title
-            See `plot`.
+        **drawing
+            `image_shape` and `unit` of `from_predictions`; `ax`, `figure`, `scale` and `title` of
+            `plot`.
 
         Returns
         -------
@@ -114,16 +106,7 @@ class InputGradientDisplay:
         gradients = {
             name: input_gradients(model, X, y) for name, model in by_name(estimator).items()
         }
-        return cls.from_predictions(
-            X,
-            gradients,
-            image_shape=image_shape,
-            unit=unit,
-            ax=ax,
-            figure=figure,
-            scale=scale,
-            title=title,
-        )
+        return cls.from_predictions(X, gradients, **drawing)
 
     @classmethod
     def from_predictions(
@@ -133,10 +116,7 @@ class InputGradientDisplay:
         *,
         image_shape: tuple[int, ...] | None = None,
         unit: Any = None,
-        ax: Axes | np.ndarray | None = None,
-        figure: Figure | None = None,
-        scale: str = "sample",
-        title: str | None = None,
+        **drawing: Unpack[PanelOptions],
     ) -> InputGradientDisplay:
         """Draw gradients computed elsewhere.
 
@@ -145,8 +125,13 @@ class InputGradientDisplay:
         X : array-like of shape (n_samples, ...)
         gradients : array-like in the shape of X, or dict of str to array-like
             A dict's keys become the titles of rows.
-        image_shape, unit, ax, figure, scale, title
-            As in `from_estimator`.
+        image_shape : (h, w), (c, h, w) or (h, w, c), optional
+            Shape in which to draw a sample. None: as X has it.
+        unit : float or array of shape (n_features,), optional
+            Size of the step in each feature that the gradient is to be per, such as
+            ``X.std(axis=0)`` for features of different units. Samples are divided by it.
+        **drawing
+            What `plot` takes.
 
         Returns
         -------
@@ -171,7 +156,7 @@ class InputGradientDisplay:
                 )
         chosen = {name: rows.of_gradients(g) for name, g in gradients.items()}
         display = cls(rows.samples, chosen, feature_names=rows.names)
-        return display.plot(ax, figure=figure, scale=scale, title=title)
+        return display.plot(**drawing)
 
     def plot(
         self,
@@ -202,9 +187,7 @@ class InputGradientDisplay:
         tops = limits(list(self.gradients.values()), scale)
         shape = (1 + len(self.gradients), len(self.X))
         size = panel_size(self.X.shape[1:], *shape)
-        self.figure_, self.ax_ = grid_of_axes(ax, figure, shape, size)
-        if title is not None:
-            self.figure_.suptitle(title)
+        self.figure_, self.ax_ = grid_of_axes(ax, figure, shape, size, title)
         for panel, x in zip(self.ax_[0], self.X, strict=True):
             draw_sample(panel, x, self.X.min(), self.X.max())
         for row, gradients, top in zip(self.ax_[1:], self.gradients.values(), tops, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -12,6 +12,23 @@ from sklearn_robust._validation import check_option
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+class PanelOptions(TypedDict, total=False):
+    """What `plot` of a display made of panels takes, for those that draw at once to pass on."""
+
+    ax: Axes | np.ndarray | None
+    figure: Figure | None
+    scale: str
+    title: str | None
+
+
+class SampleOptions(PanelOptions, total=False):
+    """The same, and how samples become pictures."""
+
+    image_shape: tuple[int, ...] | None
+    unit: Any
+
 
 RED, BLUE = "tab:red", "tab:blue"
 SCALES = ("sample", "row", "figure")
@@ -31,9 +48,18 @@ def single_axes(ax: Axes | None) -> tuple[Figure, Axes]:
 
 
 def grid_of_axes(
-    ax: Any, figure: Any, shape: tuple[int, int], size: tuple[float, float]
+    ax: Any, figure: Any, shape: tuple[int, int], size: tuple[float, float], title: str | None
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure and axes of that shape: those given, or within `ax` or `figure`, or new."""
+    figure, axes = _grid(ax, figure, shape, size)
+    if title is not None:
+        figure.suptitle(title)
+    return figure, axes
+
+
+def _grid(
+    ax: Any, figure: Any, shape: tuple[int, int], size: tuple[float, float]
+) -> tuple[Figure, np.ndarray]:
     if shape[1] > _MOST_SAMPLES:
         raise ValueError(
             f"X must hold at most {_MOST_SAMPLES} samples, each of which is drawn in a column, got "
