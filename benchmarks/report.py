@@ -66,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-after",
         type=int,
-        help="score after so many of the epochs, as a cell of its own; training can go on later",
+        help="score the robust networks (without any, the standard ones) after so many of the "
+        "epochs, as cells of their own; training can go on later",
     )
     parser.add_argument("--n-seeds", type=int, default=1, help="from --seed on")
     parser.add_argument("--n-train", type=int, help="train on so many images of a permutation")

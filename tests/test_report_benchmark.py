@@ -108,9 +108,9 @@ def test_a_training_stopped_early_is_a_shorter_one_and_goes_on(small, tmp_path, 
     y = y[:100]
 
     def fit(folder, *options):
-        args = parser.parse_args([*SMALL, *options])
+        args = parser.parse_args([*SMALL, *options, "--epsilon"])  # standard training only
         args.output = tmp_path / folder
-        cell = _report_cells.cells(args)[0]
+        cell = _report_cells.cells(args)[-1]
         capsys.readouterr()
         clf = _report_cells.trained(args, cell, X, y)
         lines = capsys.readouterr().out.splitlines()
@@ -122,6 +122,8 @@ def test_a_training_stopped_early_is_a_shorter_one_and_goes_on(small, tmp_path, 
     assert np.array_equal(early, other)
     _, whole, epochs = fit("one", "--epochs", "3")
     assert epochs == 1
+    with pytest.raises(ValueError, match="less than the 3 epochs"):
+        fit("one", "--epochs", "3", "--stop-after", "2")
     assert np.array_equal(whole, fit("third", "--epochs", "3")[1])
 
 
