@@ -124,7 +124,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If X lies outside the threat's clip_values, or the attack does not suit the model.
+        If X lies outside the threat's clip_values, the attack does not suit the model, or the model
+        gives NaN at samples of X as they are.
     RuntimeError
         If the attack returns a point outside the threat model.
 
@@ -135,6 +136,7 @@ def evaluate(
     """
     threat.check_data(X)
     clean = predict(X) == y
+    _check_scores(model, X[clean], batch_size)
     X_adv, robust = np.array(X), clean.copy()
     broken_by, nan = np.full(len(y), -1), np.zeros(len(y), dtype=bool)
     records = []
@@ -171,6 +173,18 @@ def evaluate(
         )
     _warn_of_nan(int(nan.sum()), len(y))
     return Verdict(X_adv, clean, robust, tuple(records), broken_by, int(nan.sum()))
+
+
+def _check_scores(model: Model, X: np.ndarray, batch_size: int) -> None:
+    """Raise ValueError if there is NaN before any attack."""
+    starts = range(0, len(X), batch_size)
+    parts = (model.asarray(X[start : start + batch_size]) for start in starts)
+    n_nan = sum(int(has_nan(model.logits(part)).sum()) for part in parts)
+    if n_nan:
+        raise ValueError(
+            f"The model gives NaN for {n_nan} of {len(X)} samples as they are. There is no "
+            "robustness to measure: check its weights, and the scale of X."
+        )
 
 
 def predictor(model: Model) -> Predict:

@@ -140,6 +140,7 @@ class CountingModel:
 
     def __init__(self, model: Model) -> None:
         self._model, self.n_classes = model, model.n_classes
+        self.kind = type(model).__name__
         self.n_forwards = self.n_gradients = 0
         if hasattr(model, "ascent"):
             self.ascent = self._ascent

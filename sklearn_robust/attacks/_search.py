@@ -95,9 +95,10 @@ def check_model(model: Any, attack: Any, *, n_targets: int = 0, gradients: bool 
     """Raise ValueError if the attack cannot work on this model."""
     name = type(attack).__name__
     if gradients and not hasattr(model, "ascent"):
+        kind = getattr(model, "kind", type(model).__name__)  # one that counts says whose passes
         raise ValueError(
-            f"{name} needs gradients with respect to the input, which {type(model).__name__} does "
-            "not give. Use an attack that needs scores only: Square(), or attack='auto'."
+            f"{name} needs gradients with respect to the input, which {kind} does not give. Use an "
+            "attack that needs scores only: Square(), or attack='auto'."
         )
     if model.n_classes == 1:  # training passes 0, not knowing the number
         raise ValueError(

@@ -126,6 +126,22 @@ def test_nan_in_the_middle_of_an_attack_is_reported_and_never_robust(attack):
     assert np.isfinite(verdict.X_adv).all()
 
 
+def test_nan_without_an_attack_is_an_error_that_counts():
+    X = np.full((8, 3), 0.5, dtype=np.float32)
+    X[:3] = 0.6  # beyond the bound as they are
+    model, y = TorchModel(_NanNearby(), 2), np.ones(8, dtype=int)
+    with pytest.raises(ValueError, match=r"gives NaN for 3 of 8 samples as they are"):
+        evaluate(model, X, y, ThreatModel(0.01), FGSM(), lambda X: np.ones(len(X), dtype=int))
+
+
+def test_a_model_without_gradients_is_named_and_not_what_counts_its_passes():
+    model = ScoreModel(lambda X: np.c_[X[:, 0], -X[:, 0]], 2)
+    with pytest.raises(ValueError, match=r"needs gradients .* ScoreModel does not give"):
+        evaluate(
+            model, np.ones((2, 1)), np.zeros(2, int), ThreatModel(0.1), PGD(2), predictor(model)
+        )
+
+
 def test_data_outside_the_box_are_refused_before_any_work():
     model = LinearModel(np.eye(2), np.zeros(2))
     with pytest.raises(ValueError, match=r"outside clip_values=\(0.0, 1.0\)"):

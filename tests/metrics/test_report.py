@@ -125,7 +125,7 @@ class _Cells(HTMLParser):
 
     def handle_data(self, data):
         if self.tags[-1] in ("td", "th"):
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.strip()  # what is between rows is white
         elif data.strip():
             self.texts.append(data)
 
