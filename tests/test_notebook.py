@@ -77,6 +77,11 @@ def test_displays_are_shown_as_one_picture(outputs, name):
 def test_a_report_is_shown_with_its_figures(outputs):
     (text,) = shown(outputs["report"], "text/plain")
     assert re.search(r"epsilon +clean +attacked +certified", text)
+    (html,) = shown(outputs["report"], "text/html")
+    assert html.count("<table") == 1
+    assert re.findall(r"<th[^>]*>(epsilon|clean|attacked|certified)", html) == [
+        "epsilon", "clean", "attacked", "certified",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
