@@ -287,6 +287,7 @@ def draw(linear: list[dict[str, Any]], rows: list[dict[str, Any]], path: Path) -
     right.set_xticks(range(len(NETS)), NETS, fontsize=8)
     right.set_ylabel(f"accuracy under attack, %, epsilon {EPSILON:g}")
     right.set_title("networks (dots: seeds)", fontsize=10)
-    right.legend(fontsize=8, title="batches attacked", title_fontsize=8)
+    right.set_ylim(0, 100)
+    right.legend(fontsize=8, title="batches attacked", title_fontsize=8, loc="upper right")
     figure.savefig(path, dpi=110)
     print(f"wrote {path}")
