@@ -68,6 +68,9 @@ html_title = "sklearn_robust"
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+# Pages without pages below them: an empty bar would take a quarter of their width.
+_ALONE = "index install tour extending faq contributing changelog citing"
+html_sidebars = {page: [] for page in _ALONE.split()}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
@@ -92,7 +95,9 @@ def _resolve(app, env, node, contnode):
     name = target.removeprefix("sklearn_robust.")
     if node.get("refdomain") != "py" or name not in sklearn_robust._PUBLIC:
         return None
-    node["reftarget"] = f"sklearn_robust.{sklearn_robust._PUBLIC[name]}.{name}"
+    module = sklearn_robust._PUBLIC[name]
+    own = module.startswith("_")  # such a name is documented as the package's
+    node["reftarget"] = f"sklearn_robust.{name}" if own else f"sklearn_robust.{module}.{name}"
     domain = env.get_domain("py")
     docname = node.get("refdoc", env.docname)
     return domain.resolve_xref(

@@ -308,6 +308,16 @@ class NetworkParameters(BaseEstimator):
             )
 
 
+def _without_unknown() -> inspect.Signature:
+    """Return the signature of the shared parameters without what catches misspelt ones."""
+    signature = inspect.signature(NetworkParameters.__init__)
+    *known, _ = signature.parameters.values()
+    return signature.replace(parameters=known)
+
+
+NetworkParameters.__init__.__signature__ = _without_unknown()  # type: ignore[attr-defined]
+
+
 def _spell_out_shared(cls: type) -> None:
     """Replace ``**shared`` in the signature of a constructor by the parameters of the parent's."""
     constructor: Any = vars(cls)["__init__"]
@@ -319,7 +329,7 @@ def _spell_out_shared(cls: type) -> None:
     shared = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inherited.items()
-        if name not in signature.parameters and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        if name not in signature.parameters
     ]
     constructor.__signature__ = signature.replace(parameters=[*own, *shared])
 

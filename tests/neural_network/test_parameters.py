@@ -13,7 +13,7 @@ from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeural
 from sklearn_robust.neural_network import BaseRobustClassifier
 from sklearn_robust.neural_network._parameters import NetworkParameters, SharedParameters
 
-CLASSES = (RobustFCClassifier, RobustCNNClassifier, RobustNeuralNetClassifier)
+CLASSES = (BaseRobustClassifier, RobustFCClassifier, RobustCNNClassifier, RobustNeuralNetClassifier)
 SHARED = [
     name
     for name, parameter in inspect.signature(NetworkParameters).parameters.items()
