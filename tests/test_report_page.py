@@ -59,6 +59,14 @@ def test_standard_networks_do_what_the_claims_say():
                     assert score["pgd"] < 0.01
 
 
+def test_the_box_is_what_brings_standard_networks_near_the_reports_figures_at_a_tenth():
+    for architecture, figures in report.PRINTED.items():
+        (cell,) = [r for r in CELLS if r["architecture"] == architecture and not r["epsilon"]]
+        found = {s["clip"]: 100 * s["pgd"] for s in cell["scores"] if s["epsilon"] == 0.1}
+        theirs = figures[0.1][0][1]
+        assert abs(found[True] - theirs) < abs(found[False] - theirs) / 5
+
+
 def test_pictures_are_there():
     for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", PAGE):
         assert (ROOT / "docs" / target).stat().st_size > 10_000, target
