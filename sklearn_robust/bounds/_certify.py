@@ -67,7 +67,8 @@ def certified_correct(
     UnsupportedLayerError
         If the network holds a layer without bounds; the message names it.
     ValueError
-        If X leaves `threat.clip_values` or has NaN, or y has labels unseen in fit.
+        If X leaves `threat.clip_values` or has NaN, y has labels unseen in fit, or the model gives
+        NaN at samples of X as they are.
     TypeError
         If the model is none of the three kinds.
 
@@ -137,6 +138,12 @@ def _certify_network(
     logits = np.concatenate(
         [door.logits(door.asarray(X[i : i + size])).cpu().numpy() for i in range(0, len(X), size)]
     )
+    n_nan = int(np.isnan(logits).any(1).sum())
+    if n_nan:
+        raise ValueError(
+            f"The model gives NaN for {n_nan} of {len(X)} samples as they are. There is nothing to "
+            "certify: check its weights, and the scale of X."
+        )
     worth = (logits.argmax(1) == y) & np.isfinite(logits).all(1)
     worth &= True if clean is None else clean
     worth &= True if candidates is None else np.asarray(candidates, dtype=bool)

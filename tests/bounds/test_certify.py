@@ -167,6 +167,10 @@ def test_errors_name_the_problem(fc, held_out):
         certified_correct(LogisticRegression().fit(X, y), X, y, threat)
     with pytest.raises(ValueError, match="NaN"):
         certified_correct(fc.module_, np.full_like(X, np.nan), y, threat)
+    broken = nn.Sequential(nn.Linear(X.shape[1], 2))
+    nn.init.constant_(broken[0].weight, float("nan"))
+    with pytest.raises(ValueError, match=f"NaN for {len(X)} of {len(X)} samples"):
+        certified_correct(broken, X, np.zeros(len(X), dtype=int), threat)
     with pytest.raises(UnsupportedLayerError, match=r"Tanh \(at '1'\)"):
         certified_correct(nn.Sequential(nn.Linear(64, 10), nn.Tanh()), X, y, threat)
 
