@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import column_or_1d
+from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_robust._arrays import Array, as_like, is_torch, rows
 from sklearn_robust._norms import NORMS
@@ -118,6 +119,14 @@ def check_clip_values(clip_values: Any) -> tuple[Any, Any] | None:
     if not ordered:  # also when a bound is NaN
         raise ValueError(message)
     return tuple(v if v.ndim else float(v) for v in (low, high))  # type: ignore[return-value]
+
+
+def weighted_share(correct: np.ndarray, sample_weight: Any) -> float:
+    """Return the share of True, by weight: one number >= 0 per sample, or None."""
+    weight = _check_sample_weight(
+        sample_weight, correct, dtype=np.float64, ensure_non_negative=True
+    )
+    return float(np.average(correct, weights=weight))
 
 
 def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:

@@ -12,7 +12,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon
+from sklearn_robust._validation import check_epsilon, weighted_share
 from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
 
 SPARSE = ("csr", "csc")
@@ -105,8 +105,7 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         threat = self._threat(X, epsilon, norm, clip_values)
         threat.check_data(X)
         correct = worst_case_correct(self.coef_, self.intercept_, X, index, threat)
-        weight = _check_sample_weight(sample_weight, X, dtype=float)
-        return float(np.average(correct, weights=weight))
+        return weighted_share(correct, sample_weight)
 
     def perturb(
         self,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from sklearn_robust._validation import weighted_share
 from sklearn_robust.metrics._evaluation import threat_of
 from sklearn_robust.metrics._target import target_of
 
@@ -68,4 +67,4 @@ def certified_score(
         )
     clean = target.predict(target.X) == target.y
     proven = target.certify(target.threat(threat.epsilon), clean, method)
-    return float(np.average(proven & clean, weights=sample_weight))
+    return weighted_share(proven & clean, sample_weight)

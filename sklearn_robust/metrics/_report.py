@@ -141,7 +141,7 @@ def evaluate_robustness(
     estimator: Any,
     X: Any,
     y: Any,
-    epsilons: Iterable[float],
+    epsilons: float | Iterable[float],
     *,
     norm: str | None = None,
     clip_values: Any = "own",
@@ -164,7 +164,7 @@ def evaluate_robustness(
         Fitted; what `robust_score` takes, pipelines included.
     X, y : array-like
         Samples in raw units, and their labels.
-    epsilons : iterable of float
+    epsilons : float or iterable of float
         Radii in the units of X.
     norm, clip_values, attack, random_state, n_jobs, verbose
         As in `robust_score`.
@@ -192,7 +192,8 @@ def evaluate_robustness(
     >>> [round(r.attacked, 3) for r in report.radii], [r.gap for r in report.radii]
     ([0.96, 0.924], [0.0, 0.0])
     """
-    radii = sorted({check_real(e, "each of epsilons", low=0) for e in epsilons})
+    given = epsilons if isinstance(epsilons, Iterable) else [epsilons]
+    radii = sorted({check_real(e, "each of epsilons", low=0) for e in given})
     if not radii:
         raise ValueError("epsilons must hold at least one radius, got none.")
     check_option(method, "method", ("auto", "ibp", "crown-ibp", "crown", "alpha-crown"))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from sklearn_robust._validation import check_epsilon, check_norm, encode_labels
+from sklearn_robust._validation import check_epsilon, check_norm, encode_labels, weighted_share
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.bounds._linear import worst_case_correct
 from sklearn_robust.metrics._evaluation import attack_estimator, threat_of
@@ -133,7 +133,7 @@ def robust_score(
         robust = _sparse_and_linear(final, X, y, epsilon, norm, clip_values)
     else:
         robust = attack_estimator(estimator, X, y, **options).robust
-    return float(np.average(robust, weights=sample_weight))
+    return weighted_share(robust, sample_weight)
 
 
 def _sparse_and_linear(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import draw_seed, encode_labels
+from sklearn_robust._validation import draw_seed, encode_labels, weighted_share
 from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
 from sklearn_robust.attacks._model import as_predicting
@@ -100,8 +100,7 @@ class NetworkInference(NetworkParameters):
             n_jobs=n_jobs,
             verbose=verbose,
         )
-        weight = _check_sample_weight(sample_weight, verdict.robust, dtype=np.float64)
-        return float(np.average(verdict.robust, weights=weight))
+        return weighted_share(verdict.robust, sample_weight)
 
     def perturb(
         self,

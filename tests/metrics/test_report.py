@@ -97,6 +97,23 @@ def test_report_reads_well_and_draws_what_it_says(models, digits):
     np.testing.assert_array_equal(line.get_ydata()[1:], frame["attacked"])  # the first is clean
 
 
+def test_one_radius_may_be_a_number(models, digits):
+    X, y = digits[2][:20], digits[3][:20]
+    one, several = (
+        evaluate_robustness(models["linear"], X, y, e, diagnostics=False) for e in (0.1, [0.1])
+    )
+    assert [r.attacked for r in one.radii] == [r.attacked for r in several.radii]
+
+
+@pytest.mark.parametrize("score", [robust_score, certified_score])
+@pytest.mark.parametrize("name", ["linear", "robust"])
+@pytest.mark.parametrize("weight", [np.ones(9), -np.ones(10)])
+def test_weights_that_do_not_fit_are_refused(models, digits, score, name, weight):
+    X, y = digits[2][:10], digits[3][:10]
+    with pytest.raises(ValueError, match="sample_weight"):
+        score(models[name], X, y, epsilon=0.01, sample_weight=weight)
+
+
 def test_bad_input_is_refused(models, digits):
     X, y = digits[2][:10], digits[3][:10]
     with pytest.raises(ValueError, match="each of epsilons must be a finite number >= 0, got -1"):
