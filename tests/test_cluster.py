@@ -23,8 +23,15 @@ X, Y = load_wine(return_X_y=True)
 SPREAD = X.std(axis=0)
 
 
+@pytest.fixture
+def cluster(workers):
+    """Yield the client once both workers are there: with a single one joblib does not spread."""
+    workers.wait_for_workers(2, timeout=60)
+    return workers
+
+
 @pytest.fixture(scope="module")
-def cluster():
+def workers():
     """Yield a client of two worker processes, which are restarted when they die."""
     environment = {"OMP_NUM_THREADS": "1"}
     with (
@@ -35,8 +42,8 @@ def cluster():
             dashboard_address=None,
             env=environment,
             silence_logs=100,
-        ) as workers,
-        distributed.Client(workers) as client,
+        ) as processes,
+        distributed.Client(processes) as client,
     ):
         yield client
 
@@ -50,8 +57,10 @@ def network():
 
 def dies_once(path):
     """Return a function that kills the process it first runs in; `path` remembers that it did."""
+    here = os.getpid()
 
     def die():
+        assert os.getpid() != here, "this did not run on a worker"
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
