@@ -173,6 +173,7 @@ def test_cnn_and_certified_training_take_a_ramp(inked):
         ({"input_ramp": "fixed", "training": "free"}, "training='free' attacks with the gradient"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:epsilon=0.5 is so large")  # said first, and true as well
 def test_wrong_ramps_are_refused(digits, parameters, message):
     X, y, *_ = digits
     with pytest.raises(ValueError, match=message):
