@@ -58,14 +58,23 @@ SAME_IN_EACH = {
 }
 
 
+ABORT_AT_EXIT = "terminate called without an active exception"
+
+
 def launch(program, n_processes, folder):
-    """Run a file as torchrun does, on this machine."""
+    """Run a file as torchrun does, on this machine, and raise if it fails.
+
+    A few runs in a hundred end with an abort while the interpreter shuts down, after the group was
+    destroyed: torch's gloo threads outlive it (https://github.com/pytorch/pytorch/pull/179291).
+    By then every process is past its barrier and has written what it has to write.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                f"--nproc-per-node={n_processes}", program]  # fmt: skip
-    return subprocess.run(
+    done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
     )
+    assert done.returncode == 0 or done.stderr.startswith(ABORT_AT_EXIT), done.stderr
 
 
 def train_all():
@@ -91,6 +100,7 @@ def train_all():
             except ValueError as error:
                 errors[name] = str(error)
     Path(f"rank-{rank}.pickle").write_bytes(pickle.dumps((fitted, errors)))
+    torch.distributed.barrier()  # nobody leaves while another still writes
     torch.distributed.destroy_process_group()
 
 
@@ -107,8 +117,7 @@ def processes(request, tmp_path_factory):
         "spec.loader.exec_module(module)\n"
         "module.train_all()\n"
     )
-    done = launch(script, request.param, folder)
-    assert done.returncode == 0, done.stderr
+    launch(script, request.param, folder)
     sys.modules["test_parallel"] = sys.modules[__name__]  # the factory's module in the pickles
     ranks = [folder / f"rank-{rank}.pickle" for rank in range(request.param)]
     return [pickle.loads(path.read_bytes()) for path in ranks]
@@ -185,7 +194,6 @@ def test_the_script_in_the_guide_runs_as_shown(tmp_path):
     blocks = page.read_text().split("```py\n# train.py\n")
     assert len(blocks) == 2
     (tmp_path / "train.py").write_text(blocks[1].partition("```")[0])
-    done = launch("train.py", 2, tmp_path)
-    assert done.returncode == 0, done.stderr
+    launch("train.py", 2, tmp_path)
     clf = joblib.load(tmp_path / "robust.joblib")
     assert clf.score(*load_digits(return_X_y=True)) > 0.9
