@@ -3,6 +3,9 @@
 Reshaping is one of them: an affine layer that only moves numbers. The layers know formulas alone;
 which torch modules they stand for is told in `_translation`, the nonlinear ones are in
 `_activations`.
+
+Products come back in the precision of what goes in: under torch's autocast, training computes them
+in fewer bits, and all that is between two products, such as the ends of boxes, in full.
 """
 
 from __future__ import annotations
@@ -87,13 +90,13 @@ class Dense:
         self.terms = weight.shape[1] + 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self._bias)
+        return functional.linear(x, self.weight, self._bias).to(x.dtype)
 
     def absolute(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight.abs())
+        return functional.linear(x, self.weight.abs()).to(x.dtype)
 
     def transpose(self, a: Tensor, shape: Shape) -> Tensor:
-        return a @ self.weight
+        return (a @ self.weight).to(a.dtype)
 
     def bias(self) -> Tensor | None:
         return self._bias
@@ -166,10 +169,10 @@ class Conv:
         self.terms = weight[0].numel() + 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.weight, self._bias, **self.options)
+        return functional.conv2d(x, self.weight, self._bias, **self.options).to(x.dtype)
 
     def absolute(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.weight.abs(), **self.options)
+        return functional.conv2d(x, self.weight.abs(), **self.options).to(x.dtype)
 
     def transpose(self, a: Tensor, shape: Shape) -> Tensor:
         # Rows and columns that the stride never reached at the far end come back as zeros.
@@ -181,10 +184,12 @@ class Conv:
             for i in (0, 1)
         ]
         rest = (shape[1] - kept[0], shape[2] - kept[1])
-        return functional.conv_transpose2d(a, self.weight, output_padding=rest, **self.options)
+        back = functional.conv_transpose2d(a, self.weight, output_padding=rest, **self.options)
+        return back.to(a.dtype)
 
     def transpose_window(self, a: Tensor) -> Tensor:
-        return functional.conv_transpose2d(a, self.weight, **{**self.options, "padding": 0})
+        back = functional.conv_transpose2d(a, self.weight, **{**self.options, "padding": 0})
+        return back.to(a.dtype)
 
     def place(self, at: Place) -> Place:
         (p, q), (height, width) = self.options["stride"], self.options["padding"]

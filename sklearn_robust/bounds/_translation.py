@@ -80,7 +80,8 @@ def _walk(module: Any, position: str) -> Iterator[Any]:
             f"{', '.join(sorted(cls.__name__ for cls in _EQUIVALENTS))}, or teach the bounds the "
             "new type with sklearn_robust.bounds.register_layer."
         )
-    if module._forward_hooks or module._forward_pre_hooks:
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    if not all(getattr(hook, "keeps_function", False) for hook in hooks):
         raise UnsupportedLayerError(
             f"{where} has forward hooks, which may change what it computes. Remove them first."
         )

@@ -21,6 +21,7 @@ from sklearn_robust.neural_network._inference import NetworkInference
 from sklearn_robust.neural_network._modules import Rescale
 from sklearn_robust.neural_network._net import RobustNet
 from sklearn_robust.neural_network._parallel import team
+from sklearn_robust.neural_network._precision import warn_of_resolution, weight_dtype
 from sklearn_robust.neural_network._preprocessing import fit_preprocessor
 from sklearn_robust.neural_network._ramp import make_ramp
 from sklearn_robust.neural_network._schedules import (
@@ -61,6 +62,7 @@ class NetworkConstruction(NetworkInference, ABC):
         seed = team().seed(draw_seed(self.random_state))
         seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
         device = resolve_device(self.device)
+        warn_of_resolution(self.dtype, self._threat(), X)
         generator = torch.Generator().manual_seed(seeds[0])
         self.classes_ = classes
         objective = get_objective(self.training).bound_to(self._attack())
@@ -71,7 +73,7 @@ class NetworkConstruction(NetworkInference, ABC):
             if self._draws_weights:
                 objective.initialize(network, generator)
             self.module_ = torch.nn.Sequential(*layers, network) if layers else network
-        self.module_.to(device, getattr(torch, self.dtype))
+        self.module_.to(device, weight_dtype(self.dtype))
         team().copy_first(self.module_)
         self._check_logits(X[:1])
         objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
@@ -81,6 +83,7 @@ class NetworkConstruction(NetworkInference, ABC):
             schedule=constant
             if keep_module
             else resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES),
+            dtype=self.dtype,
             lr_schedule=resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES),
             max_grad_norm=self.max_grad_norm,
             averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),

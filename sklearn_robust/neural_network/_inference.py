@@ -19,6 +19,7 @@ from sklearn_robust.attacks._model import as_predicting
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.neural_network._net import RobustNet
 from sklearn_robust.neural_network._parameters import NetworkParameters
+from sklearn_robust.neural_network._precision import weight_dtype
 from sklearn_robust.neural_network._setup import available, chunks
 from sklearn_robust.neural_network._units import is_bytes, warn_of_scale
 from sklearn_robust.neural_network.objectives import cross_entropy
@@ -208,7 +209,7 @@ class NetworkInference(NetworkParameters):
     def _model(self, dtype: torch.dtype | None = None) -> TorchModel:
         """Return the door to the module, or to a copy of it in another precision."""
         module = self.module_
-        if dtype is not None and dtype != getattr(torch, self.dtype):
+        if dtype is not None and dtype != weight_dtype(self.dtype):
             module = copy.deepcopy(module).to(dtype)
         return TorchModel(module, len(self.classes_))
 

@@ -17,6 +17,7 @@ from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._checkpoint import Checkpoint
 from sklearn_robust.neural_network._parallel import team
+from sklearn_robust.neural_network._precision import products_in
 from sklearn_robust.neural_network._schedules import Schedule, constant
 from sklearn_robust.neural_network._setup import available
 from sklearn_robust.neural_network.objectives import (
@@ -86,6 +87,7 @@ class RobustNet(NeuralNet):
         planned_epochs: int,
         generator: torch.Generator,
         noise: torch.Generator,
+        dtype: str = "float32",
         lr_schedule: Schedule = constant,
         max_grad_norm: float | None = None,
         averaging: WeightAveraging | None = None,
@@ -100,7 +102,7 @@ class RobustNet(NeuralNet):
         self.planned_epochs, self.lr_schedule = planned_epochs, lr_schedule
         self.max_grad_norm, self.averaging = max_grad_norm, averaging
         self.augmentation = augmentation
-        self.generator, self.noise = generator, noise
+        self.generator, self.noise, self.dtype = generator, noise, dtype
         self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         self.batches_per_epoch = 1
         self.begin_epoch()
@@ -277,7 +279,8 @@ class RobustNet(NeuralNet):
         self._set_training(True)
         batch, share = team().share(batch)
         context = self.current_context(batch.weight)
-        result = self.objective.loss(self.module_, batch.X, batch.y, context)
+        with products_in(self.dtype, self.module_, batch.X.device):
+            result = self.objective.loss(self.module_, batch.X, batch.y, context)
         loss = (result.losses * batch.weight).mean()
         if result.penalty is not None:
             loss = loss + result.penalty
@@ -319,7 +322,7 @@ class RobustNet(NeuralNet):
             raise FloatingPointError(
                 f"The training loss became {bad} in epoch {len(self.history)}; the model keeps the "
                 "weights of the last finished epoch. Use a smaller lr, max_grad_norm=10, "
-                "epsilon_schedule='ramp', or dtype='float64'."
+                "epsilon_schedule='ramp', or more bits, such as dtype='float64'."
             )
 
 

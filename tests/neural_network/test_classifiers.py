@@ -450,7 +450,7 @@ def test_verbose_prints_a_line_per_epoch_and_zero_is_silent(digits, capsys):
         ({"batch_size": 0}, "batch_size must be an integer >= 1"),
         ({"optimizer": "newton"}, "optimizer must be one of 'adam'"),
         ({"epsilon_schedule": "sine"}, "epsilon_schedule must be one of 'ramp', 'constant'"),
-        ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'"),
+        ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64', 'bfloat16'"),
         ({"device": "cudda"}, "device must be 'auto' or a torch device such as"),
         ({"dropout": 1.5}, r"dropout must be a finite number >= 0 and <= 1, got 1\.5"),
         ({"hidden_layer_sizes": (0,)}, "each of hidden_layer_sizes must be an integer >= 1"),

@@ -79,9 +79,10 @@ def _dense_margins(layer: Dense, low: Tensor, high: Tensor, y: Tensor) -> Tensor
     several times faster than a product of its own for each sample.
     """
     rows = layer.weight
-    logits = layer.forward((low + high) / 2)
     apart = (rows[:, None] - rows).abs().flatten(0, 1)
-    reach = functional.linear((high - low) / 2, apart).unflatten(1, (len(rows), len(rows)))
+    with torch.autocast(low.device.type, enabled=False):  # all bits: these decide, and cost little
+        logits = layer.forward((low + high) / 2)
+        reach = functional.linear((high - low) / 2, apart).unflatten(1, (len(rows), len(rows)))
     picked = y[:, None, None].expand(-1, 1, len(rows))
     return logits.gather(1, y[:, None]) - logits - reach.gather(1, picked)[:, 0]
 

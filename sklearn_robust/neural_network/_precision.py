@@ -1,0 +1,77 @@
+"""The precision of training: what the weights have, and what products are computed in."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_option
+
+# What weights, inputs and steps have; "bfloat16" is for products alone.
+_WEIGHTS = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.float32,
+}
+
+
+def check_dtype(dtype: Any, device: torch.device) -> None:
+    """Raise ValueError unless training can run in this precision on this device."""
+    check_option(dtype, "dtype", _WEIGHTS)
+    if dtype == "bfloat16" and not torch.amp.is_autocast_available(device.type):
+        raise ValueError(
+            f"dtype='bfloat16' needs a device with torch's autocast, got {device.type!r}. Use "
+            "dtype='float32', or device='cpu' or 'cuda'."
+        )
+
+
+def warn_of_resolution(dtype: str, threat: ThreatModel, X: np.ndarray) -> None:
+    """Warn if bfloat16 can hardly tell a sample from an adversarial one."""
+    if dtype != "bfloat16" or threat.is_null:
+        return
+    top, epsilon = float(np.abs(X).max()), float(np.max(threat.epsilon))
+    spacing = torch.finfo(torch.bfloat16).eps * top
+    if epsilon < 2 * spacing:
+        warnings.warn(
+            f"dtype='bfloat16' tells values near {top:g}, the largest of X, apart by about "
+            f"{spacing:.2g}, and epsilon={epsilon:g} is less than twice that: the network hardly "
+            "sees what the attack does. Use dtype='float32', or centre and scale X.",
+            stacklevel=4,
+        )
+
+
+def weight_dtype(dtype: str) -> torch.dtype:
+    """Return the precision of the weights."""
+    return _WEIGHTS[dtype]
+
+
+@contextmanager
+def products_in(dtype: str, module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Compute the products of matrices within `module` in bfloat16, if that is `dtype`.
+
+    What the module returns, and with it losses and steps, is float32.
+    """
+    if dtype != "bfloat16":
+        yield
+        return
+    # torch would remember a weight's bfloat16 copy, without its gradient if an attack comes first,
+    # and beyond a change of the weight by an objective.
+    widened = module.register_forward_hook(_in_float32)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            yield
+    finally:
+        widened.remove()
+
+
+def _in_float32(module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+    return output.float() if torch.is_tensor(output) else output
+
+
+_in_float32.keeps_function = True  # type: ignore[attr-defined]  # bounds accept it

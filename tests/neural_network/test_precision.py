@@ -1,0 +1,109 @@
+"""Training with products in bfloat16: what is computed in which precision, and what it costs."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, attacks
+from sklearn_robust.neural_network._precision import products_in
+
+X, Y = load_digits(return_X_y=True)
+X = X / 16
+
+
+def digits(**parameters):
+    settings = {"epsilon": 0.1, "clip_values": (0, 1), "max_epochs": 6, "random_state": 0}
+    return RobustFCClassifier((64,), **{**settings, **parameters})
+
+
+class Seen(torch.nn.Module):
+    """A linear layer that notes the precision of what it returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(3, 2)
+        self.dtypes = []
+
+    def forward(self, X):
+        out = self.linear(X)
+        self.dtypes.append(out.dtype)
+        return out
+
+
+def test_products_are_in_bfloat16_and_what_comes_out_is_not():
+    module, x = Seen(), torch.rand(4, 3)
+    with products_in("bfloat16", module, x.device):
+        logits = module(x)
+    assert module.dtypes == [torch.bfloat16]
+    assert logits.dtype == torch.float32
+    assert module(x).dtype == module.dtypes[-1] == torch.float32  # nothing is left behind
+
+
+def test_an_attack_before_the_loss_does_not_cut_the_weights_off():
+    # torch's own memory of bfloat16 weights would: it keeps the first copy, made without gradient.
+    module, x = Seen(), torch.rand(4, 3)
+    with products_in("bfloat16", module, x.device):
+        with torch.no_grad():
+            module(x)
+        module(x).sum().backward()
+    assert module.linear.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    "training", ["pgd", "fgsm", "free", "trades", "mart", "ibp", "crown-ibp", "sabr", "mtl-ibp"]
+)
+def test_each_objective_learns_with_it_as_without(training):
+    scores = {}
+    for dtype in ("float32", "bfloat16"):
+        clf = digits(dtype=dtype, training=training, pgd_steps=3, epsilon=0.05).fit(X, Y)
+        assert {p.dtype for p in clf.module_.parameters()} == {torch.float32}
+        assert all(torch.isfinite(p).all() for p in clf.module_.parameters())
+        scores[dtype] = clf.score(X, Y)
+    # The same weights and noise, but for rounding: over seeds the two differ by a few samples.
+    assert abs(scores["bfloat16"] - scores["float32"]) < 0.01
+    assert scores["float32"] > 0.7
+
+
+def test_the_attack_in_it_finds_nearly_what_it_finds_with_all_bits():
+    clf = digits().fit(X, Y)
+    model = clf._model()
+    x, y = model.asarray(X), model.labels(clf._encode(Y))
+    threat = attacks.ThreatModel(0.1, clip_values=(0, 1))
+    left = {}
+    for dtype in ("float32", "bfloat16"):
+        generator = torch.Generator().manual_seed(0)
+        with products_in(dtype, clf.module_, x.device):
+            X_adv = attacks.PGD(n_steps=10).perturb(model, x, y, threat, generator)
+        assert X_adv.dtype == torch.float32
+        assert float((X_adv - x).abs().max()) <= 0.1 + 1e-6  # rounding of float32 near 1
+        left[dtype] = (clf.predict(X_adv.numpy()) == Y).mean()
+    # Of 1797 samples a few dozen lie so near the boundary that the directions' last bits decide.
+    assert abs(left["bfloat16"] - left["float32"]) < 0.01
+    assert left["float32"] < clf.score(X, Y) - 0.05
+
+
+def test_convolutions_train_and_the_history_has_numbers():
+    clf = RobustCNNClassifier(
+        image_shape=(8, 8), filters=(8,), hidden_layer_sizes=(32,), dropout=0.0, epsilon=0.05,
+        pgd_steps=2, max_epochs=8, dtype="bfloat16", random_state=0,
+    ).fit(X[:600], Y[:600])  # fmt: skip
+    assert clf.score(X[:600], Y[:600]) > 0.5
+    assert np.isfinite(clf.net_.history[:, "train_loss"]).all()
+
+
+def test_fits_are_repeatable():
+    one, two = (digits(dtype="bfloat16", max_epochs=1).fit(X, Y) for _ in range(2))
+    for a, b in zip(one.module_.parameters(), two.module_.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_radius_that_bfloat16_cannot_tell_is_warned_of():
+    with pytest.warns(UserWarning, match="dtype='bfloat16' tells values near 101"):
+        digits(dtype="bfloat16", max_epochs=1, clip_values=None).fit(X + 100, Y)
+
+
+def test_a_device_without_autocast_gets_an_error(monkeypatch):
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: False)
+    with pytest.raises(ValueError, match="dtype='bfloat16' needs a device with torch's autocast"):
+        digits(dtype="bfloat16").fit(X, Y)
