@@ -3,7 +3,7 @@
 All train the same network on the same samples with the same number of attack steps, alternating
 within one run; ratios are those of medians. The bare loop is what one would write by hand for one
 network: no check, no history, no schedule. The peak is that of a product of two square matrices on
-this machine, and the arithmetic is counted by torch.
+this machine in float32, and the arithmetic is counted by torch.
 """
 
 from __future__ import annotations
@@ -129,6 +129,7 @@ def _contenders(
     """Return for each trainer the network that it trains, and one epoch of it."""
     found = {
         "this library": ours(copy.deepcopy(module), args.batch_size, X, y),
+        "this library, bfloat16": ours(copy.deepcopy(module), args.batch_size, X, y, "bfloat16"),
         "bare loop": bare(copy.deepcopy(module), args.batch_size),
     }
     compile_seconds = None
@@ -147,13 +148,14 @@ def _contenders(
 
 
 def ours(
-    module: nn.Module, batch_size: int, X: np.ndarray, y: np.ndarray
+    module: nn.Module, batch_size: int, X: np.ndarray, y: np.ndarray, dtype: str = "float32"
 ) -> tuple[nn.Module, Train]:
     # By default a sample that is misclassified is not attacked, which saves passes; here all are.
     objective = AdversarialCrossEntropy(PGD(N_STEPS, STEP, only_correct=False))
     clf = RobustNeuralNetClassifier(
         module, training=objective, epsilon=EPSILON, clip_values=(0, 1), batch_size=batch_size,
         lr=RATE, epsilon_schedule="constant", device="cpu", random_state=0,
+        dtype=dtype,
     )  # fmt: skip
     clf.partial_fit(X, y)
     return clf.module_, clf.partial_fit
