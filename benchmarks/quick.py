@@ -84,7 +84,8 @@ def run(args: argparse.Namespace) -> None:
     for number, architecture in ((1, "CNN"), (3, "FC")):
         path = args.output / f"figure{number}.png"
         standard, robust = (models[architecture, kind] for kind in ("standard", "robust"))
-        draw(path, architecture, standard, robust, X_test, y_test)
+        models = {"standard": standard, "robust": robust}
+        draw(path, architecture, models, X_test, y_test)
         print(f"wrote {path}")
 
 
@@ -151,24 +152,24 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(
-    path: Path, architecture: str, standard: Any, robust: Any, X: np.ndarray, y: np.ndarray
+    path: Path, architecture: str, models: dict[str, Any], X: np.ndarray, y: np.ndarray
 ) -> None:
-    """Draw the report's figure: gradients on clean images and on adversarial ones.
+    """Draw the report's figure: gradients on clean images and on those adversarial to the last.
 
-    The images are the first of each digit that both models classify correctly, because the attack
+    The images are the first of each digit that all models classify correctly, because the attack
     leaves others as they are.
     """
     from matplotlib.figure import Figure
 
-    right = (standard.predict(X) == y) & (robust.predict(X) == y)
+    right = np.all([model.predict(X) == y for model in models.values()], axis=0)
     shown = [np.flatnonzero(right & (y == digit))[0] for digit in np.unique(y[right])]
     X, y = X[shown], y[shown]
-    figure = Figure(figsize=(9.2, 6.4), layout="constrained")
+    figure = Figure(figsize=(9.2, 2.2 + 2.1 * len(models)), layout="constrained")
     clean_part, adversarial_part = figure.subfigures(2, 1)
-    models = {"standard": standard, "robust": robust}
     title = f"{architecture}: (a) gradients of the loss on clean images"
     InputGradientDisplay.from_estimator(models, X, y, figure=clean_part, title=title)
-    X_adv = robust.perturb(X, y, epsilon=EPSILON, n_steps=40)
-    title = f"(b) on images perturbed against the robust model, epsilon = {EPSILON}"
+    name, attacked = list(models.items())[-1]
+    X_adv = attacked.perturb(X, y, epsilon=EPSILON, n_steps=40)
+    title = f"(b) on images perturbed against the {name} model, epsilon = {EPSILON}"
     InputGradientDisplay.from_estimator(models, X_adv, y, figure=adversarial_part, title=title)
     figure.savefig(path, dpi=130)

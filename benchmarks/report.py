@@ -195,8 +195,11 @@ def figure(args: argparse.Namespace, number: int, architecture: str, data: Any) 
     of_kind = [c for c in cells(args) if c.architecture == architecture]
     standard = next(c for c in of_kind if not c.epsilon)
     robust = next(c for c in of_kind if c.epsilon == 0.3)
-    models = [trained(args, cell, X_train, y_train) for cell in (standard, robust)]
+    models = {
+        name: trained(args, cell, X_train, y_train)
+        for name, cell in (("standard", standard), ("robust", robust))
+    }
     images = f"-n{args.n_train}" if args.n_train else ""
     path = args.output / f"report-figure{number}-{robust.protocol}{images}.png"
-    draw(path, architecture.upper(), models[0], models[1], X_test[:1000], y_test[:1000])
+    draw(path, architecture.upper(), models, X_test[:1000], y_test[:1000])
     print(f"wrote {path}")

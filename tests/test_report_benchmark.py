@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _report_cells, interpretability, report
+from benchmarks import _report_cells, interpretability, report, training
 from sklearn_robust import load_mnist
 
 SMALL = ["--protocol", "reduced", "--architecture", "fc", "--epsilon", "0.3", "--epochs", "1"]
@@ -225,3 +225,24 @@ def test_a_run_killed_three_times_loses_at_most_an_epoch_each_time(tmp_path):
         return {key: found[key] for key in ("clean", "epochs", "n_train")}, score["strong"]
 
     assert content("killed") == content("undisturbed")
+
+
+@pytest.mark.slow
+def test_the_recipes_networks_are_measured_beside_standard_ones(small, tmp_path, monkeypatch):
+    make = training.make_recipe
+    monkeypatch.setattr(training, "make_recipe", lambda *a, **k: make(*a, **{**k, "max_epochs": 2}))
+    options = ["--models", "recipes", "--architecture", "fc", "--n-images", "30"]
+    command.main(["interpretability", *options, "--dtype", "bfloat16", "--output", str(tmp_path)])
+    content = json.loads((tmp_path / "interpretability-recipes-5k.json").read_text())
+    assert {row["model"] for row in content["rows"]} == {
+        "fc",
+        "fast fc",
+        "certified fc",
+        "logistic",
+    }
+    against = {row["of"]: row["against"] for row in content["effects"]}
+    assert against["fast fc 0.3"] == against["certified fc 0.3"] == "fc 0"
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 3
+    assert (tmp_path / "recipes-figure3.png").stat().st_size > 0
+    # The ramp leaves no gradient where a pixel is at an end of its range, whatever the weights are.
+    assert min(row["ink"] for row in content["sanity"]) > 0.9
