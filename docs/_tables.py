@@ -73,14 +73,14 @@ def provenance():
     """Return where every result file came from."""
     header = ["file", "date", "processor", "cores", "python", "torch", "scikit-learn"]
     body = []
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted([*RESULTS.glob("*.json"), *RESULTS.glob("report/*.json")]):
         content = json.loads(path.read_text())
         origin = content.get("provenance", content)
         if "packages" not in origin:
             continue
         packages = origin["packages"]
         body.append(
-            [f"`{path.name}`", origin["date"], origin["processor"], origin["cores"],
+            [f"`{path.relative_to(RESULTS)}`", origin["date"], origin["processor"], origin["cores"],
              origin["python"], packages.get("torch", ""), packages["scikit-learn"]]
         )  # fmt: skip
     return format_table(header, body)
