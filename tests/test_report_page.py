@@ -23,6 +23,7 @@ def content(name):
 def tables():
     yield "cnn", report.table(CELLS, "cnn")
     yield "fc", report.table(CELLS, "fc")
+    yield "protocols", report.protocols_table(CELLS)
     for path in RESULTS.glob("interpretability-*.json"):
         found = json.loads(path.read_text())
         yield f"{path.stem} measures", interpretability.table(found["rows"])
