@@ -264,7 +264,7 @@ def summary(folder: Path) -> str:
 
 def changes(content: dict[str, Any]) -> list[str]:
     """Return the hyperparameters of a result that are not those of its recipe, but its epochs."""
-    own = content["parameters"]
+    own = {key: _tuple(value) for key, value in content["parameters"].items()}
     recipe = make_recipe(content["recipe"], content["architecture"], epsilon=own["epsilon"])
     free = ("max_epochs", "random_state", "verbose", "device")
     return [
@@ -283,6 +283,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):  # from JSON, where it stands for a tuple
         value = tuple(value)
     return value if isinstance(value, str | bool | int | float | None) else repr(value)
+
+
+def _tuple(value: Any) -> Any:
+    """Return the text of a tuple for that of a list, which some results have for one."""
+    is_list = isinstance(value, str) and value.startswith("[")
+    return repr(tuple(json.loads(value))) if is_list else value
 
 
 def table(content: dict[str, Any], kinds: list[str]) -> str:
