@@ -18,7 +18,8 @@ from sklearn_robust.neural_network import FastAdversarial, FreeAdversarial, Mult
 
 SETTINGS = {
     "pgd": {"dropout": 0.3, "lr_schedule": "one-cycle", "weight_averaging": "ema"},
-    "stopping": {"early_stopping": True, "n_iter_no_change": 9, "weight_averaging": "swa"},
+    "stopping": {"early_stopping": True, "n_iter_no_change": 9, "weight_averaging": "swa",
+                 "dtype": "bfloat16"},
     "fgsm": {"training": FastAdversarial(probe_every=2), "optimizer": "sgd",
              "optimizer_params": {"momentum": 0.9}, "lr_schedule": MultiStep((0.3, 0.6))},
     "free": {"training": FreeAdversarial(replays=2), "max_grad_norm": 1.0},
