@@ -25,12 +25,12 @@ from scipy import stats
 from benchmarks import quick, report, training
 from benchmarks._report_cells import cells, trained
 from benchmarks._results import format_table, provenance, write_json
+from benchmarks.quick import SHAPE
 from benchmarks.training import load, source
 from sklearn_robust import AdversarialLogisticRegression, input_gradients
 from sklearn_robust.metrics import GradientQuality, gradient_quality
 from sklearn_robust.neural_network import make_recipe
 
-SHAPE = (28, 28)
 EPSILON = 0.3  # of the recipes
 N_LOGISTIC = 10_000  # training images of logistic regression, which has nothing to gain from more
 

@@ -20,6 +20,7 @@ from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, load_mnist
 from sklearn_robust.inspection import InputGradientDisplay
 
 EPSILON = 0.3
+SHAPE = (28, 28)
 N_TRAIN = 4000
 # What the report prints for the full MNIST at this epsilon: clean and robust accuracy in percent.
 REPORT = {
@@ -167,9 +168,13 @@ def draw(
     figure = Figure(figsize=(9.2, 2.2 + 2.1 * len(models)), layout="constrained")
     clean_part, adversarial_part = figure.subfigures(2, 1)
     title = f"{architecture}: (a) gradients of the loss on clean images"
-    InputGradientDisplay.from_estimator(models, X, y, figure=clean_part, title=title)
+    InputGradientDisplay.from_estimator(
+        models, X, y, image_shape=SHAPE, figure=clean_part, title=title
+    )
     name, attacked = list(models.items())[-1]
     X_adv = attacked.perturb(X, y, epsilon=EPSILON, n_steps=40)
     title = f"(b) on images perturbed against the {name} model, epsilon = {EPSILON}"
-    InputGradientDisplay.from_estimator(models, X_adv, y, figure=adversarial_part, title=title)
+    InputGradientDisplay.from_estimator(
+        models, X_adv, y, image_shape=SHAPE, figure=adversarial_part, title=title
+    )
     figure.savefig(path, dpi=130)
