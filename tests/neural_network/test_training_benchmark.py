@@ -31,11 +31,13 @@ def test_summary_has_the_means_over_seeds_and_leaves_gaps_where_one_lacks(tmp_pa
     for seed, pgd in ((0, 0.9), (1, 0.92)):
         content = {
             "recipe": "fast", "architecture": "fc", "n_test": 100, "clean": 0.98,
-            "training_process_seconds": 90 + 60 * seed, "parameters": {"max_epochs": 3},
+            "training_process_seconds": 90 + 60 * seed,
+            "parameters": {"max_epochs": 3, "epsilon": 0.3, "lr": 0.5},
             "pgd": {"accuracy": pgd}, **({"ensemble": {"accuracy": 0.8}} if seed else {}),
         }  # fmt: skip
         path = tmp_path / f"training-fast-fc-eps0.3-MNIST-seed{seed}.json"
         path.write_text(json.dumps(content))
     row = training.summary(tmp_path).splitlines()[2]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells == ["fast", "fc", "3", "2.0", "98.00", "91.00", "-", "-", "100", "2"]
+    assert cells[:3] == ["fast", "fc", "0.3"] and cells[3] == "lr=0.5"
+    assert cells[4:] == ["3", "2.0", "98.00", "91.00", "-", "-", "100", "2"]
