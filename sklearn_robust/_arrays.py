@@ -24,11 +24,18 @@ def namespace(x: Array) -> Any:
     return np
 
 
+def works_ahead(x: Array) -> bool:
+    """Whether `x` is on a device that computes while the host goes on, and must wait to look."""
+    return is_torch(x) and x.device.type != "cpu"
+
+
 def as_like(value: Any, x: Array) -> Array:
     """Return `value` as an array of the library, dtype and device of `x`."""
     if is_torch(x):
         import torch
 
+        if isinstance(value, int | float):
+            return torch.full((), value, dtype=x.dtype, device=x.device)  # made there, not sent
         if isinstance(value, np.ndarray) and not value.flags.writeable:
             value = value.copy()  # in a worker process it may be another's memory; torch warns
         return torch.as_tensor(value, dtype=x.dtype, device=x.device)

@@ -182,7 +182,7 @@ class RobustNet(NeuralNet):
     def begin_epoch(self) -> None:
         """Forget the counts of the epoch before."""
         self.batches_done = 0
-        self.prediction_counts = torch.zeros((), dtype=torch.long)
+        self.prediction_counts = torch.zeros((), dtype=torch.long, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -290,8 +290,9 @@ class RobustNet(NeuralNet):
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
         seen = result.logits if result.clean_logits is None else result.clean_logits
-        counts = torch.bincount(seen.argmax(1), minlength=seen.shape[1])
-        self.prediction_counts = self.prediction_counts.to(counts.device) + counts
+        classes = torch.arange(seen.shape[1], device=seen.device)
+        counts = (seen.argmax(1)[:, None] == classes).sum(0)  # bincount would wait for the device
+        self.prediction_counts = self.prediction_counts + counts
         return _step(loss, result, batch.y, share)
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sklearn_robust.attacks import (
     Square,
     ThreatModel,
     TorchModel,
+    _search,
 )
 from sklearn_robust.attacks._losses import is_right
 from sklearn_robust.attacks._model import CountingModel
@@ -180,6 +181,20 @@ def test_misclassified_samples_are_left_alone(name, samples, robust_model):
     X_adv = _perturb(ATTACKS[name], robust_model, X, y, ThreatModel(0.1)).numpy()
     assert (X_adv[::2] == X[::2]).all()
     assert (X_adv[1::2] != X[1::2]).any()
+
+
+@pytest.mark.parametrize("only_correct", [True, False])
+def test_on_a_device_the_same_samples_change_in_the_same_way(
+    only_correct, samples, robust_model, monkeypatch
+):
+    X, y = samples
+    y = np.where(np.arange(len(y)) % 3 == 0, (y + 1) % 10, y)  # many are wrong from the start
+    attack = PGD(5, random_start=False, only_correct=only_correct)
+    expected = _perturb(attack, robust_model, X, y, ThreatModel(0.1))
+    monkeypatch.setattr(_search, "works_ahead", lambda x: True)
+    found = _perturb(attack, robust_model, X, y, ThreatModel(0.1))
+    np.testing.assert_allclose(found, expected, atol=1e-6)  # batches of two sizes
+    assert (found == X).all(axis=1).any() == only_correct
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -1,5 +1,6 @@
 """Estimators fitted on a CUDA device and loaded where there is none."""
 
+import contextlib
 import copy
 import os
 import pickle
@@ -11,12 +12,17 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import StandardScaler
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklearn_robust import RobustFCClassifier
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
+from sklearn_robust.neural_network import RandomShift
+from sklearn_robust.neural_network._net import Batch
+from sklearn_robust.neural_network.objectives import TRADES, AdversarialWeightPerturbation
 
 X, Y = load_wine(return_X_y=True)
+DIGITS = load_digits().data[:40] / 16
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -96,3 +102,47 @@ def test_a_fit_on_cuda_predicts_the_same_in_a_process_without(tmp_path):
     answer = joblib.load(tmp_path / "answer")
     # Two implementations of the same sums in float64.
     np.testing.assert_allclose(answer, clf.decision_function(X), rtol=1e-9, atol=1e-9)
+
+
+class NoCopies(TorchDispatchMode):
+    """Raises where values are sent from the host, which waits for them to arrive."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
+            devices = {t.device.type for t in (*args, out) if isinstance(t, torch.Tensor)}
+            assert len(devices) == 1, f"{func} from host to device"
+        return out
+
+
+TRAININGS = ["pgd", "fgsm", "free", "trades", "mart", "ibp", "crown-ibp", "sabr", "mtl-ibp",
+             AdversarialWeightPerturbation(TRADES())]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:The network predicts one class")  # it learns next to nothing
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("training", TRAININGS, ids=lambda t: t if isinstance(t, str) else "awp")
+def test_a_step_on_a_device_asks_the_host_nothing(training, norm, monkeypatch):
+    """On torch's device "meta" tensors have no values, so that any question about one fails."""
+    if training == "sabr" and norm != "linf":
+        pytest.skip("its boxes are of linf")
+    clf = RobustCNNClassifier(
+        filters=(4, 4), hidden_layer_sizes=(8,), training=training, norm=norm, epsilon=0.2,
+        clip_values=(0, 1), input_ramp=None if training == "free" else "fixed", pgd_steps=2,
+        augmentation=RandomShift(1), max_grad_norm=1.0, max_epochs=1,
+    ).fit(DIGITS, np.arange(40) % 10)  # fmt: skip
+    net = clf.net_
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
+    net.noise = None  # there is no generator for this device
+    net.device = "meta"
+    net.module_.to(net.device)
+    net.begin_epoch()
+    batch = Batch(
+        *(t.to(net.device) for t in (torch.rand(40, 64), torch.ones(40).long(), torch.ones(40)))
+    )
+    with NoCopies():
+        X = net._augmented(batch.X)
+        step = net.train_step_single(batch._replace(X=X))
+    assert step["loss"].device.type == "meta"
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        bool(step["loss"] > 0)
