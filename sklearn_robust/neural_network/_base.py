@@ -106,6 +106,9 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
     ) -> BaseRobustClassifier:
         """Train for one epoch on (X, y), going on from where the model is.
 
+        Between two calls `epsilon`, `norm`, `clip_values` and `lr` may change; the network and the
+        method of training stay those of the first.
+
         Parameters
         ----------
         X, y, sample_weight
@@ -124,6 +127,11 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
                 f"class_weight={self.class_weight!r} needs all the data at once, which partial_fit "
                 "does not see. Pass a dict, or sample_weight."
             )
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True compares the epochs of one training, of which partial_fit "
+                "sees one. Use fit, or early_stopping=False."
+            )
         if self.weight_averaging is not None:
             raise ValueError(
                 f"weight_averaging={self.weight_averaging!r} averages over one training, which "
@@ -138,6 +146,9 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
                 "classes must be those of the first call to partial_fit, "
                 f"{self.classes_.tolist()}, got {np.unique(classes).tolist()}."
             )
+        if not first:
+            self._check_parameters()
+            self.net_.go_on_with(self._threat(), self.lr)
         self._train(self._batch(X, y, weight), None, 1)
         return self
 

@@ -62,7 +62,8 @@ class NetworkConstruction(NetworkInference, ABC):
         seed = team().seed(draw_seed(self.random_state))
         seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
         device = resolve_device(self.device)
-        warn_of_resolution(self.dtype, self._threat(), X)
+        if self.preprocessor is None and self.input_ramp is None:  # which see X with all bits
+            warn_of_resolution(self.dtype, self._threat(), X)
         generator = torch.Generator().manual_seed(seeds[0])
         self.classes_ = classes
         objective = get_objective(self.training).bound_to(self._attack())
@@ -134,7 +135,9 @@ class NetworkConstruction(NetworkInference, ABC):
     def _make_net(self, device: torch.device) -> RobustNet:
         optimizer = self.optimizer
         if not callable(optimizer):
-            optimizer = OPTIMIZERS[optimizer]
+            fused = OPTIMIZERS[optimizer]
+            # torch refuses to be both.
+            optimizer = fused.func if "foreach" in (self.optimizer_params or {}) else fused
         verbose = self.verbose if team().rank == 0 else 0
         callbacks = default_callbacks(verbose, validation=self.early_stopping)
         if self.early_stopping:

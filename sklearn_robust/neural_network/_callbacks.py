@@ -7,7 +7,7 @@ from typing import Any
 
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, ProgressBar
 
-from sklearn_robust.neural_network._net import RobustNet, TrainingStopped
+from sklearn_robust.neural_network._net import Interrupted, RobustNet, TrainingStopped
 
 MEANS = ("loss", "clean_loss", "clean_accuracy", "adversarial_accuracy")
 
@@ -40,16 +40,22 @@ class EpochLine(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stop when the robust validation accuracy has not risen for some epochs; keep the best."""
+    """Stop when the robust validation accuracy has not risen for some epochs; keep the best.
+
+    Both begin once epsilon rises no more: what is validated, at the full epsilon, tells nothing
+    before. An accuracy of 0 is not a best one.
+    """
 
     def __init__(self, patience: int, tol: float) -> None:
         self.patience, self.tol = patience, tol
 
     def on_train_begin(self, net: RobustNet, **kwargs: Any) -> None:
-        self.best_, self.waited_ = -float("inf"), 0
+        self.best_, self.waited_ = 0.0, 0
         self.weights_: dict[str, Any] | None = None
 
     def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
+        if net.schedule(net.progress) < net.schedule(1.0):
+            return
         score = float(net.history[-1, "valid_adversarial_accuracy"])
         self.waited_ += 1
         if score > self.best_ + self.tol:
@@ -76,8 +82,12 @@ class CheckpointWriter(Callback):
     """Write a checkpoint after every epoch, where the net has one; the last callback of all."""
 
     def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
-        if net.checkpoint is not None:
+        if net.checkpoint is None:
+            return
+        try:
             net.checkpoint.save(net)
+        except KeyboardInterrupt:  # not a callback's wish to stop, for which the net would take it
+            raise Interrupted from None
 
 
 def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callback]]:

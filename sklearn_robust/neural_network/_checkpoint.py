@@ -8,10 +8,12 @@ is read with ``torch.load(weights_only=True)``, which runs no code from the file
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pickle
+import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,10 +110,18 @@ def _random_states(net: RobustNet) -> dict[str, torch.Tensor]:
 
 def _restore_random(net: RobustNet, states: dict[str, torch.Tensor]) -> None:
     net.generator.set_state(states["generator"])
-    net.noise.set_state(states["noise"])
+    restore_generator(net.noise, states["noise"])
     torch.set_rng_state(states["torch"])
-    if "cuda" in states:
+    if "cuda" in states and net.noise.device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], net.noise.device)
+
+
+def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Give a generator a state; one for another kind of device starts from a seed in it."""
+    if generator.get_state().shape == state.shape:
+        generator.set_state(state)
+    else:
+        generator.manual_seed(int.from_bytes(state[:8].numpy().tobytes(), "little"))
 
 
 def _to(value: Any, device: Any) -> Any:
@@ -155,5 +165,28 @@ def _describe(value: Any) -> str:
         return f"{type(value).__qualname__} {_describe(fields)}"
     if hasattr(value, "get_params"):
         return f"{type(value).__qualname__} {_describe(value.get_params(deep=False))}"
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"
+    if isinstance(value, functools.partial):
+        return f"partial {_describe((value.func, value.args, value.keywords))}"
+    if isinstance(value, types.FunctionType):
+        return f"{value.__module__}.{value.__qualname__} {_describe_function(value)}"
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{named.__module__}.{named.__qualname__}"
+    try:
+        return f"{type(value).__qualname__} {_describe(vars(value))}"
+    except RecursionError:
+        return type(value).__qualname__
+
+
+def _describe_function(function: types.FunctionType) -> str:
+    """Return a text for what a function does and holds, not for where it is written."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    held = (function.__defaults__, function.__kwdefaults__, cells)
+    return f"{_describe_code(function.__code__)} {_describe(held)}"
+
+
+def _describe_code(code: types.CodeType) -> str:
+    constants = [
+        _describe_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+    ]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

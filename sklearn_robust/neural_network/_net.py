@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from skorch import NeuralNet
@@ -15,7 +15,7 @@ from skorch import NeuralNet
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
-from sklearn_robust.neural_network._checkpoint import Checkpoint
+from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_generator
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import products_in
 from sklearn_robust.neural_network._schedules import Schedule, constant
@@ -75,6 +75,10 @@ class TrainingStopped(Exception):
     """A callback ended the training; not the user's Ctrl-C."""
 
 
+class Interrupted(BaseException):
+    """The user's Ctrl-C, in a place where a KeyboardInterrupt means `TrainingStopped`."""
+
+
 class RobustNet(NeuralNet):
     """A skorch net whose loss comes from an objective; `configure` before the first epoch."""
 
@@ -132,7 +136,8 @@ class RobustNet(NeuralNet):
             pass
         except FloatingPointError as error:
             trouble = error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
+            self.objective.begin()  # which may have moved the weights
             warnings.warn(
                 f"Training interrupted in epoch {len(self.history)}; the model keeps what it has "
                 "learnt until then.",
@@ -178,6 +183,13 @@ class RobustNet(NeuralNet):
         """Return the weights that would predict if training ended here."""
         averaged = None if self.averaging is None else self.averaging.weights()
         return self.module_.state_dict() if averaged is None else averaged
+
+    def go_on_with(self, threat: ThreatModel, lr: float) -> None:
+        """Take over what may change between two calls of `partial_fit`."""
+        self.threat = threat
+        if lr != self.lr:
+            self.set_params(lr=lr)
+            self.base_rates = [lr for _ in self.optimizer_.param_groups]
 
     def begin_epoch(self) -> None:
         """Forget the counts of the epoch before."""
@@ -237,6 +249,8 @@ class RobustNet(NeuralNet):
         super().on_epoch_end(net, **kwargs)
         for name, value in self.objective.notes().items():
             self.history.record(name, value)
+        if not all(bool(p.isfinite().all()) for p in self.module_.parameters()):
+            self._diverged("A weight became infinite or NaN")
         self._keep_good()
 
     def run_single_epoch(
@@ -320,11 +334,14 @@ class RobustNet(NeuralNet):
         waiting.clear()
         if prefix == "train" and not all(map(math.isfinite, losses)):
             bad = next(value for value in losses if not math.isfinite(value))
-            raise FloatingPointError(
-                f"The training loss became {bad} in epoch {len(self.history)}; the model keeps the "
-                "weights of the last finished epoch. Use a smaller lr, max_grad_norm=10, "
-                "epsilon_schedule='ramp', or more bits, such as dtype='float64'."
-            )
+            self._diverged(f"The training loss became {bad}")
+
+    def _diverged(self, what: str) -> NoReturn:
+        raise FloatingPointError(
+            f"{what} in epoch {len(self.history)}; the model keeps the weights of the last "
+            "finished epoch. Use a smaller lr, max_grad_norm=10, epsilon_schedule='ramp', or more "
+            "bits, such as dtype='float64'."
+        )
 
 
 def _step(loss: torch.Tensor, result: BatchLoss, y: torch.Tensor, share: float) -> dict[str, Any]:
@@ -338,9 +355,7 @@ def _step(loss: torch.Tensor, result: BatchLoss, y: torch.Tensor, share: float) 
 
 
 def _restore_generator(device: torch.device, state: bytes) -> torch.Generator:
-    """Return a generator in the stored state; another kind of device starts from a seed in it."""
+    """Return a generator on the device in the stored state."""
     generator = torch.Generator(device)
-    buffer = torch.frombuffer(bytearray(state), dtype=torch.uint8)
-    if generator.get_state().shape == buffer.shape:
-        return generator.set_state(buffer)
-    return generator.manual_seed(int.from_bytes(state[:8], "little"))
+    restore_generator(generator, torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    return generator

@@ -93,8 +93,9 @@ epsilon : float or array of shape (n_features,), default=0.1
         `sklearn_robust.neural_network.RandomShift`.
     class_weight : dict, "balanced" or None, default=None
     early_stopping : bool, default=False
-        Hold out `validation_fraction` of the data, stop when the accuracy under attack there has
-        not risen by `tol` for `n_iter_no_change` epochs, and keep the best epoch's weights.
+        Hold out `validation_fraction` of the data, stop when the accuracy there under attack, or
+        proven where bounds are trained, has not risen by `tol` for `n_iter_no_change` epochs, and
+        keep the best epoch's weights. Epochs count once `epsilon_schedule` has reached its end.
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=5
     tol : float, default=1e-4
@@ -115,7 +116,8 @@ epsilon : float or array of shape (n_features,), default=0.1
     device : str or torch.device, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     random_state : int, RandomState, Generator or None, default=None
-        Source of weights, order, noise and dropout; an int makes fits bit-identical on a device.
+        Source of weights, order, noise and dropout; an int makes fits bit-identical on a CPU, and
+        on CUDA as far as torch's own operations are, see ``torch.use_deterministic_algorithms``.
     verbose : int, default=0
         0 is silent, 1 prints a line per epoch, 2 adds a progress bar within the epoch.""",
     "attributes": """\
@@ -285,7 +287,9 @@ class NetworkParameters(BaseEstimator):
         if self.checkpoint is not None:
             self._check_checkpoint()
         if self.early_stopping:
-            check_real(self.validation_fraction, "validation_fraction", low=0, open_low=True)
+            check_real(
+                self.validation_fraction, "validation_fraction", low=0, high=1, open_low=True
+            )
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
         check_dtype(self.dtype, resolve_device(self.device))
 

@@ -51,9 +51,10 @@ class InputRamp(nn.Module):
     def __init__(self, low: float, high: float, *, learnable: bool = False) -> None:
         super().__init__()
         width = float(high) - float(low)
-        start, raw = torch.tensor(float(low)), torch.tensor(float(np.log(np.expm1(width))))
+        start = torch.tensor(float(low))
         if learnable:
-            self.start, self.raw_width = nn.Parameter(start), nn.Parameter(raw)
+            raw = width + np.log(-np.expm1(-width))  # whose softplus is the width
+            self.start, self.raw_width = nn.Parameter(start), nn.Parameter(torch.tensor(raw))
         else:
             self.register_buffer("start", start)
             self.register_buffer("width", torch.tensor(width))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def make_recipe(
     chosen = {
         "epsilon": epsilon,
         "clip_values": (0.0, 1.0),
-        **_TRAININGS[name],
+        **copy.deepcopy(_TRAININGS[name]),  # objectives can be changed
         **_NETWORKS[name, architecture],
         **parameters,
     }

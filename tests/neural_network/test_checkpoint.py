@@ -7,14 +7,24 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
 
-from sklearn_robust import RobustFCClassifier
-from sklearn_robust.neural_network import FastAdversarial, FreeAdversarial, MultiStep
+from sklearn_robust import RobustFCClassifier, RobustNeuralNetClassifier
+from sklearn_robust.neural_network import (
+    AdversarialWeightPerturbation,
+    BatchLoss,
+    FastAdversarial,
+    FreeAdversarial,
+    MultiStep,
+    TrainingObjective,
+)
+from sklearn_robust.neural_network._checkpoint import Checkpoint
+from sklearn_robust.neural_network.objectives import cross_entropy
 
 SETTINGS = {
     "pgd": {"dropout": 0.3, "lr_schedule": "one-cycle", "weight_averaging": "ema"},
@@ -121,6 +131,7 @@ def test_a_checkpoint_of_another_training_is_refused(all_digits, tmp_path):
         with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
             other.fit(X, y)
     same = classifier("pgd", checkpoint=tmp_path, max_epochs=1)
+    same.fit(X, y)
     with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
         same.fit(X[::-1], y[::-1])
     with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
@@ -186,6 +197,103 @@ def test_an_interrupt_keeps_the_checkpoint_of_the_last_epoch(all_digits, tmp_pat
     assert clf.predict(X).shape == y.shape
     resumed = classifier("pgd", checkpoint=tmp_path).fit(X, y)
     assert trained_bits(resumed, X) == trained_bits(classifier("pgd").fit(X, y), X)
+
+
+def _times(factor):
+    return lambda progress: factor
+
+
+class _Noise(TrainingObjective):
+    def __init__(self, scale):
+        self.scale = scale
+
+    def loss(self, module, X, y, context):
+        logits = module(X + self.scale)
+        return BatchLoss(cross_entropy(logits, y), logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "same", "other"),
+    [
+        ("lr_schedule", _times(0.5), _times(0.5), _times(0.25)),
+        ("lr_schedule", lambda p: 1 - p / 2, lambda p: 1 - p / 2, lambda p: 1 - p / 3),
+        ("optimizer", *(partial(torch.optim.SGD, momentum=m) for m in (0.9, 0.9, 0.5))),
+        ("training", _Noise(0.1), _Noise(0.1), _Noise(1.0)),
+    ],
+    ids=["closure", "lambda", "partial", "object"],
+)  # fmt: skip
+def test_functions_and_objects_are_told_apart_by_what_they_do_and_hold(
+    all_digits, tmp_path, name, value, same, other
+):
+    X, y = all_digits
+    settings = {"checkpoint": tmp_path, "max_epochs": 1}
+    first = classifier("pgd", **settings, **{name: value}).fit(X, y)
+    again = classifier("pgd", **settings, **{name: same}).fit(X, y)
+    assert trained_bits(again, X) == trained_bits(first, X)
+    with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
+        classifier("pgd", **settings, **{name: other}).fit(X, y)
+
+
+class _RootOfZero(torch.nn.Module):
+    """Finite outputs, and a gradient that is not a number once the last batch has come."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(64, 10)
+        self.shift = torch.nn.Parameter(torch.zeros(10))
+
+    def forward(self, X):
+        return self.linear(X) + (self.shift * 0).sqrt()
+
+
+def test_weights_are_checked_after_the_last_update_too(all_digits):
+    X, y = all_digits
+    clf = RobustNeuralNetClassifier(_RootOfZero, epsilon=0, max_epochs=1, batch_size=-1)
+    with pytest.raises(FloatingPointError, match="A weight became infinite or NaN in epoch 1"):
+        clf.fit(X, y)
+    assert np.isfinite(clf.decision_function(X)).all()
+
+
+def test_an_interrupt_while_the_checkpoint_is_written_is_not_early_stopping(
+    all_digits, tmp_path, monkeypatch
+):
+    X, y = all_digits
+    save, calls = Checkpoint.save, []
+
+    def interrupted(self, net, **kwargs):
+        calls.append(kwargs)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        save(self, net, **kwargs)
+
+    monkeypatch.setattr(Checkpoint, "save", interrupted)
+    with pytest.warns(UserWarning, match="interrupted in epoch 2"):
+        classifier("pgd", checkpoint=tmp_path).fit(X, y)
+    resumed = classifier("pgd", checkpoint=tmp_path).fit(X, y)
+    assert trained_bits(resumed, X) == trained_bits(classifier("pgd").fit(X, y), X)
+
+
+def test_an_interrupt_leaves_no_perturbed_weights(all_digits, monkeypatch):
+    X, y = all_digits
+    models = []
+    for moved in (True, False):
+        perturb = AdversarialWeightPerturbation._perturb
+        seen = []
+
+        def interrupted(self, *args, perturb=perturb, seen=seen, moved=moved):
+            seen.append(args)
+            if len(seen) == 30 and not moved:
+                raise KeyboardInterrupt
+            perturb(self, *args)
+            if len(seen) == 30:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AdversarialWeightPerturbation, "_perturb", interrupted)
+            clf = classifier("pgd", training=AdversarialWeightPerturbation(gamma=0.5))
+            with pytest.warns(UserWarning, match="interrupted in epoch 2"):
+                models.append(clf.set_params(weight_averaging=None).fit(X, y))
+    np.testing.assert_array_equal(*(m.decision_function(X) for m in models))
 
 
 class _Interrupt(Callback):

@@ -391,6 +391,30 @@ def test_partial_fit_goes_on_and_warm_start_starts_from_the_weights(digits):
     assert cold.loss_ > 2
 
 
+def test_partial_fit_takes_over_a_new_epsilon_and_a_new_rate(digits):
+    X, y, *_ = digits
+    same, changed, still = (tiny().partial_fit(X, y) for _ in range(3))
+    assert same.partial_fit(X, y).net_.threat.epsilon != 0.5
+    changed.set_params(epsilon=0.5).partial_fit(X, y)
+    assert changed.net_.threat.epsilon == 0.5
+    assert (changed.decision_function(X) != same.decision_function(X)).any()
+    before = still.decision_function(X)
+    still.set_params(lr=1e-12).partial_fit(X, y)
+    np.testing.assert_allclose(still.decision_function(X), before, atol=1e-6)
+    with pytest.raises(ValueError, match="epsilon must be"):
+        still.set_params(epsilon=-1).partial_fit(X, y)
+
+
+def test_partial_fit_and_early_stopping_exclude_each_other(digits):
+    with pytest.raises(ValueError, match="early_stopping=True compares the epochs of one training"):
+        tiny(early_stopping=True).partial_fit(*digits[:2])
+
+
+def test_optimizer_params_may_ask_for_foreach(digits):
+    X, y, *_ = digits
+    assert tiny(optimizer_params={"foreach": True}).fit(X, y).loss_ < 2.5
+
+
 def test_works_in_a_pipeline_and_in_a_grid_search(digits):
     X, y, X_test, y_test = digits
     pipe = make_pipeline(StandardScaler(), tiny(max_epochs=10)).fit(X, y)

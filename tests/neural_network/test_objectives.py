@@ -241,6 +241,39 @@ def test_weight_perturbation_takes_the_gradient_at_the_worse_weights(net, batch)
         torch.testing.assert_close(a.grad, b.grad, **CLOSE)
 
 
+def test_weight_perturbation_attacks_within_the_objectives_radius(net, batch):
+    X, y = batch
+
+    def logits(epsilon, epsilon_factor=1.0):
+        inner = AdversarialCrossEntropy(PGD(3), epsilon_factor=epsilon_factor)
+        objective = AdversarialWeightPerturbation(inner)
+        return objective.loss(copy.deepcopy(net), X, y, context(epsilon)).logits
+
+    assert torch.equal(logits(EPSILON, epsilon_factor=2.0), logits(2 * EPSILON))
+    assert not torch.equal(logits(EPSILON, epsilon_factor=2.0), logits(EPSILON))
+
+
+def test_weight_perturbation_leaves_weights_alone_that_are_not_used(batch):
+    X, y = batch
+    net = nn.Linear(8, 4).double()
+    net.spare = nn.Linear(3, 3).double()
+    AdversarialWeightPerturbation().loss(net, X, y, context()).losses.mean().backward()
+    assert net.spare.weight.grad is None
+
+
+def test_weight_perturbation_passes_on_its_objectives_state():
+    class Counting(AdversarialCrossEntropy):
+        def state(self):
+            return {"count": 3}
+
+        def restore(self, state):
+            self.count = state["count"]
+
+    objective = AdversarialWeightPerturbation(Counting())
+    objective.restore(objective.state())
+    assert objective.objective.count == 3
+
+
 def test_weight_perturbation_updates_batch_norm_once_per_batch(batch):
     X, y = batch
     norm = nn.BatchNorm1d(8).double()
@@ -496,6 +529,18 @@ def test_interval_training_certifies_what_adversarial_training_cannot(digits):
     certified = certified_score(by_bounds, X_test, y_test, method="ibp")
     attacked = by_bounds.robust_score(X_test, y_test, attack="pgd")
     assert 0.5 < certified <= attacked <= by_bounds.score(X_test, y_test)
+
+
+@pytest.mark.parametrize("training", ["ibp", "mtl-ibp"])
+def test_early_stopping_waits_for_the_full_epsilon(digits, training):
+    X, y, X_test, y_test = digits
+    settings = {"training": training, "epsilon": 0.1, "clip_values": (0, 1), "max_epochs": 30,
+                "random_state": 0}  # fmt: skip
+    plain = RobustFCClassifier((32,), **settings).fit(X, y)
+    stopped = RobustFCClassifier((32,), early_stopping=True, n_iter_no_change=3, **settings)
+    stopped.fit(X, y)
+    assert stopped.n_iter_ > 9  # epsilon rises for nine epochs
+    assert stopped.score(X_test, y_test) > plain.score(X_test, y_test) - 0.1
 
 
 def test_validation_of_certified_training_is_the_certificate(digits):

@@ -1,9 +1,12 @@
 """Training with products in bfloat16: what is computed in which precision, and what it costs."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, attacks
 from sklearn_robust.neural_network._precision import products_in
@@ -107,3 +110,10 @@ def test_a_device_without_autocast_gets_an_error(monkeypatch):
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: False)
     with pytest.raises(ValueError, match="dtype='bfloat16' needs a device with torch's autocast"):
         digits(dtype="bfloat16").fit(X, Y)
+
+
+@pytest.mark.parametrize("front", [{"preprocessor": StandardScaler()}, {"input_ramp": "fixed"}])
+def test_no_warning_where_the_front_sees_all_bits(front):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        digits(dtype="bfloat16", max_epochs=1, clip_values=(100, 101), **front).fit(X + 100, Y)

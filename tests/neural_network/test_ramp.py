@@ -1,6 +1,7 @@
 """The shared ramp: its formula, attacks that see through its flat parts, what it is good for."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -178,3 +179,12 @@ def test_wrong_ramps_are_refused(digits, parameters, message):
     X, y, *_ = digits
     with pytest.raises(ValueError, match=message):
         classifier(**parameters).fit(X, y)
+
+
+@pytest.mark.parametrize("learnable", [True, False])
+def test_wide_ranges_have_a_ramp_too(learnable):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ramp = InputRamp(100.0, 900.0, learnable=learnable)
+    h = ramp(torch.tensor([[0.0, 300.0, 500.0, 1000.0]]))
+    torch.testing.assert_close(h, torch.tensor([[0.0, 0.25, 0.5, 1.0]]))

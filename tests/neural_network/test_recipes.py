@@ -146,6 +146,12 @@ def test_recipes_make_classifiers_that_train(digits, name, architecture):
     assert clf.fit(X, y).predict(X).shape == y.shape
 
 
+def test_recipes_share_no_objective():
+    first = make_recipe("fast", "fc")
+    first.training.epsilon_factor = 3.0
+    assert make_recipe("fast", "cnn").training.epsilon_factor == 1.1
+
+
 def test_the_report_recipe_is_the_reports_protocol():
     clf = make_recipe("report")
     expected = {"pgd_steps": 100, "step_size": 0.01, "batch_size": 64, "max_epochs": 10,

@@ -75,6 +75,7 @@ class AdversarialWeightPerturbation(TrainingObjective):
     ) -> BatchLoss:
         if context.threat.is_null:
             return standard_loss(module, X, y)
+        context = self._inner.enlarged(context)
         X_adv, clean_logits = self._inner.find(module, X, y, context)
         with torch.enable_grad(), _same_buffers(module):
             losses = self._inner.losses_at(module, X, X_adv, y, clean_logits).losses
@@ -84,15 +85,20 @@ class AdversarialWeightPerturbation(TrainingObjective):
 
     def _perturb(self, module: torch.nn.Module, value: Tensor) -> None:
         weights = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-        gradients = torch.autograd.grad(value, weights)
+        gradients = torch.autograd.grad(value, weights, allow_unused=True)
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients, strict=True):
+                if gradient is None:
+                    continue
                 length = gradient.norm()
                 scale = self.gamma * weight.norm() / torch.where(length > 0, length, 1.0)
                 self._moved.append((weight, weight.clone()))
                 weight.add_(scale * gradient)
 
     def after_backward(self, module: torch.nn.Module) -> None:
+        self._restore_weights()
+
+    def _restore_weights(self) -> None:
         with torch.no_grad():
             for weight, original in self._moved:
                 weight.copy_(original)
@@ -105,10 +111,17 @@ class AdversarialWeightPerturbation(TrainingObjective):
         return self._inner.validation_loss(module, X, y, context)
 
     def begin(self) -> None:
-        self._moved = []
+        self._restore_weights()  # there are some where a batch was interrupted
+        self._inner.begin()
 
     def notes(self) -> dict[str, Any]:
         return self._inner.notes()
+
+    def state(self) -> dict[str, Any]:
+        return self._inner.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._inner.restore(state)
 
 
 @contextmanager

@@ -159,10 +159,19 @@ class AttackObjective(TrainingObjective):
     def loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> BatchLoss:
+        return self._attacked(module, X, y, self.enlarged(context))
+
+    def _attacked(
+        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
+    ) -> BatchLoss:
         if context.threat.is_null:
             return standard_loss(module, X, y)
         X_adv, clean_logits = self.find(module, X, y, context)
         return self.losses_at(module, X, X_adv, y, clean_logits)
+
+    def enlarged(self, context: TrainingContext) -> TrainingContext:
+        """Return the context for the attack in training, whose radius may be another."""
+        return context
 
     def find(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext

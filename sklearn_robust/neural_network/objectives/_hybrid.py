@@ -129,10 +129,11 @@ class MixedIntervalTraining(CertifiedObjective):
         region = make_region(X, threat, rounding=False)
         worst, penalty = self.worst_logits(module, X, y, region, context.share)
         clean_logits = model.logits(X)
-        X_adv = own_attack(self).perturb(
-            model, X, y, threat, context.generator, logits=clean_logits
-        )
         certified = self.alpha * context.share
-        losses = (1 - certified) * cross_entropy(module(X_adv), y)
-        losses = losses + certified * cross_entropy(worst, y)
+        losses = certified * cross_entropy(worst, y)
+        if certified < 1:
+            X_adv = own_attack(self).perturb(
+                model, X, y, threat, context.generator, logits=clean_logits
+            )
+            losses = losses + (1 - certified) * cross_entropy(module(X_adv), y)
         return BatchLoss(losses, worst, clean_logits, penalty)

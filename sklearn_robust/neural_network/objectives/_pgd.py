@@ -46,17 +46,14 @@ class AdversarialCrossEntropy(AttackObjective):
     def __post_init__(self) -> None:
         check_real(self.epsilon_factor, "epsilon_factor", low=0, open_low=True)
 
-    def loss(
-        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
-    ) -> BatchLoss:
-        threat = context.threat.scaled(self.epsilon_factor)
-        return super().loss(module, X, y, replace(context, threat=threat))
+    def enlarged(self, context: TrainingContext) -> TrainingContext:
+        return replace(context, threat=context.threat.scaled(self.epsilon_factor))
 
     def validation_loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> BatchLoss:
         """Return the loss under the attack at epsilon itself."""
-        return super().loss(module, X, y, context)
+        return self._attacked(module, X, y, context)
 
     def losses_at(
         self, module: torch.nn.Module, X: Tensor, X_adv: Tensor, y: Tensor, clean_logits: Tensor
