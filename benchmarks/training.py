@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
         # with other work, the time of the process says more than that of the clock.
         "training_seconds": sum(clf.net_.history[:, "dur"]),
         "training_process_seconds": sum(clf.net_.history[:, "process_time"]),
+        "training_threads": sorted({row.get("threads") for row in clf.net_.history} - {None}),
         "seconds_in_this_run": this_run,
         "clean": clf.score(X_test, y_test),
     }
@@ -164,13 +165,14 @@ def _name(args: argparse.Namespace, parameters: dict[str, Any]) -> str:
 
 
 class ProcessTime(Callback):
-    """Write the seconds that the process computed in an epoch, on all its threads, into history."""
+    """Write into history how long the process computed in an epoch, on how many threads."""
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         self.start = time.process_time()
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         net.history.record("process_time", time.process_time() - self.start)
+        net.history.record("threads", torch.get_num_threads())
 
 
 class Settled:
