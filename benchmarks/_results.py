@@ -49,11 +49,20 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def earlier_rows(path: Path, about: dict[str, Any], key: str = "rows") -> list[dict[str, Any]]:
-    """Return the rows that an interrupted run of the same settings `about` has written."""
+    """Return the rows that an interrupted run of the same settings `about` has written.
+
+    Raises ValueError if the file has the rows of other settings, which would be lost.
+    """
     if not path.exists():
         return []
     content = json.loads(path.read_text())
-    return content[key] if all(content.get(k) == v for k, v in about.items()) else []
+    other = [name for name, value in about.items() if content.get(name) != value]
+    if other:
+        raise ValueError(
+            f"{path} holds results of other settings ({', '.join(other)}). Pass another folder as "
+            "--output, or remove the file."
+        )
+    return content.get(key, [])
 
 
 def _plain(value: Any) -> Any:

@@ -67,8 +67,10 @@ def run(args: argparse.Namespace) -> None:
     ]
     print(table(rows) + "\n\n" + claims_table(effects) + "\n\n" + sanity_table(sanity))
     data = source(args)
-    about = {"protocol": args.protocol[0], "epochs": args.epochs, "clip": args.clip[0]}
+    epochs = {f"{name} {epsilon:g}": model.n_iter_ for (name, epsilon), model in networks.items()}
+    about = {"protocol": args.protocol[0], "epochs": epochs, "clip": args.clip[0]}
     of = f"{args.protocol[0] if args.models == 'report' else args.models}-{data.split()[-1]}"
+    of += f"-n{args.n_train}" if args.n_train else ""
     if args.models == "quick":
         of = args.models
     path = args.output / f"interpretability-{of}.json"
@@ -106,7 +108,8 @@ Networks = dict[tuple[str, float], Any]
 
 
 def of_report(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networks:
-    """Return the networks of the report's tables, by architecture and epsilon."""
+    """Return the networks of the report's tables, by architecture and epsilon: the first seed's."""
+    args = argparse.Namespace(**{**vars(args), "protocol": args.protocol[:1], "n_seeds": 1})
     return {
         (cell.architecture, cell.epsilon): trained(args, cell, X, y)
         for cell in cells(args)
@@ -167,6 +170,7 @@ def claims(found: dict[tuple[str, float], GradientQuality]) -> list[dict[str, An
     """Return robust against standard for each model, and each robust CNN against its FC."""
     robust = [(name, e) for name, e in found if e]
     pairs = [((name, e), (name.split()[-1], 0.0)) for name, e in robust]
+    pairs = [(ours, theirs) for ours, theirs in pairs if theirs in found]
     pairs += [
         ((name, e), (name.replace("cnn", "fc"), e))
         for name, e in robust
@@ -257,7 +261,7 @@ def claims_table(effects: list[dict[str, Any]]) -> str:
 
 def sanity_table(rows: list[dict[str, Any]]) -> str:
     """Return the rank correlation by the number of layers drawn anew."""
-    correlations = [key for key in rows[0] if key.startswith("rank_correlation")]
+    correlations = [key for key in (rows[0] if rows else ()) if key.startswith("rank_correlation")]
     header = (
         *("model", "epsilon", "layers drawn anew"),
         *(key.replace("_", " ") for key in correlations),

@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> None:
     for number, architecture in ((1, "CNN"), (3, "FC")):
         path = args.output / f"figure{number}.png"
         standard, robust = (models[architecture, kind] for kind in ("standard", "robust"))
-        models = {"standard": standard, "robust": robust}
-        draw(path, architecture, models, X_test, y_test)
+        pair = {"standard": standard, "robust": robust}
+        draw(path, architecture, pair, X_test, y_test)
         print(f"wrote {path}")
 
 

@@ -122,7 +122,8 @@ def table(results: list[dict[str, Any]], architecture: str) -> str:
     body = []
     for result in shown:
         for score in result["scores"]:
-            theirs = PRINTED[architecture][score["epsilon"]][result["epsilon"] > 0]
+            printed = PRINTED[architecture].get(score["epsilon"])
+            theirs = printed[result["epsilon"] > 0] if printed else (np.nan, np.nan)
             body.append(
                 (
                     "robust" if result["epsilon"] else "standard",
@@ -149,7 +150,7 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
 
     The mean over seeds, and half of its 95 % interval from Student's distribution.
     """
-    settings = ("architecture", "epsilon", "clip", "n_train", "epochs", "n_pgd")
+    settings = ("architecture", "epsilon", "clip", "n_train", "epochs", "n_pgd", "n_test", "data")
     groups: dict[tuple[Any, ...], dict[tuple[str, int], dict[str, Any]]] = {}
     for r in results:
         if r["protocol"] in PROTOCOLS:
@@ -169,7 +170,7 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
         full, less = (
             np.array([_row(group[kind, seed]) for seed in seeds]) for kind in ("full", other)
         )
-        name, epsilon, clip, *counts = key
+        name, epsilon, clip, *counts, _, _ = key
         body.append(
             (
                 *(name, f"{epsilon:g}", "[0, 1]" if clip else "none", *counts, len(seeds)),

@@ -170,9 +170,14 @@ def draw_seed(random_state: Any) -> int:
     )
 
 
-def encode_labels(y: Any, classes: np.ndarray) -> np.ndarray:
-    """Return the index of each label in the sorted `classes`; raise ValueError if one is new."""
+def encode_labels(y: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
+    """Return the index of each label in the sorted `classes`.
+
+    Raises ValueError if a label is new, or if there is not one for each of the samples.
+    """
     y = column_or_1d(y)
+    if len(y) != n_samples:
+        raise ValueError(f"X has {n_samples} samples but y has {len(y)}.")
     index = np.searchsorted(classes, y).clip(0, len(classes) - 1)
     unseen = classes[index] != y
     if np.any(unseen):

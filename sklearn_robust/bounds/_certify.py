@@ -106,7 +106,7 @@ def certified_correct(
     clean, y = None, np.asarray(y)
     if module is not model:
         clean = model.predict(X) == y
-        y = encode_labels(y, model.classes_)
+        y = encode_labels(y, model.classes_, len(X))
     X = np.asarray(X, dtype=np.float64).reshape(
         -1, *getattr(model, "input_shape_", np.shape(X)[1:])
     )

@@ -22,7 +22,7 @@ def adversarial_distance(
 ) -> np.ndarray:
     r"""Return how far an adversary must move each sample until it is misclassified.
 
-    .. math:: d_i = \\min \\{ \\|x' - x_i\\| : F(x') \\ne y_i \\}
+    .. math:: d_i = \min \{ \|x' - x_i\| : F(x') \ne y_i \}
 
     Exact for linear classifiers, also behind affine transformers and inside a box. For networks
     an upper bound, by the fast minimum-norm attack. One run gives the accuracy at every radius:

@@ -67,7 +67,7 @@ def attack_estimator(
     threat = threat_of(estimator, epsilon, norm, clip_values)
     view = look(estimator, X, threat.epsilon)
     samples = view.samples
-    labels = encode_labels(y, estimator.classes_)
+    labels = encode_labels(y, estimator.classes_, len(samples.rows))
     if len(labels) != len(samples.rows):
         raise ValueError(f"X has {len(samples.rows)} samples but y has {len(labels)}.")
     on_rows = samples.threat(threat.epsilon, threat.norm, threat.clip_values)

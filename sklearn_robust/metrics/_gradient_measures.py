@@ -41,7 +41,7 @@ def gini_sparsity(gradients: Any) -> np.ndarray:
     >>> gini_sparsity([[1, -1, 1, 1], [0, 0, 0, 7]])
     array([0.  , 0.75])
     """
-    magnitudes = np.sort(np.abs(_as_rows(gradients)), axis=1)
+    magnitudes = np.sort(np.abs(_of_size_one(_as_rows(gradients))), axis=1)
     d = magnitudes.shape[1]
     with np.errstate(invalid="ignore"):  # 0 / 0 is the promised NaN
         return magnitudes @ (2.0 * np.arange(1, d + 1) - d - 1) / (d * magnitudes.sum(1))
@@ -101,7 +101,7 @@ def gradient_alignment(X: Any, gradients: Any, *, cosine: bool = True) -> np.nda
     >>> gradient_alignment([[3.0, 4.0]], [[-0.6, -0.8]])
     array([1.])
     """
-    x, g = _as_rows(X), _as_rows(gradients)
+    x, g = _as_rows(X), _of_size_one(_as_rows(gradients))
     _check_same_shape(x, g)
     with np.errstate(invalid="ignore", divide="ignore"):
         alignment = np.abs((x * g).sum(1)) / np.linalg.norm(g, axis=1)
@@ -147,7 +147,7 @@ def ink_energy(
     ink = x > check_real(threshold, "threshold")
     if width:
         ink = ndimage.binary_dilation(ink, np.ones((1, 1, 3, 3), dtype=bool), iterations=width)
-    magnitudes = np.abs(g)
+    magnitudes = np.abs(_of_size_one(g))
     with np.errstate(invalid="ignore"):
         return (magnitudes * ink).sum((1, 2, 3)) / magnitudes.sum((1, 2, 3))
 
@@ -176,7 +176,7 @@ def gradient_smoothness(gradients: Any) -> np.ndarray:
     >>> gradient_smoothness(np.array([[[1.0, 1.0]], [[1.0, -1.0]]]))
     array([ 1., -1.])
     """
-    g = _as_images(gradients, "gradients")
+    g = _of_size_one(_as_images(gradients, "gradients"))
     pairs = ((g[..., 1:, :], g[..., :-1, :]), (g[..., 1:], g[..., :-1]))
     with np.errstate(invalid="ignore"):
         products = sum((a * b).sum((1, 2, 3)) for a, b in pairs)
@@ -192,6 +192,12 @@ def _as_rows(values: Any) -> np.ndarray:
         )
     check_finite(values, "X and gradients")
     return rows(values)
+
+
+def _of_size_one(g: np.ndarray) -> np.ndarray:
+    """Return each gradient over its largest entry, so that no square of it leaves the range."""
+    largest = np.abs(g).max(axis=tuple(range(1, g.ndim)), keepdims=True)
+    return g / np.where(largest > 0, largest, 1.0)
 
 
 def _as_images(values: Any, name: str) -> np.ndarray:

@@ -61,7 +61,7 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
             f"input_gradients cannot differentiate {type(estimator).__name__}: {view.obstacle}"
         )
     model, rows = view.model, view.samples.rows
-    labels = view.predict(rows) if y is None else encode_labels(y, estimator.classes_)
+    labels = view.predict(rows) if y is None else encode_labels(y, estimator.classes_, len(rows))
     gradients = np.empty(rows.shape)
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)

@@ -148,7 +148,7 @@ def _sparse_and_linear(
             f"{type(estimator).__name__}. Pass X.toarray()."
         )
     threat.check_data(linear.X)
-    labels = encode_labels(y, estimator.classes_)
+    labels = encode_labels(y, estimator.classes_, linear.X.shape[0])
     return worst_case_correct(linear.coef, linear.intercept, linear.X, labels, threat)
 
 

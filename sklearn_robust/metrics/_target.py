@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
-from sklearn_robust.bounds import certified_correct, worst_case_correct
+from sklearn_robust.bounds import certified_correct, worst_case_correct, worst_case_points
 from sklearn_robust.bounds._linear import linear_distances
 from sklearn_robust.metrics._evaluation import threat_of
 from sklearn_robust.metrics._view import View, is_network, look, unwrap
@@ -60,7 +60,7 @@ def target_of(estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any
     if not steps and is_network(final):
         return _network(final, X, y, raw)
     view = look(estimator, X)
-    labels = _checked_labels(y, estimator.classes_, len(view.samples.rows))
+    labels = encode_labels(y, estimator.classes_, len(view.samples.rows))
 
     def threat(epsilon: Any) -> ThreatModel:
         return view.samples.threat(epsilon, raw.norm, raw.clip_values)
@@ -80,7 +80,7 @@ def target_of(estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any
 
 def _network(network: Any, X: Any, y: Any, raw: ThreatModel) -> Target:
     samples = network._read(X)
-    labels = _checked_labels(y, network.classes_, len(samples))
+    labels = encode_labels(y, network.classes_, len(samples))
     raw.check_data(samples)
 
     def certify(threat: ThreatModel, candidates: np.ndarray, method: str) -> np.ndarray:
@@ -94,22 +94,18 @@ def _network(network: Any, X: Any, y: Any, raw: ThreatModel) -> Target:
     )  # fmt: skip
 
 
-def _checked_labels(y: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:
-    labels = encode_labels(y, classes)
-    if len(labels) != n_samples:
-        raise ValueError(f"X has {n_samples} samples but y has {len(labels)}.")
-    return labels
-
-
 def _exactly(view: View, labels: np.ndarray) -> tuple[Any, Any]:
     """Return `exact` and `distance` of a target, None where its scores are not linear."""
     if view.linear is None:
         return None, None
     known = (*view.linear, view.samples.rows, labels)
-    return (
-        lambda threat: worst_case_correct(*known, threat),
-        lambda unit: linear_distances(*known, unit),
-    )
+
+    def exact(threat: ThreatModel) -> np.ndarray:
+        # The prediction decides where rounding leaves it open whether a margin is 0.
+        worst = worst_case_points(*known, threat)
+        return worst_case_correct(*known, threat) & (view.predict(worst) == labels)
+
+    return exact, lambda unit: linear_distances(*known, unit)
 
 
 def _by_exact(exact: Callable[[ThreatModel], np.ndarray]) -> Callable[..., np.ndarray]:

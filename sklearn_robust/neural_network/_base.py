@@ -209,7 +209,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         # cancel the weights there.
         return Batch(
             model.asarray(X),
-            model.labels(self._encode(y)),
+            model.labels(self._encode(y, len(X))),
             model.asarray(weight / weight.mean()),
         )
 

@@ -146,7 +146,7 @@ class NetworkInference(NetworkParameters):
         """
         shape = np.shape(X)
         X = self._read(X)
-        labels = self._predict_index(X) if y is None else self._encode(y)
+        labels = self._predict_index(X) if y is None else self._encode(y, len(X))
         model = self._model(torch.float64)
         gradients = np.empty(X.shape)
         with as_predicting(model.module):
@@ -180,9 +180,7 @@ class NetworkInference(NetworkParameters):
         self, X: Any, y: Any, threat: ThreatModel, attack: Any, seed: int, **options: Any
     ) -> Verdict:
         X = self._read(X)
-        labels = self._encode(y)
-        if len(labels) != len(X):
-            raise ValueError(f"X has {len(X)} samples but y has {len(labels)}.")
+        labels = self._encode(y, len(X))
         threat.check_data(X)
         return evaluate(
             self._model(), X, labels, threat, attack, self._predict_index, seed=seed, **options
@@ -202,9 +200,9 @@ class NetworkInference(NetworkParameters):
             )
         return X
 
-    def _encode(self, y: Any) -> np.ndarray:
+    def _encode(self, y: Any, n_samples: int) -> np.ndarray:
         """Return class indices; raise ValueError for labels that `fit` has not seen."""
-        return encode_labels(y, self.classes_)
+        return encode_labels(y, self.classes_, n_samples)
 
     def _model(self, dtype: torch.dtype | None = None) -> TorchModel:
         """Return the door to the module, or to a copy of it in another precision."""

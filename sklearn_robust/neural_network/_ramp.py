@@ -53,7 +53,7 @@ class InputRamp(nn.Module):
         width = float(high) - float(low)
         start = torch.tensor(float(low))
         if learnable:
-            raw = width + np.log(-np.expm1(-width))  # whose softplus is the width
+            raw = float(width + np.log(-np.expm1(-width)))  # whose softplus is the width
             self.start, self.raw_width = nn.Parameter(start), nn.Parameter(torch.tensor(raw))
         else:
             self.register_buffer("start", start)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -47,3 +48,14 @@ def test_scores_alone_have_no_distance(digits):
     forest = RandomForestClassifier(5, random_state=0).fit(X, y)
     with pytest.raises(TypeError, match="adversarial_distance needs gradients"):
         adversarial_distance(forest, X[:5], y[:5])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_at_the_distance_itself_nothing_is_certified_that_an_attack_breaks(norm):
+    X, y = load_iris(return_X_y=True)
+    clf = LogisticRegression(max_iter=1000).fit(X, y)
+    distances = adversarial_distance(clf, X, y, norm=norm)
+    for epsilon in distances[(distances > 0) & np.isfinite(distances)]:
+        assert certified_score(clf, X, y, epsilon=epsilon, norm=norm) <= robust_score(
+            clf, X, y, epsilon=epsilon, norm=norm
+        )

@@ -5,12 +5,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from scipy import sparse
+from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_robust import RobustFCClassifier
+from sklearn_robust import RobustFCClassifier, input_gradients
 from sklearn_robust.metrics import certified_score, evaluate_robustness, robust_score
 from sklearn_robust.metrics._diagnostics import Finding
 
@@ -179,3 +181,18 @@ def test_the_table_escapes_whatever_it_is_given(models, digits):
     assert set(cells.tags) == {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
     assert cells.rows[1][3:] == ["-", "-", f"{evil} 3"]
     assert f"{evil}: {evil}" in cells.texts
+
+
+@pytest.mark.parametrize("n", [1, 20, 150])
+def test_labels_of_another_number_are_refused(n, robust_fc):
+    X, y = load_iris(return_X_y=True)
+    linear = LogisticRegression(max_iter=1000).fit(X, y)
+    piped = make_pipeline(StandardScaler(), linear).fit(X, y)
+    for clf in (linear, piped):
+        with pytest.raises(ValueError, match=f"X has 30 samples but y has {n}|inconsistent"):
+            input_gradients(clf, X[:30], y[:n])
+    with pytest.raises(ValueError, match=f"X has 30 samples but y has {n}"):
+        robust_score(linear, sparse.csr_array(X[:30]), y[:n], epsilon=0.1)
+    digits = np.zeros((30, 64))
+    with pytest.raises(ValueError, match=f"X has 30 samples but y has {n}"):
+        robust_fc.input_gradients(digits, np.zeros(n, dtype=int))
