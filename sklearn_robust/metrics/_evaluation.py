@@ -68,8 +68,6 @@ def attack_estimator(
     view = look(estimator, X, threat.epsilon)
     samples = view.samples
     labels = encode_labels(y, estimator.classes_, len(samples.rows))
-    if len(labels) != len(samples.rows):
-        raise ValueError(f"X has {len(samples.rows)} samples but y has {len(labels)}.")
     on_rows = samples.threat(threat.epsilon, threat.norm, threat.clip_values)
     on_rows.check_data(samples.rows)
     _check_scores(view)
