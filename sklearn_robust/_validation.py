@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
@@ -79,7 +80,7 @@ def check_epsilon(
     """Return a radius as a float, or as a float64 array if it is given per feature."""
     if np.ndim(epsilon) == 0:
         return check_real(epsilon, name, low=0)
-    values = np.asarray(epsilon, dtype=np.float64)
+    values = np.array(epsilon, dtype=np.float64, order="C")  # torch takes no view that is reversed
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(
             f"{name} must hold finite numbers >= 0, got an array with minimum "
@@ -112,7 +113,7 @@ def check_clip_values(clip_values: Any) -> tuple[Any, Any] | None:
         f"value per feature, got {clip_values!r}."
     )
     try:
-        low, high = (np.asarray(v, dtype=np.float64) for v in clip_values)
+        low, high = (np.array(v, dtype=np.float64, order="C") for v in clip_values)
         ordered = bool((low < high).all())
     except (TypeError, ValueError):
         raise ValueError(message) from None
@@ -131,7 +132,7 @@ def weighted_share(correct: np.ndarray, sample_weight: Any) -> float:
 
 def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
     """Raise ValueError if `X` has values outside `clip_values`."""
-    flat = rows(X)
+    flat = rows(X) if not sparse.issparse(X) else _extremes(X)
     for bound in clip_values:
         if np.size(bound) not in (1, flat.shape[1]):
             raise ValueError(
@@ -145,6 +146,13 @@ def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
             f"X has values in [{float(flat.min()):.6g}, {float(flat.max()):.6g}] outside "
             f"clip_values={shown}. Scale X, or pass clip_values=None."
         )
+
+
+def _extremes(X: Any) -> np.ndarray:
+    """Return the smallest and the largest value of each column of a sparse matrix, as two rows."""
+    if not X.shape[0]:
+        return np.zeros((0, X.shape[1]))
+    return np.vstack([X.min(axis=0).toarray().ravel(), X.max(axis=0).toarray().ravel()])
 
 
 def check_finite(X: Array, name: str) -> None:

@@ -71,6 +71,17 @@ class CrossEntropy(Loss):
         return TargetedCrossEntropy(target)
 
 
+class ExactCrossEntropy(CrossEntropy):
+    """The same, whose `direction` is the gradient itself, softmax(z) - e_y, factor included."""
+
+    def direction(self, logits: Array, y: Array) -> Array:
+        share = namespace(logits).exp(logits - row_max(logits)[:, None])
+        others = fill(share / share.sum(1)[:, None], y, 0.0)
+        # Where a sample is confident, p_y - 1 would round to 0.
+        own = fill(namespace(logits).zeros_like(logits), y, 1.0)
+        return others - own * others.sum(1)[:, None]
+
+
 class Margin(Loss):
     """``max_{j != y} z_j - z_y``: positive exactly where the prediction is wrong [1]_.
 

@@ -118,9 +118,18 @@ class TorchModel:
     def ascent(
         self, X: torch.Tensor, y: torch.Tensor, loss: Loss, leak: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        with _searching(self.module):
+            logits, gradient = self.derivative(X, y, loss, leak)
+        # Where the logits are NaN the sample is broken already; the attack must stay finite.
+        return logits, gradient.nan_to_num()
+
+    def derivative(
+        self, X: torch.Tensor, y: torch.Tensor, loss: Loss, leak: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the same with the true derivative of layers that offer a search another."""
         import torch
 
-        with as_predicting(self.module), _searching(self.module), torch.enable_grad():
+        with as_predicting(self.module), torch.enable_grad():
             X = X.detach().requires_grad_()
             with _leaking(leak):
                 logits = self.module(X)
@@ -131,8 +140,7 @@ class TorchModel:
                 )
             direction = loss.direction(logits.detach(), y)
             (gradient,) = torch.autograd.grad(logits, X, direction)
-        # Where the logits are NaN the sample is broken already; the attack must stay finite.
-        return logits.detach(), gradient.nan_to_num()
+        return logits.detach(), gradient
 
 
 class CountingModel:

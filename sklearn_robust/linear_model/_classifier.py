@@ -145,8 +145,14 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         if y is None:
             y = self.predict(X)
         X, index = self._check_labelled(X, y)
-        residual = self.predict_proba(X)
-        residual[np.arange(len(index)), index] -= 1
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            scores = np.column_stack([np.zeros_like(scores), scores])
+        residual = softmax(scores, axis=1)
+        # Where a sample is confident, p_y - 1 would round to 0.
+        own = np.arange(len(index)), index
+        residual[own] = 0
+        residual[own] = -residual.sum(axis=1)
         if len(self.coef_) == 1:
             residual = residual[:, 1:]
         return residual @ self.coef_

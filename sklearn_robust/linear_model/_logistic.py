@@ -224,7 +224,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         check_real(self.lr, "lr", low=0, open_low=True)
         check_int(self.pgd_steps, "pgd_steps", low=1)
         check_int(self.attack_every, "attack_every", low=1)
-        check_int(self.verbose, "verbose", low=0)
+        if not isinstance(self.verbose, bool):
+            check_int(self.verbose, "verbose", low=0)
         if self.max_iter is not None:
             check_int(self.max_iter, "max_iter", low=1)
         ThreatModel(self.epsilon, self.norm, self.clip_values)

@@ -43,7 +43,7 @@ def adversarial_logistic_path(
     C: float = 1.0,
     fit_intercept: bool = True,
     tol: float = 1e-6,
-    max_iter: int = _MAX_ITER,
+    max_iter: int | None = None,
     sample_weight: Any = None,
     verbose: int = 0,
 ) -> AdversarialPath:
@@ -90,7 +90,7 @@ def adversarial_logistic_path(
     check_norm(norm)
     check_real(C, "C", low=0, open_low=True, infinite=True)
     check_real(tol, "tol", low=0, open_low=True)
-    check_int(max_iter, "max_iter", low=1)
+    max_iter = _MAX_ITER if max_iter is None else check_int(max_iter, "max_iter", low=1)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     classes, y = np.unique(y, return_inverse=True)
     if len(np.unique(y[weight > 0])) < max(2, len(classes)):
@@ -194,7 +194,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         C: float = 1.0,
         fit_intercept: bool = True,
         tol: float = 1e-6,
-        max_iter: int = _MAX_ITER,
+        max_iter: int | None = None,
         class_weight: Any = None,
         clip_values: Any = None,
         cv: Any = None,

@@ -106,7 +106,9 @@ def threat_of(estimator: Any, epsilon: Any, norm: str | None, clip_values: Any) 
     A classifier behind transformers has its own values in other units, which are not taken.
     """
     steps, final = unwrap(estimator)
-    own = None if steps else final
+    # Another library's epsilon is something else: a tolerance, or the width of a loss.
+    ours = final if hasattr(final, "robust_score") else None
+    own = None if steps else ours
     if epsilon is None:
         epsilon = getattr(own, "epsilon", None)
         if epsilon is None:
@@ -116,7 +118,7 @@ def threat_of(estimator: Any, epsilon: Any, norm: str | None, clip_values: Any) 
             raise ValueError(f"epsilon must be given, in the units of X: {whose}.")
     if isinstance(clip_values, str) and clip_values == "own":
         clip_values = getattr(own, "clip_values", None)
-    return ThreatModel(epsilon, norm or getattr(final, "norm", None) or "linf", clip_values)
+    return ThreatModel(epsilon, norm or getattr(ours, "norm", None) or "linf", clip_values)
 
 
 def _exactly(view: View, labels: np.ndarray, threat: ThreatModel) -> Attacked:

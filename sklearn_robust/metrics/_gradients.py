@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, is_torch, namespace, row_max
+from sklearn_robust._arrays import is_torch
 from sklearn_robust._validation import encode_labels
-from sklearn_robust.attacks import CrossEntropy
-from sklearn_robust.attacks._losses import fill
+from sklearn_robust.attacks._losses import ExactCrossEntropy
 from sklearn_robust.metrics._view import look, unwrap
 
 _CHUNK = 1024
@@ -62,19 +61,12 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
         )
     model, rows = view.model, view.samples.rows
     labels = view.predict(rows) if y is None else encode_labels(y, estimator.classes_, len(rows))
+    # What serves an attack is not the derivative in all layers.
+    derivative = getattr(model, "derivative", None) or model.ascent  # type: ignore[attr-defined]
     gradients = np.empty(rows.shape)
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
         x, indices = model.asarray(rows[part]), model.labels(labels[part])
-        gradient = model.ascent(x, indices, _Exactly())[1]
+        gradient = derivative(x, indices, ExactCrossEntropy())[1]
         gradients[part] = gradient.cpu() if is_torch(gradient) else gradient
     return view.samples.scatter(gradients)
-
-
-class _Exactly(CrossEntropy):
-    """Cross-entropy whose `direction` is its gradient, softmax(z) - e_y, factor included."""
-
-    def direction(self, logits: Array, y: Array) -> Array:
-        share = namespace(logits).exp(logits - row_max(logits)[:, None])
-        share = share / share.sum(1)[:, None]
-        return share + fill(namespace(logits).zeros_like(logits), y, -1.0)

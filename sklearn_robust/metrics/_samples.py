@@ -119,7 +119,7 @@ def numeric_columns(X: Any) -> np.ndarray:
     if hasattr(X, "iloc"):
         return np.array([getattr(t, "kind", "O") in _NUMBERS for t in X.dtypes], dtype=bool)
     if X.dtype.kind != "O":
-        return np.full(X.shape[1], X.dtype.kind in _NUMBERS)
+        return np.full(X.shape[1], X.dtype.kind in _NUMBERS + "b")
     numbers = [
         all(isinstance(v, Real) and not isinstance(v, bool | np.bool_) for v in column)
         for column in X.T

@@ -31,6 +31,7 @@ from sklearn_robust.preprocessing._follow import (
     follow_branch,
     follow_steps,
     named,
+    places,
 )
 
 Steps = list[tuple[str, Any]]
@@ -110,7 +111,9 @@ def look(estimator: Any, X: Any, epsilon: Any = None) -> View:
         raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
     X = as_table(X)
     numeric = numeric_columns(X)
-    encoded = _encoded_columns(unwrap(estimator)[0], X.shape[1])
+    if hasattr(X, "iloc") and len(X):
+        estimator.predict(X.iloc[:1])  # scikit-learn's own check of the names
+    encoded = _encoded_columns(unwrap(estimator)[0], X)
     movable = numeric & ~encoded
     if np.ndim(epsilon) and np.size(epsilon) == len(movable):
         movable &= np.ravel(epsilon) > 0
@@ -126,7 +129,8 @@ def _followed(
     """Return the view through formulas; raise CannotFollowError where there is none."""
     steps, final = unwrap(estimator)
     split = bool(steps) and isinstance(steps[0][1], ColumnTransformer)
-    if numeric.all() and not encoded.any() and (movable.all() or not split):
+    in_order = not split or np.array_equal(places(steps[0][1], X), np.arange(X.shape[1]))
+    if numeric.all() and not encoded.any() and (movable.all() or not split) and in_order:
         samples = all_columns(X)
         front: Block = Affine.identity(X.shape[1])
         rest = steps
@@ -163,10 +167,10 @@ def _follow_first(
     A branch that reads no movable column is computed once; its output follows the sample.
     """
     name, transformer = step
-    found = branches(transformer)
+    found = branches(transformer, X)
     live = [movable[columns].any() for _, _, columns, _ in found]
     read = [item[2] for item, alive in zip(found, live, strict=True) if alive]
-    carried = np.unique(np.concatenate([np.zeros(0, dtype=np.intp), *read]))
+    carried = np.unique(np.concatenate([np.flatnonzero(movable), *read]))
     if not numeric[carried].all():
         raise CannotFollowError(f"step {name!r}: a branch reads numbers and other columns at once.")
     output = transformer.transform(X)
@@ -254,14 +258,14 @@ def _torch_model(block: Block, network: Any) -> DifferentiableModel:
     return cast(DifferentiableModel, behind(block, network))
 
 
-def _encoded_columns(steps: Steps, n_features: int) -> np.ndarray:
+def _encoded_columns(steps: Steps, X: Any) -> np.ndarray:
     """Return for each raw column whether the first step encodes it as categories."""
-    encoded = np.zeros(n_features, dtype=bool)
+    encoded = np.zeros(X.shape[1], dtype=bool)
     if not steps:
         return encoded
     first = steps[0][1]
     if isinstance(first, ColumnTransformer):
-        for _, branch, columns, _ in branches(first):
+        for _, branch, columns, _ in branches(first, X):
             encoded[columns] |= _encodes(branch)
     else:
         encoded[:] = _encodes(first)

@@ -15,6 +15,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import draw_seed, encode_labels, weighted_share
 from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
+from sklearn_robust.attacks._losses import ExactCrossEntropy
 from sklearn_robust.attacks._model import as_predicting
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.neural_network._net import RobustNet
@@ -22,7 +23,6 @@ from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._precision import weight_dtype
 from sklearn_robust.neural_network._setup import available, chunks
 from sklearn_robust.neural_network._units import is_bytes, warn_of_scale
-from sklearn_robust.neural_network.objectives import cross_entropy
 
 
 class NetworkInference(NetworkParameters):
@@ -151,9 +151,8 @@ class NetworkInference(NetworkParameters):
         gradients = np.empty(X.shape)
         with as_predicting(model.module):
             for pick in chunks(len(X)):
-                x = model.asarray(X[pick]).requires_grad_()
-                loss = cross_entropy(model.module(x), model.labels(labels[pick])).sum()
-                gradients[pick] = torch.autograd.grad(loss, x)[0].cpu().numpy()
+                x, y = model.asarray(X[pick]), model.labels(labels[pick])
+                gradients[pick] = model.derivative(x, y, ExactCrossEntropy())[1].cpu()
         return gradients.reshape(shape)
 
     def _attacked(

@@ -266,7 +266,8 @@ class NetworkParameters(BaseEstimator):
         check_step_size(self.step_size, self.n_features_in_)
         check_int(self.pgd_steps, "pgd_steps", low=1)
         check_int(self.max_epochs, "max_epochs", low=1)
-        check_int(self.verbose, "verbose", low=0)
+        if not isinstance(self.verbose, bool):
+            check_int(self.verbose, "verbose", low=0)
         check_real(self.lr, "lr", low=0, open_low=True)
         if self.batch_size != -1:
             check_int(self.batch_size, "batch_size", low=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn_robust.preprocessing._registry import registered
 # Two float64 computations agree to rounding, which subtracting a mean of a million standard
 # deviations magnifies to this.
 _TOLERANCE = 1e-8
+_N_PROBES = 20  # around the samples, for each order of magnitude
 
 
 class CannotFollowError(TypeError):
@@ -68,10 +70,13 @@ def follow(transformer: Any, X: Any) -> Block:
     if isinstance(transformer, str):  # "passthrough" in a Pipeline or a union
         return Affine.identity(X.shape[1])
     block = registered(transformer)
-    if block is None:
-        block = _probe(transformer, X)
-    _verify(block, transformer, X)
-    return block
+    if block is not None:
+        _verify(block, transformer, X)
+        return block
+    affine = _probe(transformer, X)
+    for points in _surroundings(X):
+        _verify(affine, transformer, points)
+    return affine
 
 
 def follow_steps(steps: list[tuple[str, Any]], X: np.ndarray) -> tuple[Block, np.ndarray]:
@@ -114,9 +119,13 @@ def follow_branch(
 
 
 def branches(
-    transformer: ColumnTransformer,
+    transformer: ColumnTransformer, X: Any = None
 ) -> list[tuple[str, Any, np.ndarray, float | None]]:
-    """Return (name, transformer, columns, weight) of the branches with output, in its order."""
+    """Return (name, transformer, columns, weight) of the branches with output, in its order.
+
+    Columns are counted as in `fit`, or as in the DataFrame `X`, which is read by name.
+    """
+    place = places(transformer, X)
     n_features = transformer.n_features_in_
     names = getattr(transformer, "feature_names_in_", None)
     weights, slices = transformer.transformer_weights or {}, transformer.output_indices_
@@ -124,8 +133,17 @@ def branches(
     for name, branch, columns in transformer.transformers_:
         if slices[name].stop > slices[name].start:
             position = _positions(columns, n_features, names)
-            found.append((name, branch, position, weights.get(name)))
+            found.append((name, branch, place[position], weights.get(name)))
     return sorted(found, key=lambda item: slices[item[0]].start)
+
+
+def places(transformer: ColumnTransformer, X: Any) -> np.ndarray:
+    """Return where in `X` each column of `fit` is; where there are no names, in the same place."""
+    names = getattr(transformer, "feature_names_in_", None)
+    if names is None or not hasattr(X, "iloc"):
+        return np.arange(transformer.n_features_in_)
+    missing = set(names) - set(X.columns)  # scikit-learn lets those be missing that it drops
+    return np.array([-1 if n in missing else X.columns.get_loc(n) for n in names], dtype=np.intp)
 
 
 def _positions(columns: Any, n_features: int, names: np.ndarray | None) -> np.ndarray:
@@ -176,11 +194,29 @@ def _probe(transformer: Any, X: np.ndarray) -> Affine:
 
     Whether it is affine on the data is for `_verify` to find out.
     """
-    centre, reach = X.mean(axis=0), np.ptp(X, axis=0)
-    reach = np.where(reach > 0, reach, 1.0)
+    centre, reach = X.mean(axis=0), _reach(X)
     at = _try(transformer, np.vstack([centre, centre + np.diag(reach)]))
     matrix = (at[1:] - at[0]) / reach[:, None]
     return Affine(matrix, at[0] - centre @ matrix)
+
+
+def _reach(X: np.ndarray) -> np.ndarray:
+    """Return the spread of each column; of one that is constant its size, or 1."""
+    spread, size = np.ptp(X, axis=0), np.abs(X).max(axis=0)
+    return np.where(spread > 0, spread, np.where(size > 0, size, 1.0))
+
+
+def _surroundings(X: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the samples, and points around some of them at distances of many orders of magnitude.
+
+    Few samples, or a column that is constant, say nothing of a map that bins, clips or ranks: an
+    adversary takes it where no sample is.
+    """
+    yield X
+    rng, reach = np.random.default_rng(0), _reach(X)
+    for scale in 10.0 ** np.arange(-4, 5):
+        near = X[rng.integers(len(X), size=_N_PROBES)]
+        yield near + scale * reach * rng.uniform(-1, 1, size=near.shape)
 
 
 def _verify(block: Block, transformer: Any, X: np.ndarray) -> None:

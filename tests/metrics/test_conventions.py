@@ -1,0 +1,145 @@
+"""What scikit-learn's own habits ask of the measures: names, orders, views, single samples."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_wine
+from sklearn.decomposition import FactorAnalysis, FastICA
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    Normalizer,
+    PowerTransformer,
+    QuantileTransformer,
+    SplineTransformer,
+    StandardScaler,
+)
+
+from sklearn_robust import (
+    AdversarialLogisticRegression,
+    RobustFCClassifier,
+    input_gradients,
+    robust_score,
+)
+from sklearn_robust.metrics import certified_score
+
+
+def _step(X):
+    return (X > 100).astype(float)
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        KBinsDiscretizer(5),
+        SplineTransformer(),
+        QuantileTransformer(n_quantiles=100),
+        PowerTransformer(),
+        Normalizer(),
+        FunctionTransformer(_step),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_few_or_constant_samples_make_no_transformer_affine(transformer):
+    X, y = load_wine(return_X_y=True)
+    pipe = make_pipeline(transformer, LogisticRegression(max_iter=3000)).fit(X, y)
+    constant = np.repeat(X[:1], 5, axis=0)
+    for part in (*(X[i : i + 1] for i in range(10)), constant):
+        with pytest.raises(TypeError, match="is not affine on X"):
+            certified_score(pipe, part, y[: len(part)], epsilon=0.1)
+
+
+@pytest.mark.parametrize("transformer", [FastICA(3, random_state=0), FactorAnalysis(3)])
+def test_unknown_affine_transformers_are_followed_on_one_sample_too(transformer):
+    X, y = load_wine(return_X_y=True)
+    X = X / X.std(axis=0)
+    pipe = make_pipeline(transformer, LogisticRegression(max_iter=3000)).fit(X, y)
+    parts = [slice(i, i + 1) for i in range(0, 178, 20)]
+    alone = [certified_score(pipe, X[part], y[part], epsilon=0.1) for part in parts]
+    assert np.mean(alone) == certified_score(pipe, X[::20], y[::20], epsilon=0.1)
+
+
+def test_a_column_transformer_reads_a_dataframe_by_name():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X = X.iloc[:, :5]
+    a, b, c, d, e = X.columns
+    pipe = make_pipeline(
+        make_column_transformer((StandardScaler(), [a, b]), (MinMaxScaler(), [c, d])),
+        LogisticRegression(),
+    ).fit(X, y)
+    epsilon = 0.2 * X.std().to_numpy()
+    for other in (X[X.columns[::-1]], X.assign(more=1.0), X.drop(columns=e)):
+        own = pd.Series(epsilon, X.columns).reindex(other.columns, fill_value=0.3).to_numpy()
+        expected = robust_score(pipe, X, y, epsilon=epsilon)
+        assert expected < pipe.score(X, y)
+        assert robust_score(pipe, other, y, epsilon=own) == expected
+        assert certified_score(pipe, other, y, epsilon=own) == expected
+        gradients = pd.DataFrame(input_gradients(pipe, other, y), columns=other.columns)
+        np.testing.assert_allclose(gradients[[a, b, c, d]], input_gradients(pipe, X, y)[:, :4])
+    with pytest.raises(ValueError, match="columns are missing"):
+        robust_score(pipe, X.drop(columns=a), y, epsilon=0.1)
+
+
+def test_columns_in_another_order_are_refused_where_scikit_learn_refuses_them():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    plain = LogisticRegression(max_iter=5000)
+    for clf in (plain, make_pipeline(StandardScaler(), LogisticRegression())):
+        clf.fit(X, y)
+        with pytest.raises(ValueError, match="feature names should match"):
+            input_gradients(clf, X[X.columns[::-1]], y)
+
+
+def test_another_librarys_epsilon_is_not_a_radius():
+    X, y = load_wine(return_X_y=True)
+    with pytest.raises(ValueError, match="SGDClassifier has none of its own"):
+        robust_score(SGDClassifier().fit(X, y), X, y)
+
+
+def test_gradients_of_confident_samples_are_not_rounded_away():
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    for clf in (
+        LogisticRegression(C=1e6, max_iter=9999),
+        AdversarialLogisticRegression(0.0, C=1e6),
+    ):
+        for classes in (2, 3):
+            keep = y < classes
+            clf.fit(X[keep], y[keep])
+            assert (np.abs(input_gradients(clf, 3 * X[keep], y[keep])).max(axis=1) > 0).all()
+
+
+def test_gradients_behind_a_ramp_are_derivatives_in_a_pipeline_too(digits):
+    X, y, *_ = digits
+    net = RobustFCClassifier((8,), input_ramp=(0.3, 0.7), epsilon=0.2, max_epochs=2, random_state=0)
+    pipe = make_pipeline(MinMaxScaler(), net).fit(X, y)
+    inner = pipe[-1].input_gradients(pipe[0].transform(X), y) * pipe[0].scale_
+    np.testing.assert_allclose(input_gradients(pipe, X, y), inner, atol=1e-12)
+
+
+def test_a_radius_may_be_any_view_of_an_array(digits, robust_fc):
+    X, y = digits[2][:20], digits[3][:20]
+    epsilon = np.linspace(0, 0.1, 64)
+    reverse = np.ascontiguousarray(epsilon[::-1])[::-1]
+    reverse.flags.writeable = False
+    for score in (robust_score, certified_score):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert score(robust_fc, X, y, epsilon=reverse) == score(
+                robust_fc, X, y, epsilon=epsilon
+            )
+
+
+def test_sparse_samples_have_a_box(digits):
+    X, y, *_ = digits
+    for matrix in (sparse.csr_array(X), sparse.csr_matrix(X)):
+        clf = AdversarialLogisticRegression(0.05, clip_values=(0, 1)).fit(matrix, y)
+        assert clf.robust_score(matrix, y) == pytest.approx(clf.robust_score(X, y))
+        with pytest.raises(ValueError, match=r"outside clip_values=\(0.0, 0.5\)"):
+            clf.robust_score(matrix, y, clip_values=(0, 0.5))
