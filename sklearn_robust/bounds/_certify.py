@@ -15,6 +15,8 @@ from sklearn_robust.bounds._linear import worst_case_correct
 if TYPE_CHECKING:
     import torch
 
+METHODS = ("auto", "ibp", "crown-ibp", "crown", "alpha-crown")
+
 # Each method is at least as tight as those before it, so it sees only what they left open.
 _STAGES = {
     "ibp": ("ibp",),
@@ -88,7 +90,7 @@ def certified_correct(
     >>> 0.6 < float(certified.mean()) <= attacked
     True
     """
-    check_option(method, "method", ("auto", "ibp", "crown-ibp", "crown", "alpha-crown"))
+    check_option(method, "method", METHODS)
     if not len(X):
         return np.zeros(0, dtype=bool)
     module = getattr(model, "module_", model)

@@ -140,6 +140,8 @@ class BernoulliGenerator(BaseEstimator):
             Labels -1 and +1.
         """
         n_samples = check_int(n_samples, "n_samples", low=1)
+        if np.dtype(dtype).kind not in "if":
+            raise ValueError(f"dtype must hold -1 and +1, such as float64 or int8, got {dtype!r}.")
         law = self._law()
         y = 2 * law.generator.integers(0, 2, size=n_samples) - 1
         X = np.empty((n_samples, len(law.tau)), dtype=dtype)

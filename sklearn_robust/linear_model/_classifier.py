@@ -145,8 +145,8 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         if y is None:
             y = self.predict(X)
         X, index = self._check_labelled(X, y)
-        scores = self.decision_function(X)
-        if scores.ndim == 1:
+        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
+        if len(self.coef_) == 1:
             scores = np.column_stack([np.zeros_like(scores), scores])
         residual = softmax(scores, axis=1)
         # Where a sample is confident, p_y - 1 would round to 0.

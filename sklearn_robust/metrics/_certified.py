@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn_robust._validation import weighted_share
+from sklearn_robust._validation import check_option, weighted_share
+from sklearn_robust.bounds._certify import METHODS
 from sklearn_robust.metrics._evaluation import threat_of
 from sklearn_robust.metrics._target import target_of
 
@@ -58,12 +59,13 @@ def certified_score(
     >>> certified_score(clf, X, y, epsilon=0.1) == robust_score(clf, X, y, epsilon=0.1)
     True
     """
+    check_option(method, "method", METHODS)
     threat = threat_of(estimator, epsilon, norm, clip_values)
     target = target_of(estimator, X, y, norm, clip_values)
     if target.certify is None:
         raise TypeError(
-            f"{type(estimator).__name__} cannot be certified: {target.obstacle}. Use robust_score "
-            "for an upper bound."
+            f"{type(estimator).__name__} cannot be certified: {target.obstacle.rstrip('.')}. Use "
+            "robust_score for an upper bound."
         )
     clean = target.predict(target.X) == target.y
     proven = target.certify(target.threat(threat.epsilon), clean, method)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._validation import check_option
+from sklearn_robust._validation import check_epsilon, check_option
 from sklearn_robust.neural_network._augmentation import RandomShift
 from sklearn_robust.neural_network._averaging import EMA
 from sklearn_robust.neural_network._classifiers import RobustCNNClassifier, RobustFCClassifier
@@ -143,6 +143,7 @@ def make_recipe(
     """
     check_option(name, "name", _TRAININGS)
     check_option(architecture, "architecture", _ARCHITECTURES)
+    check_epsilon(epsilon)
     chosen = {
         "epsilon": epsilon,
         "clip_values": (0.0, 1.0),

@@ -16,6 +16,8 @@ _FAR = 25
 
 def is_bytes(X: Any) -> bool:
     """Return whether X holds numbers of type uint8, as images on a disk do."""
+    if hasattr(X, "iloc"):
+        return all(dtype == np.uint8 for dtype in getattr(X, "dtypes", [None]))
     return bool(getattr(X, "dtype", None) == np.uint8)
 
 

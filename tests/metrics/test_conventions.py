@@ -24,6 +24,7 @@ from sklearn.preprocessing import (
 
 from sklearn_robust import (
     AdversarialLogisticRegression,
+    BernoulliGenerator,
     RobustFCClassifier,
     input_gradients,
     robust_score,
@@ -143,3 +144,30 @@ def test_sparse_samples_have_a_box(digits):
         assert clf.robust_score(matrix, y) == pytest.approx(clf.robust_score(X, y))
         with pytest.raises(ValueError, match=r"outside clip_values=\(0.0, 0.5\)"):
             clf.robust_score(matrix, y, clip_values=(0, 0.5))
+
+
+def test_gradients_of_a_dataframe_are_silent(digits):
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    clf = AdversarialLogisticRegression(0.1).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert input_gradients(clf, X, y).shape == X.shape
+
+
+def test_the_method_of_a_certificate_is_checked_for_linear_classifiers_too():
+    X, y = load_wine(return_X_y=True)
+    clf = LogisticRegression(max_iter=5000).fit(X, y)
+    with pytest.raises(ValueError, match="method must be one of 'auto'"):
+        certified_score(clf, X, y, epsilon=0.1, method="foo")
+
+
+def test_bytes_in_a_dataframe_are_bytes(digits):
+    X, y = (16 * digits[0]).astype(np.uint8), digits[1]
+    clf = RobustFCClassifier((32,), epsilon=2, max_epochs=5, lr=0.01, random_state=0)
+    expected = clf.fit(X, y).decision_function(X)
+    np.testing.assert_array_equal(clf.fit(pd.DataFrame(X), y).decision_function(X), expected)
+
+
+def test_signs_need_a_dtype_with_signs():
+    with pytest.raises(ValueError, match="dtype must hold -1 and"):
+        BernoulliGenerator(3).sample(3, dtype="uint8")
