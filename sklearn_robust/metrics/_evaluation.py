@@ -136,11 +136,24 @@ def _exactly(view: View, labels: np.ndarray, threat: ThreatModel) -> Attacked:
 
 
 def _check_scores(view: View) -> None:
-    bad = ~np.isfinite(_scores(view)).all(axis=1)
+    scores = _scores(view)
+    bad = ~np.isfinite(scores).all(axis=1)
     if bad.any():
         raise ValueError(
             f"{type(view.estimator).__name__} gives NaN or infinite scores for {int(bad.sum())} of "
             f"{len(bad)} samples. There is no robustness to measure: check the model."
+        )
+    if view.obstacle is None or not len(scores):
+        return
+    other = scores.argmax(axis=1) != view.predict(view.samples.rows)
+    if other.any():
+        warnings.warn(
+            f"{type(view.estimator).__name__} predicts another class than its scores favour for "
+            f"{int(other.sum())} of {len(other)} samples, as one with a threshold of its own does. "
+            "The attack follows the scores, which overstates robustness. Measure the classifier "
+            "inside.",
+            BlackBoxWarning,
+            stacklevel=4,
         )
 
 

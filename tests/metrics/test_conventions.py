@@ -10,6 +10,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_wine
 from sklearn.decomposition import FactorAnalysis, FastICA
 from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -29,7 +30,8 @@ from sklearn_robust import (
     input_gradients,
     robust_score,
 )
-from sklearn_robust.metrics import certified_score
+from sklearn_robust.attacks import Square
+from sklearn_robust.metrics import BlackBoxWarning, certified_score
 
 
 def _step(X):
@@ -171,3 +173,13 @@ def test_bytes_in_a_dataframe_are_bytes(digits):
 def test_signs_need_a_dtype_with_signs():
     with pytest.raises(ValueError, match="dtype must hold -1 and"):
         BernoulliGenerator(3).sample(3, dtype="uint8")
+
+
+def test_a_threshold_of_its_own_is_said():
+    X, y = load_wine(return_X_y=True)
+    X, y = X[y < 2], y[y < 2]
+    clf = FixedThresholdClassifier(
+        LogisticRegression(max_iter=5000), threshold=0.9, response_method="predict_proba"
+    ).fit(X, y)
+    with pytest.warns(BlackBoxWarning, match="predicts another class than its scores favour"):
+        robust_score(clf, X, y, epsilon=0.01, attack=Square(50))
