@@ -129,6 +129,8 @@ def make_recipe(
     Returns
     -------
     classifier : RobustCNNClassifier or RobustFCClassifier
+        Its ramp stays where this epsilon has put it: to compare radii, make a recipe for each, or
+        search over ``epsilon`` and ``input_ramp`` together.
 
     Raises
     ------
