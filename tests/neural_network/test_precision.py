@@ -71,7 +71,7 @@ def test_each_objective_learns_with_it_as_without(training):
 def test_the_attack_in_it_finds_nearly_what_it_finds_with_all_bits():
     clf = digits().fit(X, Y)
     model = clf._model()
-    x, y = model.asarray(X), model.labels(clf._encode(Y))
+    x, y = model.asarray(X), model.labels(clf._encode(Y, len(Y)))
     threat = attacks.ThreatModel(0.1, clip_values=(0, 1))
     left = {}
     for dtype in ("float32", "bfloat16"):
