@@ -15,6 +15,7 @@ import torch
 from skorch.callbacks import Callback
 
 from benchmarks._results import provenance, write_json
+from benchmarks.attack_every import Every
 from benchmarks.training import ProcessTime
 from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
@@ -24,6 +25,12 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "full": {"pgd_steps": 100, "step_size": 0.01},
     "reduced": {"pgd_steps": 10, "step_size": None},
     "reduced-bfloat16": {"pgd_steps": 10, "step_size": None, "dtype": "bfloat16"},
+    "every-other": {
+        "pgd_steps": 10,
+        "step_size": None,
+        "dtype": "bfloat16",
+        "training": Every(2),
+    },
 }
 REPORT_PGD: dict[str, Any] = {"attack": "pgd", "n_steps": 100, "step_size": 0.01, "n_restarts": 1}
 

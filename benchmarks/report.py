@@ -10,7 +10,8 @@ The full protocol trains with 100 steps of 0.01. The reduced one takes 10 steps 
 epsilon, the library's default step; everything else is the same, but that "reduced-bfloat16" has
 fewer bits in its products. What that changes is measured by `--protocol full reduced
 reduced-bfloat16 --robust-only --n-train 3000 --n-seeds 3`: the same trainings on a subset by all,
-compared seed by seed.
+compared seed by seed. "every-other" is "reduced-bfloat16" with only each second batch attacked, as
+in the report's linear experiment.
 """
 
 from __future__ import annotations
