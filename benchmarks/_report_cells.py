@@ -23,6 +23,7 @@ from sklearn_robust.neural_network import make_recipe
 EPSILONS = (0.1, 0.2, 0.3)
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "full": {"pgd_steps": 100, "step_size": 0.01},
+    "full-bfloat16": {"pgd_steps": 100, "step_size": 0.01, "dtype": "bfloat16"},
     "reduced": {"pgd_steps": 10, "step_size": None},
     "reduced-bfloat16": {"pgd_steps": 10, "step_size": None, "dtype": "bfloat16"},
     "every-other": {

@@ -208,8 +208,16 @@ def test_protocols_are_compared_seed_by_seed():
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     # Two seeds in common; the seeds' own difference cancels, so that the interval is a point.
-    assert cells[6:] == ["2", "90.5", "50.0", "1.0", "reduced", "91.5", "50.0", "0.2",
+    assert cells[6:] == ["2", "full", "90.5", "50.0", "1.0", "reduced", "91.5", "50.0", "0.2",
                          "+1.0 ± 0.0", "+0.0 ± 0.0"]  # fmt: skip
+
+
+def test_the_full_protocol_in_bfloat16_stands_for_the_full_one_where_that_is_missing():
+    coarse, other = result("full-bfloat16", 0, 0.9, 0.6), result("reduced", 0, 0.9, 0.7)
+    (line,) = report.protocols_table([coarse, other]).splitlines()[2:]
+    assert "full-bfloat16" in line and "+10.0" in line
+    lines = report.protocols_table([result("full", 0, 0.9, 0.65), coarse, other]).splitlines()[2:]
+    assert ["-5.0" in lines[0], "+5.0" in lines[1]] == [True, True] and len(lines) == 2
 
 
 def test_the_table_shows_the_largest_training_of_a_kind():
