@@ -8,10 +8,10 @@ finished cell is not run again. Each cell is scored by the report's own PGD (100
 
 The full protocol trains with 100 steps of 0.01. The reduced one takes 10 steps of a quarter of
 epsilon, the library's default step; everything else is the same, but that "reduced-bfloat16" has
-fewer bits in its products; "full-bfloat16" is the full one with these. What that changes is measured
-by `--protocol full reduced reduced-bfloat16 --robust-only --n-train 3000 --n-seeds 3`: the same
-trainings on a subset by all, compared seed by seed. "every-other" is "reduced-bfloat16" with only
-each second batch attacked, as in the report's linear experiment.
+fewer bits in its products; "full-bfloat16" is the full one with these. What that changes is
+measured by `--protocol full reduced reduced-bfloat16 --robust-only --n-train 3000 --n-seeds 3`:
+the same trainings on a subset by all, compared seed by seed. "every-other" is "reduced-bfloat16"
+with only each second batch attacked, as in the report's linear experiment.
 """
 
 from __future__ import annotations

@@ -50,6 +50,13 @@ def check_int(value: Any, name: str, *, low: int) -> int:
     return int(value)
 
 
+def check_bool(value: Any, name: str) -> bool:
+    """Return `value` as bool if it is one."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+    return bool(value)
+
+
 def check_sizes(value: Any, name: str) -> tuple[int, ...]:
     """Return `value` as a tuple if it is a sequence of integers >= 1."""
     if not isinstance(value, Iterable) or isinstance(value, str):

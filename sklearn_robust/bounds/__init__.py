@@ -25,6 +25,7 @@ _TORCH_BACKED = {
     "UnsupportedLayerError": "_translation",
     "interval_bounds": "_intervals",
     "margin_bounds": "_margins",
+    "register_average": "_averages",
     "register_layer": "_translation",
 }
 

@@ -130,13 +130,14 @@ def _certify_network(
     import torch
 
     from sklearn_robust.attacks import TorchModel
+    from sklearn_robust.bounds._averages import networks_of
     from sklearn_robust.bounds._margins import batch_size, bound_batch
     from sklearn_robust.bounds._network import Network
 
     certified = np.zeros(len(X), dtype=bool)
     door = TorchModel(copy.deepcopy(module).to(torch.float64), 0)
-    network = Network(door.module, door.asarray(X[:1]))
-    size = batch_size(network, "ibp")
+    networks = [Network(part, door.asarray(X[:1])) for part in networks_of(door.module)]
+    size = batch_size(networks, "ibp")
     logits = np.concatenate(
         [door.logits(door.asarray(X[i : i + size])).cpu().numpy() for i in range(0, len(X), size)]
     )
@@ -150,13 +151,13 @@ def _certify_network(
     worth &= True if clean is None else clean
     worth &= True if candidates is None else np.asarray(candidates, dtype=bool)
     for stage in _STAGES[method]:
-        size = batch_size(network, stage)
+        size = batch_size(networks, stage)
         left = np.flatnonzero(worth & ~certified)
         for start in range(0, len(left), size):
             pick = left[start : start + size]
             x, labels = door.asarray(X[pick]), door.labels(y[pick])
             with torch.no_grad():
-                margins = bound_batch(network, x, labels, threat, stage, settle=True).cpu().numpy()
+                margins = bound_batch(networks, x, labels, threat, stage, settle=True).cpu().numpy()
             _check_against(logits[pick], y[pick], margins)
             margins[np.arange(len(pick)), y[pick]] = np.inf
             certified[pick] = (margins > 0).all(1)

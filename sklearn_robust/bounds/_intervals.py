@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sklearn_robust.bounds._affine import Conv, Reshape, Scale
+from sklearn_robust.bounds._averages import mean_error, networks_of
 from sklearn_robust.bounds._network import Interval, Network
 from sklearn_robust.bounds._regions import BallAndBox, Box, Region
 
@@ -38,7 +39,8 @@ def interval_bounds(
     Parameters
     ----------
     module : torch.nn.Module
-        An ``nn.Sequential`` of layers that the bounds know, see `register_layer`.
+        An ``nn.Sequential`` of layers that the bounds know, see `register_layer`, or a mean of such
+        modules, see `register_average`.
     lower, upper : Tensor of shape (n_samples, ...)
         Ends of the boxes, in the precision and on the device of the module.
     rounding : bool, default=True
@@ -68,8 +70,14 @@ def interval_bounds(
     >>> round(lower.item(), 3), round(upper.item(), 3)
     (-2.0, 1.0)
     """
-    network = Network(module, lower, rounding=rounding)
-    return intervals(network, Box(lower, upper))[-1]
+    networks = [Network(part, lower, rounding=rounding) for part in networks_of(module)]
+    boxes = [intervals(network, Box(lower, upper))[-1] for network in networks]
+    if len(boxes) == 1:
+        return boxes[0]
+    low, high = (torch.stack(ends) for ends in zip(*boxes, strict=True))
+    size = torch.maximum(low.abs(), high.abs()).amax(0)
+    error = mean_error(len(boxes), networks[0].unit, size)
+    return low.mean(0) - error, high.mean(0) + error
 
 
 def intervals(network: Network, region: Region) -> list[Interval]:

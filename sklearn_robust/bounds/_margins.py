@@ -7,10 +7,11 @@ from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_option
+from sklearn_robust.bounds._averages import mean_error, networks_of
 from sklearn_robust.bounds._backward import minimum
 from sklearn_robust.bounds._intervals import intervals
-from sklearn_robust.bounds._network import Network
-from sklearn_robust.bounds._regions import make_region
+from sklearn_robust.bounds._network import Network, largest
+from sklearn_robust.bounds._regions import Region, make_region
 from sklearn_robust.bounds._slopes import minimum_with_best_slopes
 from sklearn_robust.bounds._tightening import Tightening
 
@@ -44,7 +45,8 @@ def margin_bounds(
     ----------
     module : torch.nn.Module
         An ``nn.Sequential`` of layers that the bounds know, see `register_layer`, from a batch in
-        the shape of `X` to logits. Layers act as in eval mode, whatever the module's mode is.
+        the shape of `X` to logits, or a mean of such modules, see `register_average`. Layers act as
+        in eval mode, whatever the module's mode is.
     X : Tensor of shape (n_samples, ...)
         Samples, in the precision and on the device of the module.
     y : Tensor of int64, shape (n_samples,)
@@ -103,27 +105,29 @@ def margin_bounds(
     """
     check_option(method, "method", METHODS)
     if not len(X):
-        return X.new_zeros(0, Network(module, X.new_zeros(1, *X.shape[1:])).shapes[-1][0])
-    network = Network(module, X, rounding=rounding)
+        one = X.new_zeros(1, *X.shape[1:])
+        return X.new_zeros(0, Network(networks_of(module)[0], one).shapes[-1][0])
+    networks = [Network(part, X, rounding=rounding) for part in networks_of(module)]
     wants_gradients = torch.is_grad_enabled() and (
         X.requires_grad or any(p.requires_grad for p in module.parameters())
     )
-    size = len(X) if wants_gradients else batch_size(network, method)
+    size = len(X) if wants_gradients else batch_size(networks, method)
     parts = [
-        bound_batch(network, X[i : i + size], y[i : i + size], threat, method)
+        bound_batch(networks, X[i : i + size], y[i : i + size], threat, method)
         for i in range(0, len(X), size)
     ]
     return torch.cat(parts)
 
 
-def batch_size(network: Network, method: str) -> int:
+def batch_size(networks: list[Network], method: str) -> int:
     """Return how many samples to bound at a time."""
-    specs = 1 if method == "ibp" else network.shapes[-1][0]
-    return max(1, MEMORY // (8 * 4 * specs * network.widest))
+    specs = 1 if method == "ibp" else networks[0].shapes[-1][0]
+    widest = sum(network.widest for network in networks)
+    return max(1, MEMORY // (8 * 4 * specs * widest))
 
 
 def bound_batch(
-    network: Network,
+    networks: list[Network],
     X: Tensor,
     y: Tensor,
     threat: ThreatModel,
@@ -131,9 +135,12 @@ def bound_batch(
     *,
     settle: bool = False,
 ) -> Tensor:
-    """Return the bounds for one batch; `settle` stops improving what is certified already."""
-    batch = _Batch(network, X, y, threat)
-    if method != "ibp" and network.last:
+    """Return the bounds of the networks' mean for one batch.
+
+    `settle` stops improving what is certified already.
+    """
+    batch = _Batch(networks, X, y, threat)
+    if method != "ibp" and any(network.last for network in networks):
         batch.improve()
         if method in ("crown", "alpha-crown"):
             for share in _ROUNDS if settle else (1.0,):
@@ -151,24 +158,59 @@ def difference_specs(y: Tensor, n_classes: int, like: Tensor) -> Tensor:
     return eye[y][:, None, :] - eye
 
 
+class _Part:
+    """What is known of one network's share in the margins of a batch.
+
+    `least` has the bounds of all samples and rivals; `work` the boxes of those still worked on.
+    """
+
+    def __init__(self, network: Network, X: Tensor, region: Region) -> None:
+        self.network = network
+        self.work = Tightening(network, region, intervals(network, region))
+        self.least = X.new_full((len(X), network.shapes[-1][0]), -torch.inf)
+        self.largest_logit = largest(*self.work.boxes[-1])
+
+    def bound(self, specs: Tensor, stop: int) -> Tensor:
+        """Return bounds of the specs, pushed backwards to the input of layer `stop`."""
+        end = len(self.network.layers)
+        return minimum(self.network, self.work.region, self.work.boxes, specs, end, stop)
+
+    def with_best_slopes(self, specs: Tensor, settle: bool) -> Tensor:
+        """Return bounds of the specs with lower lines improved by gradient steps."""
+        work = self.work
+        return minimum_with_best_slopes(self.network, work.region, work.boxes, specs, settle=settle)
+
+    def record(self, where: tuple[Tensor, Tensor], value: Tensor) -> None:
+        """Keep the better of what is known and these bounds."""
+        self.least = self.least.index_put(where, torch.maximum(self.least[where], value))
+
+
 class _Batch:
     """The margins of one batch, as far as they are known, and what is still worked on.
 
-    `least` has all samples and rivals; `rows` are the samples worked on, and `rivals` the classes
-    that each of them is held against.
+    `rows` are the samples worked on, and `rivals` the classes that each of them is held against.
     """
 
-    def __init__(self, network: Network, X: Tensor, y: Tensor, threat: ThreatModel) -> None:
-        self.network, self.X, self.y, self.threat = network, X, y, threat
-        n_classes = network.shapes[-1][0]
+    def __init__(self, networks: list[Network], X: Tensor, y: Tensor, threat: ThreatModel) -> None:
+        self.X, self.y, self.threat = X, y, threat
+        self.unit = networks[0].unit
+        self.n_classes = networks[0].shapes[-1][0]
         self.rows = torch.arange(len(X), device=X.device)
-        order = torch.arange(n_classes, device=X.device).expand(len(X), -1)
-        self.rivals = order[order != y[:, None]].reshape(len(X), n_classes - 1)
-        region = make_region(X, threat, rounding=network.unit > 0)
-        self.work = Tightening(network, region, intervals(network, region))
-        self.least = X.new_full((len(X), n_classes), -torch.inf)
+        order = torch.arange(self.n_classes, device=X.device).expand(len(X), -1)
+        self.rivals = order[order != y[:, None]].reshape(len(X), self.n_classes - 1)
+        region = make_region(X, threat, rounding=self.unit > 0)
+        self.parts = [_Part(network, X, region) for network in networks]
         # The last affine layers act on the differences of logits, the others on the box.
-        self._record(self._minimum(network.last))
+        self._record([part.bound(self._specs(), part.network.last) for part in self.parts])
+
+    @property
+    def least(self) -> Tensor:
+        """Bounds for all samples and rivals: the mean of the networks' own."""
+        if len(self.parts) == 1:
+            return self.parts[0].least
+        mean = torch.stack([part.least for part in self.parts]).mean(0)
+        size = torch.stack([part.largest_logit for part in self.parts]).amax(0)
+        return mean - mean_error(len(self.parts), self.unit, size)[:, None]
 
     def margins(self) -> Tensor:
         """Return the bounds, 0 for the true class."""
@@ -176,23 +218,21 @@ class _Batch:
 
     def improve(self) -> None:
         """Bound the margins backwards, down to the input, with the boxes as they are."""
-        self._record(self._minimum(0))
+        self._record([part.bound(self._specs(), 0) for part in self.parts])
 
     def tighten(self, share: float) -> None:
         """Spend that share of what is affordable on the boxes, then `improve`."""
         if len(self.rows):
-            self.work.run(self._specs(), share)
+            for part in self.parts:
+                part.work.run(self._specs(), share / len(self.parts))
             self.improve()
 
     def choose_slopes(self, settle: bool) -> None:
         """Improve the lower lines by gradient steps."""
         if len(self.rows):
-            work = self.work
-            self._record(
-                minimum_with_best_slopes(
-                    self.network, work.region, work.boxes, self._specs(), settle=settle
-                )
-            )
+            # One network's bound cannot tell when the mean is certified.
+            settle = settle and len(self.parts) == 1
+            self._record([part.with_best_slopes(self._specs(), settle) for part in self.parts])
 
     def narrow(self, settle: bool) -> None:
         """Leave what is certified, and the rivals that each sample is certified against."""
@@ -205,22 +245,18 @@ class _Batch:
         n_open = (value <= 0).sum(1)
         keep = n_open.nonzero()[:, 0]
         if len(keep) < len(self.rows):
-            region = make_region(
-                self.X[self.rows[keep]], self.threat, rounding=self.network.unit > 0
-            )
-            self.work, self.rows = self.work.take(keep, region), self.rows[keep]
+            self.rows = self.rows[keep]
+            region = make_region(self.X[self.rows], self.threat, rounding=self.unit > 0)
+            for part in self.parts:
+                part.work = part.work.take(keep, region)
         most = int(n_open.max()) if len(n_open) else 0
         hardest = value[keep].topk(most, dim=1, largest=False).indices
         self.rivals = self.rivals[keep].gather(1, hardest)
 
     def _specs(self) -> Tensor:
-        all_ = difference_specs(self.y[self.rows], self.network.shapes[-1][0], self.X)
+        all_ = difference_specs(self.y[self.rows], self.n_classes, self.X)
         return all_.gather(1, self.rivals[:, :, None].expand(-1, -1, all_.shape[2]))
 
-    def _minimum(self, stop: int) -> Tensor:
-        work, end = self.work, len(self.network.layers)
-        return minimum(self.network, work.region, work.boxes, self._specs(), end, stop)
-
-    def _record(self, value: Tensor) -> None:
-        where = self.rows[:, None], self.rivals
-        self.least = self.least.index_put(where, torch.maximum(self.least[where], value))
+    def _record(self, values: list[Tensor]) -> None:
+        for part, value in zip(self.parts, values, strict=True):
+            part.record((self.rows[:, None], self.rivals), value)

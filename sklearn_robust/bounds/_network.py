@@ -22,7 +22,7 @@ from torch import Tensor
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.bounds._activations import LeakyReLU, MaxPool
 from sklearn_robust.bounds._affine import Conv, Dense, Reshape, Scale
-from sklearn_robust.bounds._translation import flatten
+from sklearn_robust.bounds._translation import Known, flatten
 
 Interval = tuple[Tensor, Tensor]
 
@@ -37,6 +37,8 @@ class Network:
         Only the shape of a sample matters.
     rounding : bool
         Move every bound outwards by the rounding error.
+    known : mapping of modules to layers, optional
+        What to take modules within `module` for, instead of what they compute in eval mode.
 
     Attributes
     ----------
@@ -53,8 +55,15 @@ class Network:
         Kept by `_intervals`: how far the ball of a threat model reaches behind the first layers.
     """
 
-    def __init__(self, module: torch.nn.Module, X: Tensor, *, rounding: bool = True) -> None:
-        self.layers = _pooling_first(flatten(module))
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        X: Tensor,
+        *,
+        rounding: bool = True,
+        known: Known | None = None,
+    ) -> None:
+        self.layers = _pooling_first(flatten(module, known))
         self.unit = torch.finfo(X.dtype).eps if rounding else 0.0
         self.shapes = [tuple(X.shape[1:])]
         with torch.no_grad():

@@ -6,10 +6,10 @@ of another type is taken apart by what `register_layer` knows about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from sklearn_robust.bounds._activations import Clamp, LeakyReLU, MaxPool
 from sklearn_robust.bounds._affine import AveragePool, Conv, Dense, Reshape, Scale, ZeroPad
@@ -57,20 +57,28 @@ def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequ
     _EQUIVALENTS[layer_type] = equivalent
 
 
-def flatten(module: nn.Module) -> list[Any]:
+Known = Mapping[nn.Module, Sequence[Any]]
+
+
+def flatten(module: nn.Module, known: Known | None = None) -> list[Any]:
     """Return the layers of `module`, as it computes in eval mode, in order.
+
+    Modules within it that are in `known` are replaced by the layers given there.
 
     Raises
     ------
     UnsupportedLayerError
         If there is a layer without bounds; the message has its name and position.
     """
-    return list(_walk(module, ""))
+    return list(_walk(module, "", known or {}))
 
 
-def _walk(module: Any, position: str) -> Iterator[Any]:
+def _walk(module: Any, position: str, replaced: Known) -> Iterator[Any]:
     if not isinstance(module, nn.Module):
         yield module
+        return
+    if module in replaced:
+        yield from replaced[module]
         return
     known = next((cls for cls in type(module).__mro__ if cls in _EQUIVALENTS), None)
     where = f"{type(module).__name__} (at {position!r})" if position else type(module).__name__
@@ -80,11 +88,7 @@ def _walk(module: Any, position: str) -> Iterator[Any]:
             f"{', '.join(sorted(cls.__name__ for cls in _EQUIVALENTS))}, or teach the bounds the "
             "new type with sklearn_robust.bounds.register_layer."
         )
-    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    if not all(getattr(hook, "keeps_function", False) for hook in hooks):
-        raise UnsupportedLayerError(
-            f"{where} has forward hooks, which may change what it computes. Remove them first."
-        )
+    check_hooks(module, where)
     try:
         parts = _EQUIVALENTS[known](module)
     except UnsupportedLayerError as error:
@@ -92,7 +96,16 @@ def _walk(module: Any, position: str) -> Iterator[Any]:
     names = dict(enumerate(module._modules)) if isinstance(module, nn.Sequential) else {}
     for i, part in enumerate(parts):
         inner = f"{position}.{names[i]}" if position and i in names else names.get(i, position)
-        yield from _walk(part, inner)
+        yield from _walk(part, inner, replaced)
+
+
+def check_hooks(module: nn.Module, where: str) -> None:
+    """Raise UnsupportedLayerError if hooks may change what `module` computes."""
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    if not all(getattr(hook, "keeps_function", False) for hook in hooks):
+        raise UnsupportedLayerError(
+            f"{where} has forward hooks, which may change what it computes. Remove them first."
+        )
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -127,16 +140,21 @@ def _batch_norm(channel_axes: int) -> Callable[[Any], list[Any]]:
     def equivalent(layer: Any) -> list[Any]:
         kept = layer.running_mean is not None
         _require(kept, "track_running_stats=False", "Its output depends on the other samples.")
-        scale = (layer.running_var + layer.eps).rsqrt()
-        if layer.weight is not None:
-            scale = scale * layer.weight
-        shift = -layer.running_mean * scale
-        if layer.bias is not None:
-            shift = shift + layer.bias
-        ones = (1,) * channel_axes
-        return [Scale(scale.reshape(-1, *ones), shift.reshape(-1, *ones))]
+        return [normalization(layer, layer.running_mean, layer.running_var, channel_axes)]
 
     return equivalent
+
+
+def normalization(layer: Any, mean: Tensor, variance: Tensor, channel_axes: int) -> Scale:
+    """Return what a batch norm with these statistics does to (channels, *channel_axes)."""
+    scale = (variance + layer.eps).rsqrt()
+    if layer.weight is not None:
+        scale = scale * layer.weight
+    shift = -mean * scale
+    if layer.bias is not None:
+        shift = shift + layer.bias
+    ones = (1,) * channel_axes
+    return Scale(scale.reshape(-1, *ones), shift.reshape(-1, *ones))
 
 
 def _max_pool(layer: nn.MaxPool2d) -> list[Any]:

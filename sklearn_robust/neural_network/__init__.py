@@ -12,6 +12,7 @@ from sklearn_robust.neural_network._parallel import data_parallel
 from sklearn_robust.neural_network._ramp import InputRamp
 from sklearn_robust.neural_network._recipes import make_recipe
 from sklearn_robust.neural_network._schedules import MultiStep, OneCycle, Ramp
+from sklearn_robust.neural_network._shifts import ShiftAverage
 from sklearn_robust.neural_network.objectives import (
     MART,
     TRADES,
@@ -53,6 +54,7 @@ __all__ = [
     "RobustCNNClassifier",
     "RobustFCClassifier",
     "RobustNeuralNetClassifier",
+    "ShiftAverage",
     "SmallBoxTraining",
     "TrainingContext",
     "TrainingObjective",

@@ -49,23 +49,31 @@ class RandomShift:
 
     def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
         """Return the batch X, each of its images shifted, in the shape of X."""
-        n, p, (height, width) = len(X), self.pixels, self._size(tuple(X.shape[1:]))
+        n, p = len(X), self.pixels
+        height, width = image_size(tuple(X.shape[1:]), self.image_shape)
         images = X.reshape(n, -1, height, width)
         padded = functional.pad(images, (p, p, p, p), value=self.fill)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         rows, columns = torch.randint(2 * p + 1, (2, n), generator=generator, device=X.device)
         return windows[torch.arange(n, device=X.device), :, rows, columns].reshape(X.shape)
 
-    def _size(self, given: tuple[int, ...]) -> tuple[int, int]:
-        shape = given if self.image_shape is None else tuple(self.image_shape)
-        if len(shape) == 1 and self.image_shape is None:
-            shape = (math.isqrt(shape[0]),) * 2
-        if len(shape) not in (2, 3) or math.prod(shape) != math.prod(given):
-            raise ValueError(
-                f"image_shape must be (h, w) or (c, h, w) with {math.prod(given)} values, as a "
-                f"sample has, got {shape}."
-            )
-        return shape[-2], shape[-1]
+
+def image_size(
+    given: tuple[int, ...], image_shape: tuple[int, ...] | None, by: str = "augmentation"
+) -> tuple[int, int]:
+    """Return (height, width) of images in samples of shape `given`; square rows are images too.
+
+    `by` is what needs images.
+    """
+    shape = given if image_shape is None else tuple(image_shape)
+    if len(shape) == 1 and image_shape is None:
+        shape = (math.isqrt(shape[0]),) * 2
+    if len(shape) not in (2, 3) or math.prod(shape) != math.prod(given):
+        raise ValueError(
+            f"{by} shifts images: image_shape must be (h, w) or (c, h, w) with {math.prod(given)} "
+            f"values, as a sample has, got {shape}. Pass samples in the shape of images."
+        )
+    return shape[-2], shape[-1]
 
 
 def check_augmentation(augmentation: Any) -> Augmentation | None:

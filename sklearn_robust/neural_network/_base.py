@@ -24,6 +24,7 @@ from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._setup import (
     own_randomness,
 )
+from sklearn_robust.neural_network._shifts import network_alone
 from sklearn_robust.neural_network._units import is_bytes, warn_of_epsilon
 
 
@@ -231,7 +232,8 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
     ) -> None:
         seed = team().own_seed(int(torch.randint(2**31, (1,), generator=self.net_.generator)))
         try:
-            with own_randomness(seed, data.X.device):  # dropout draws from the global generator
+            # Dropout draws from the global generator.
+            with own_randomness(seed, data.X.device), network_alone(self.module_):
                 self.net_.train(data, valid, epochs, checkpoint)
         finally:
             self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from abc import ABC, abstractmethod
 
@@ -11,6 +12,7 @@ import torch
 
 from sklearn_robust._validation import draw_seed
 from sklearn_robust.attacks import PGD
+from sklearn_robust.neural_network._augmentation import image_size
 from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._callbacks import (
     CheckpointWriter,
@@ -31,6 +33,7 @@ from sklearn_robust.neural_network._schedules import (
     resolve_schedule,
 )
 from sklearn_robust.neural_network._setup import OPTIMIZERS, own_randomness, resolve_device
+from sklearn_robust.neural_network._shifts import ShiftAverage, network_alone
 from sklearn_robust.neural_network.objectives import get_objective
 
 
@@ -73,11 +76,13 @@ class NetworkConstruction(NetworkInference, ABC):
                 network = self._make_network(generator, shape)
             if self._draws_weights:
                 objective.initialize(network, generator)
+            network = self._averaged(network, shape)
             self.module_ = torch.nn.Sequential(*layers, network) if layers else network
         self.module_.to(device, weight_dtype(self.dtype))
         team().copy_first(self.module_)
         self._check_logits(X[:1])
-        objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
+        with network_alone(self.module_):
+            objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
         self.net_ = self._make_net(device).configure(
             objective=objective,
             threat=self._threat(),
@@ -106,6 +111,14 @@ class NetworkConstruction(NetworkInference, ABC):
         self.preprocessor_, layers, width = fit_preprocessor(self.preprocessor, X, y, weight)
         shape = self.input_shape_ if width == self.n_features_in_ else (width,)
         return [torch.nn.Flatten(), *layers, torch.nn.Unflatten(1, shape)], shape
+
+    def _averaged(self, network: torch.nn.Module, shape: tuple[int, ...]) -> torch.nn.Module:
+        """Return the network, as the mean over shifts if that is asked for."""
+        if not self.shift_average:
+            return network
+        height, width = image_size(shape, getattr(self, "image_shape", None))
+        channels = math.prod(shape) // (height * width)
+        return ShiftAverage(network, self.shift_average, image_shape=(channels, height, width))
 
     def _check_logits(self, X: np.ndarray) -> None:
         """Raise ValueError if the module does not map a sample to one logit per class."""

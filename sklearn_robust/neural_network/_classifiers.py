@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 import torch
 
-from sklearn_robust._validation import check_int, check_option, check_real, check_sizes
+from sklearn_robust._validation import check_bool, check_int, check_option, check_real, check_sizes
 from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
 from sklearn_robust.neural_network._parameters import SharedParameters
@@ -30,7 +30,11 @@ class RobustFCClassifier(BaseRobustClassifier):
     hidden_layer_sizes : sequence of int, default=(1024, 1024)
     dropout : float, default=0.0
         Share of units dropped after each hidden layer, in training only.
+    batch_norm : bool, default=False
+        Normalise what enters each ReLU, by the batch in training, by averages over batches later.
+        Networks with it learn better from bounds.
     {input_ramp}
+    {shift_average}
     {parameters}
 
     Attributes
@@ -60,22 +64,31 @@ class RobustFCClassifier(BaseRobustClassifier):
         hidden_layer_sizes: Sequence[int] = (1024, 1024),
         *,
         dropout: float = 0.0,
+        batch_norm: bool = False,
         input_ramp: Any = None,
+        shift_average: int = 0,
         **shared: Unpack[SharedParameters],
     ) -> None:
         super().__init__(**shared)
         self.hidden_layer_sizes = hidden_layer_sizes
         self.dropout = dropout
+        self.batch_norm = batch_norm
         self.input_ramp = input_ramp
+        self.shift_average = shift_average
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_real(self.dropout, "dropout", low=0, high=1)
+        check_bool(self.batch_norm, "batch_norm")
         check_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
 
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         network = fully_connected(
-            math.prod(shape), len(self.classes_), self.hidden_layer_sizes, self.dropout
+            math.prod(shape),
+            len(self.classes_),
+            self.hidden_layer_sizes,
+            self.dropout,
+            self.batch_norm,
         )
         initialize(network, generator)
         return network
@@ -106,7 +119,11 @@ class RobustCNNClassifier(BaseRobustClassifier):
         which is about four times as fast and suits certified training.
     hidden_layer_sizes : sequence of int, default=(1024,)
         Fully connected layers between the convolutions and the logits.
+    batch_norm : bool, default=False
+        Normalise what enters each ReLU, by the batch in training, by averages over batches later.
+        Networks with it learn better from bounds.
     {input_ramp}
+    {shift_average}
     {parameters}
 
     Attributes
@@ -140,7 +157,9 @@ class RobustCNNClassifier(BaseRobustClassifier):
         kernel_size: int = 5,
         downsampling: str = "pool",
         hidden_layer_sizes: Sequence[int] = (1024,),
+        batch_norm: bool = False,
         input_ramp: Any = None,
+        shift_average: int = 0,
         **shared: Unpack[SharedParameters],
     ) -> None:
         super().__init__(**shared)
@@ -150,11 +169,14 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.kernel_size = kernel_size
         self.downsampling = downsampling
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.batch_norm = batch_norm
         self.input_ramp = input_ramp
+        self.shift_average = shift_average
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_real(self.dropout, "dropout", low=0, high=1)
+        check_bool(self.batch_norm, "batch_norm")
         check_int(self.kernel_size, "kernel_size", low=1)
         check_option(self.downsampling, "downsampling", ("pool", "stride"))
         check_sizes(self.filters, "filters")
@@ -193,6 +215,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
             kernel_size=self.kernel_size,
             downsampling=self.downsampling,
             hidden_layer_sizes=self.hidden_layer_sizes,
+            batch_norm=self.batch_norm,
         )
         initialize(network, generator)
         # The report's network trains in 15 % less time so, measured on a CPU; others lose nothing.

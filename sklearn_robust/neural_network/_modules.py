@@ -18,12 +18,16 @@ def fully_connected(
     n_classes: int,
     hidden_layer_sizes: Sequence[int] = (1024, 1024),
     dropout: float = 0.0,
+    batch_norm: bool = False,
 ) -> nn.Sequential:
     """Return a ReLU network; by default the report's: two hidden layers, 1024 wide."""
     layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     width = n_features
     for i, size in enumerate(hidden_layer_sizes, start=1):
-        layers += [(f"linear{i}", _blank(nn.Linear, width, size)), (f"relu{i}", nn.ReLU())]
+        layers.append((f"linear{i}", _blank(nn.Linear, width, size, bias=not batch_norm)))
+        if batch_norm:
+            layers.append((f"norm{i}", nn.BatchNorm1d(size)))
+        layers.append((f"relu{i}", nn.ReLU()))
         if dropout:
             layers.append((f"dropout{i}", nn.Dropout(dropout)))
         width = size
@@ -40,6 +44,7 @@ def convolutional(
     kernel_size: int = 5,
     downsampling: str = "pool",
     hidden_layer_sizes: Sequence[int] = (1024,),
+    batch_norm: bool = False,
 ) -> nn.Sequential:
     """Return convolutions that halve the image, hidden layers, dropout, logits.
 
@@ -55,8 +60,12 @@ def convolutional(
     for i, n_filters in enumerate(filters, start=1):
         halves = tuple(2 if size > 1 else 1 for size in (height, width))
         stride = halves if downsampling == "stride" else (1, 1)
-        conv = _blank(nn.Conv2d, channels, n_filters, kernel_size, stride=stride, padding=padding)
-        layers += [(f"conv{i}", conv), (f"relu{i}", nn.ReLU())]
+        options = {"stride": stride, "padding": padding, "bias": not batch_norm}
+        conv = _blank(nn.Conv2d, channels, n_filters, kernel_size, **options)
+        layers.append((f"conv{i}", conv))
+        if batch_norm:
+            layers.append((f"conv{i}_norm", nn.BatchNorm2d(n_filters)))
+        layers.append((f"relu{i}", nn.ReLU()))
         height, width = (
             (size + 2 * padding - kernel_size) // step + 1
             for size, step in zip((height, width), stride, strict=True)
@@ -74,7 +83,9 @@ def convolutional(
     n_inputs = channels * height * width
     for i, size in enumerate(hidden_layer_sizes, start=1):
         number = "" if len(hidden_layer_sizes) == 1 else str(i)
-        layers.append((f"linear{number}", _blank(nn.Linear, n_inputs, size)))
+        layers.append((f"linear{number}", _blank(nn.Linear, n_inputs, size, bias=not batch_norm)))
+        if batch_norm:
+            layers.append((f"linear{number}_norm", nn.BatchNorm1d(size)))
         layers.append((f"linear{number}_relu", nn.ReLU()))
         n_inputs = size
     layers.append(("dropout", nn.Dropout(dropout)))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from skorch import NeuralNet
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._augmentation import Augmentation
@@ -41,7 +42,11 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader."""
+    """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader.
+
+    With `join_one`, a single sample that is left at the end joins the batch before it: batch norm
+    cannot be trained on one.
+    """
 
     def __init__(
         self,
@@ -50,20 +55,25 @@ class Batches:
         generator: torch.Generator | None,
         replays: int = 1,
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        join_one: bool = False,
     ) -> None:
         self.data, self.batch_size, self.generator = data, batch_size, generator
         self.replays, self.change = replays, change
+        starts = range(0, len(data.X), batch_size)
+        joins = join_one and len(starts) > 1 and len(data.X) % batch_size == 1
+        self.starts = starts[:-1] if joins else starts
 
     def __len__(self) -> int:
-        return self.replays * -(-len(self.data.X) // self.batch_size)
+        return self.replays * len(self.starts)
 
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.data.X)
         order = None
         if self.generator is not None and self.batch_size < n:
             order = torch.randperm(n, generator=self.generator).to(self.data.X.device)
-        for start in range(0, n, self.batch_size):
-            pick = slice(start, start + self.batch_size)
+        for start in self.starts:
+            stop = n if start == self.starts[-1] else start + self.batch_size
+            pick = slice(start, stop)
             batch = Batch(*(t[pick if order is None else order[pick]] for t in self.data))
             if self.change is not None:
                 batch = batch._replace(X=self.change(batch.X))
@@ -228,7 +238,13 @@ class RobustNet(NeuralNet):
         if not training:
             return Batches(dataset, size, None)
         change = None if self.augmentation is None else self._augmented
-        batches = Batches(dataset, size, self.generator, self.objective.replays, change)
+        normed = any(isinstance(m, _BatchNorm) for m in self.module_.modules())
+        if normed and size == 1:
+            raise ValueError(
+                f"Batch norm cannot be trained on batches of 1 sample, got n_samples={n} and "
+                f"batch_size={self.batch_size}. Pass more, or a network without batch norm."
+            )
+        batches = Batches(dataset, size, self.generator, self.objective.replays, change, normed)
         self.batches_per_epoch = len(batches)
         return batches
 

@@ -17,7 +17,7 @@ from sklearn_robust._validation import (
     check_real,
     check_step_size,
 )
-from sklearn_robust.neural_network._augmentation import check_augmentation
+from sklearn_robust.neural_network._augmentation import check_augmentation, image_size
 from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import check_dtype
@@ -41,6 +41,13 @@ input_ramp : None, "fixed", "learnable" or (low, high), default=None
         helps where most values lie near the ends of their range, as ink on paper does, and
         destroys information where they lie between or where features have different ranges.
         See `sklearn_robust.neural_network.InputRamp`.""",
+    "shift_average": """\
+shift_average : int, default=0
+        Predict with the mean of the logits over an image and its shifts by up to this many pixels
+        along either axis, see `sklearn_robust.neural_network.ShiftAverage`; attacks and
+        certificates see that mean. Training, for which ``augmentation=RandomShift(1)`` goes with
+        it, sees the network alone. Predictions, attacks and proofs cost ``4 * shift_average + 1``
+        times as much.""",
     "parameters": """\
 epsilon : float or array of shape (n_features,), default=0.1
         Radius of the adversary in training, in the units of X as passed. 0 is standard training;
@@ -184,7 +191,9 @@ class NetworkParameters(BaseEstimator):
     ``{parameters}`` in its docstring becomes their description.
     """
 
-    input_ramp: Any = None  # not shared: who passes a module can put a ramp into it
+    # Not shared: who passes a module can put a ramp into it, and a mean around it.
+    input_ramp: Any = None
+    shift_average: int = 0
 
     def __init__(
         self,
@@ -283,6 +292,8 @@ class NetworkParameters(BaseEstimator):
                 "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
                 "scale X and pass the knots of the ramp in its new units."
             )
+        if check_int(self.shift_average, "shift_average", low=0) and self.preprocessor is None:
+            image_size(self.input_shape_, getattr(self, "image_shape", None), "shift_average")
         if self.max_grad_norm is not None:
             check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
         if self.checkpoint is not None:

@@ -339,8 +339,8 @@ def test_stopping_at_what_is_certified_certifies_the_same(kind, method, make_net
     module, X = make_network(kind).to(DOUBLE).eval().requires_grad_(False), samples(12)
     y, threat = module(X).argmax(1), ThreatModel(0.03 if kind == "dense" else 0.1)
     network = Network(module, X)
-    thorough = bound_batch(network, X, y, threat, method)
-    quick = bound_batch(network, X, y, threat, method, settle=True)
+    thorough = bound_batch([network], X, y, threat, method)
+    quick = bound_batch([network], X, y, threat, method, settle=True)
     certified = [(m > 0).sum(1) == 9 for m in (thorough, quick)]
     assert torch.equal(*certified)
     assert 0 < certified[0].sum() < 12

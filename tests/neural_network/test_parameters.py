@@ -89,7 +89,7 @@ def test_a_subclass_is_an_estimator():
     [
         ("epsilom", "Did you mean 'epsilon'?"),
         ("pgd_step", "Did you mean 'pgd_steps'?"),
-        ("zzz", "It has augmentation, batch_size"),
+        ("zzz", "It has augmentation, batch_norm"),
     ],
 )
 def test_a_misspelt_parameter_is_named_with_what_was_meant(name, remedy):

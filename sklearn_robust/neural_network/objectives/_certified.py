@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
@@ -18,6 +21,7 @@ from sklearn_robust.bounds._intervals import intervals
 from sklearn_robust.bounds._margins import difference_specs
 from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region, make_region
+from sklearn_robust.bounds._translation import Known, normalization
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,
@@ -32,8 +36,10 @@ _TOLERANCE = 0.5  # of both parts of the regulariser, as published
 class Enclosure:
     """The boxes through a network over one region per sample, with gradients, without rounding."""
 
-    def __init__(self, module: nn.Module, X: Tensor, y: Tensor, region: Region) -> None:
-        self.network = Network(module, X, rounding=False)
+    def __init__(
+        self, module: nn.Module, X: Tensor, y: Tensor, region: Region, known: Known | None = None
+    ) -> None:
+        self.network = Network(module, X, rounding=False, known=known)
         self.region, self.boxes = region, intervals(self.network, region)
         self.y = y
 
@@ -104,6 +110,43 @@ def _imbalance(low: Tensor, high: Tensor) -> Tensor:
     return total
 
 
+def normalizes(module: nn.Module) -> bool:
+    """Return whether any batch norm takes its statistics from the batch."""
+    return any(_batch_norms(module))
+
+
+def trained_logits(module: nn.Module, X: Tensor, *, gradients: bool) -> tuple[Tensor, Known]:
+    """Return the logits of a batch in training, and its batch norms as the layers they are for it.
+
+    Without `gradients` the logits have none, unless statistics of the batch need them.
+    """
+    wanted = (gradients or normalizes(module)) and torch.is_grad_enabled()
+    with torch.set_grad_enabled(wanted), _watched(_batch_norms(module)) as seen:
+        return module(X), seen
+
+
+def _batch_norms(module: nn.Module) -> Iterator[Any]:
+    return (m for m in module.modules() if isinstance(m, _BatchNorm) and m.training)
+
+
+@contextmanager
+def _watched(norms: Iterable[Any]) -> Iterator[dict[nn.Module, list[Any]]]:
+    """Collect what batch norms in training do to the batch that passes through them."""
+    seen: dict[nn.Module, list[Any]] = {}
+
+    def watch(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].to(norm.running_mean.dtype)
+        variance, mean = torch.var_mean(x, (0, *range(2, x.ndim)), correction=0)
+        seen[norm] = [normalization(norm, mean, variance, x.ndim - 2)]
+
+    hooks = [norm.register_forward_pre_hook(watch) for norm in norms]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 @dataclass(kw_only=True)
 class CertifiedObjective(TrainingObjective):
     """What the objectives with bounds share; see `IntervalTraining` for the parameters."""
@@ -124,10 +167,19 @@ class CertifiedObjective(TrainingObjective):
             interval_initialize(module, generator)
 
     def worst_logits(
-        self, module: nn.Module, X: Tensor, y: Tensor, region: Region, share: float
+        self,
+        module: nn.Module,
+        X: Tensor,
+        y: Tensor,
+        region: Region,
+        share: float,
+        norms: Known | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return logits, relative to that of the true class, and the penalty at this share."""
-        enclosure = Enclosure(module, X, y, region)
+        """Return logits, relative to that of the true class, and the penalty at this share.
+
+        Batch norms are as in eval mode, or as `trained_logits` returned them.
+        """
+        enclosure = Enclosure(module, X, y, region, norms)
         strength = self.regularization * (1 - share)
         penalty = strength * enclosure.regularizer() if strength > 0 else None
         return -self._margins(enclosure, share), penalty
@@ -156,7 +208,7 @@ class IntervalTraining(CertifiedObjective):
     regulariser of [2]_, which holds the boxes tight and the ReLUs balanced while epsilon rises. It
     is one number per batch, without sample weights. Costs about three forward passes and their
     gradients. The accuracies that the history calls adversarial are certified ones. Bounds take
-    layers as in eval mode: batch norm with its running statistics.
+    layers as in eval mode, but batch norm with the statistics of the clean batch, as in [2]_.
 
     Parameters
     ----------
@@ -189,11 +241,10 @@ class IntervalTraining(CertifiedObjective):
             return standard_loss(module, X, y)
         threat = context.threat.scaled(self.epsilon_factor)
         region = make_region(X, threat, rounding=False)
-        worst, penalty = self.worst_logits(module, X, y, region, context.share)
         certified = (1 - self.kappa) * context.share
+        clean, norms = trained_logits(module, X, gradients=certified < 1)
+        worst, penalty = self.worst_logits(module, X, y, region, context.share, norms)
         losses = certified * cross_entropy(worst, y)
-        with torch.set_grad_enabled(certified < 1 and torch.is_grad_enabled()):
-            clean = module(X)
         if certified < 1:
             losses = losses + (1 - certified) * cross_entropy(clean, y)
         return BatchLoss(losses, worst, clean.detach(), penalty)

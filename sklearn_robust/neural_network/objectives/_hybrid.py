@@ -13,6 +13,7 @@ from sklearn_robust._validation import check_real
 from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.bounds._regions import Box, make_region
+from sklearn_robust.bounds._translation import Known
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,
@@ -20,7 +21,11 @@ from sklearn_robust.neural_network.objectives._base import (
     own_attack,
     standard_loss,
 )
-from sklearn_robust.neural_network.objectives._certified import CertifiedObjective
+from sklearn_robust.neural_network.objectives._certified import (
+    CertifiedObjective,
+    normalizes,
+    trained_logits,
+)
 
 
 @dataclass(kw_only=True)
@@ -80,10 +85,13 @@ class SmallBoxTraining(CertifiedObjective):
         radius = self.box * per_feature(threat.epsilon, X)
         around = threat.around(X)
         box = Box(around.project(centre - radius), around.project(centre + radius))
-        worst, penalty = self.worst_logits(module, X, y, box, context.share)
+        norms: Known = {}
+        if context.share < 1 or normalizes(module):
+            trained, norms = trained_logits(module, X, gradients=context.share < 1)
+        worst, penalty = self.worst_logits(module, X, y, box, context.share, norms)
         losses = context.share * cross_entropy(worst, y)
         if context.share < 1:
-            losses = losses + (1 - context.share) * cross_entropy(module(X), y)
+            losses = losses + (1 - context.share) * cross_entropy(trained, y)
         return BatchLoss(losses, worst, clean_logits, penalty)
 
 
@@ -127,13 +135,18 @@ class MixedIntervalTraining(CertifiedObjective):
         model = TorchModel(module, 0)
         threat = context.threat.scaled(self.epsilon_factor)
         region = make_region(X, threat, rounding=False)
-        worst, penalty = self.worst_logits(module, X, y, region, context.share)
         clean_logits = model.logits(X)
         certified = self.alpha * context.share
-        losses = certified * cross_entropy(worst, y)
+        attacked = X
         if certified < 1:
-            X_adv = own_attack(self).perturb(
+            attacked = own_attack(self).perturb(
                 model, X, y, threat, context.generator, logits=clean_logits
             )
-            losses = losses + (1 - certified) * cross_entropy(module(X_adv), y)
+        norms: Known = {}
+        if certified < 1 or normalizes(module):
+            trained, norms = trained_logits(module, attacked, gradients=certified < 1)
+        worst, penalty = self.worst_logits(module, X, y, region, context.share, norms)
+        losses = certified * cross_entropy(worst, y)
+        if certified < 1:
+            losses = losses + (1 - certified) * cross_entropy(trained, y)
         return BatchLoss(losses, worst, clean_logits, penalty)
