@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
+from torch import nn
 
 from benchmarks import quick, report, training
 from benchmarks._report_cells import cells, trained
@@ -69,11 +70,7 @@ def run(args: argparse.Namespace) -> None:
     data = source(args)
     epochs = {f"{name} {epsilon:g}": model.n_iter_ for (name, epsilon), model in networks.items()}
     about = {"protocol": args.protocol[0], "epochs": epochs, "clip": args.clip[0]}
-    of = f"{args.protocol[0] if args.models == 'report' else args.models}-{data.split()[-1]}"
-    of += f"-n{args.n_train}" if args.n_train else ""
-    if args.models == "quick":
-        of = args.models
-    path = args.output / f"interpretability-{of}.json"
+    path = args.output / f"interpretability-{_of(args)}.json"
     content = {
         **provenance(seed=args.seed, threads=torch.get_num_threads(), data=data),
         "models": args.models,
@@ -87,6 +84,16 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {path}")
     if args.models == "recipes":
         figures(args, networks, X_test[:1000], y_test[:1000])
+
+
+def _of(args: argparse.Namespace) -> str:
+    """Return which networks are measured, for the name of the result."""
+    if args.models == "quick":
+        return args.models
+    parts = [args.protocol[0] if args.models == "report" else args.models]
+    parts += args.architecture if len(args.architecture) == 1 else []
+    parts += [source(args).split()[-1], *([f"n{args.n_train}"] if args.n_train else [])]
+    return "-".join(parts)
 
 
 def figures(args: argparse.Namespace, networks: Networks, X: np.ndarray, y: np.ndarray) -> None:
@@ -198,7 +205,7 @@ def randomised(model: Any, X: np.ndarray, y: np.ndarray, seed: int) -> list[dict
     y = y[:200]
     before = _magnitudes(model, X, y)
     model = copy.deepcopy(model)
-    layers = [m for m in model.module_.modules() if hasattr(m, "reset_parameters")][::-1]
+    layers = [m for m in model.module_.modules() if isinstance(m, nn.Linear | nn.Conv2d)][::-1]
     rows = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)

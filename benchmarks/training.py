@@ -265,14 +265,19 @@ def summary(folder: Path) -> str:
 
 
 def changes(content: dict[str, Any]) -> list[str]:
-    """Return the hyperparameters of a result that are not those of its recipe, but its epochs."""
+    """Return the hyperparameters of a result that are not those of its recipe, but its epochs.
+
+    One that the library did not have yet had no effect: it was what is the default now.
+    """
     own = {key: _tuple(value) for key, value in content["parameters"].items()}
     recipe = make_recipe(content["recipe"], content["architecture"], epsilon=own["epsilon"])
-    free = ("max_epochs", "random_state", "verbose", "device")
+    defaults = type(recipe)().get_params(deep=False)
+    own = {**{name: _plain(value) for name, value in defaults.items()}, **own}
+    free = ("max_epochs", "random_state", "verbose", "device", "checkpoint", "callbacks")
     return [
         f"{name}={own[name]}"
         for name, value in sorted(recipe.get_params(deep=False).items())
-        if name in own and name not in free and own[name] != _plain(value)
+        if name not in free and own[name] != _plain(value)
     ]
 
 

@@ -48,7 +48,7 @@ def test_a_finished_cell_is_not_run_again_and_feeds_the_measures(small, tmp_path
 
     command.main(["interpretability", *options, "--n-images", "30"])
     assert "epoch   1" not in capsys.readouterr().out  # the models were there
-    content = json.loads((tmp_path / "interpretability-reduced-5k.json").read_text())
+    content = json.loads((tmp_path / "interpretability-reduced-fc-5k.json").read_text())
     assert {row["model"] for row in content["rows"]} == {"fc", "logistic"}
     assert len(content["effects"]) == 2 * 5
     # The last layer drawn anew leaves something of the gradient, all layers nothing.
@@ -292,7 +292,7 @@ def test_the_recipes_networks_are_measured_beside_standard_ones(small, tmp_path,
     monkeypatch.setattr(training, "make_recipe", lambda *a, **k: make(*a, **{**k, "max_epochs": 2}))
     options = ["--models", "recipes", "--architecture", "fc", "--n-images", "30"]
     command.main(["interpretability", *options, "--dtype", "bfloat16", "--output", str(tmp_path)])
-    content = json.loads((tmp_path / "interpretability-recipes-5k.json").read_text())
+    content = json.loads((tmp_path / "interpretability-recipes-fc-5k.json").read_text())
     assert {row["model"] for row in content["rows"]} == {
         "fc",
         "fast fc",

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import training
 from sklearn_robust import RobustFCClassifier
 from sklearn_robust.metrics import certified_score, robust_score
+from sklearn_robust.neural_network import make_recipe
 
 
 def test_leaving_out_what_is_settled_changes_no_result(digits):
@@ -27,12 +28,25 @@ def test_leaving_out_what_is_settled_changes_no_result(digits):
     assert not (test.proven & test.broken).any()
 
 
+def of_recipe(*names):
+    """Return the hyperparameters of a recipe as the benchmark writes them."""
+    parameters = make_recipe(*names).get_params(deep=False)
+    return {k: training._plain(v) for k, v in parameters.items() if k != "checkpoint"}
+
+
+def test_a_hyperparameter_that_an_earlier_version_lacked_was_off():
+    earlier = of_recipe("certified", "fc")
+    del earlier["batch_norm"], earlier["shift_average"]
+    content = {"recipe": "certified", "architecture": "fc", "parameters": earlier}
+    assert training.changes(content) == ["batch_norm=False", "shift_average=0"]
+
+
 def test_summary_has_the_means_over_seeds_and_leaves_gaps_where_one_lacks(tmp_path):
     for seed, pgd in ((0, 0.9), (1, 0.92)):
         content = {
             "recipe": "fast", "architecture": "fc", "n_test": 100, "clean": 0.98,
             "training_process_seconds": 90 + 60 * seed,
-            "parameters": {"max_epochs": 3, "epsilon": 0.3, "lr": 0.5},
+            "parameters": {**of_recipe("fast", "fc"), "max_epochs": 3, "lr": 0.5},
             "pgd": {"accuracy": pgd}, **({"ensemble": {"accuracy": 0.8}} if seed else {}),
         }  # fmt: skip
         path = tmp_path / f"training-fast-fc-eps0.3-MNIST-seed{seed}.json"
