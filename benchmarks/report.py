@@ -66,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the report does not clip to [0, 1]; most of the literature does",
     )
     parser.add_argument("--robust-only", action="store_true", help="no standard training")
+    parser.add_argument(
+        "--figures-only", action="store_true", help="train what is missing and draw, score nothing"
+    )
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument(
         "--stop-after",
@@ -89,12 +92,13 @@ def run(args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     X_train, y_train, X_test, y_test = load(args)
     data = X_train.reshape(-1, 28, 28), y_train, X_test.reshape(-1, 28, 28), y_test
-    for cell in cells(args):
-        evaluate(args, cell, folder / f"{cell.name}.json", *data)
-    found = read(folder)
-    for architecture in args.architecture:
-        print("\n" + table(found, architecture))
-    print("\n" + protocols_table(found))
+    if not args.figures_only:
+        for cell in cells(args):
+            evaluate(args, cell, folder / f"{cell.name}.json", *data)
+        found = read(folder)
+        for architecture in args.architecture:
+            print("\n" + table(found, architecture))
+        print("\n" + protocols_table(found))
     for number, architecture in ((1, "cnn"), (3, "fc")):
         if architecture in args.architecture and 0.3 in args.epsilon and not args.robust_only:
             figure(args, number, architecture, data)
@@ -208,7 +212,8 @@ def figure(args: argparse.Namespace, number: int, architecture: str, data: Any) 
         name: trained(args, cell, X_train, y_train)
         for name, cell in (("standard", standard), ("robust", robust))
     }
-    images = f"-n{args.n_train}" if args.n_train else ""
-    path = args.output / f"report-figure{number}-{robust.protocol}{images}.png"
+    kind = robust.protocol + ("-clipped" if robust.clip else "")
+    kind += f"-n{args.n_train}" if args.n_train else ""
+    path = args.output / f"report-figure{number}-{kind}.png"
     draw(path, architecture.upper(), models, X_test[:1000], y_test[:1000])
     print(f"wrote {path}")

@@ -46,6 +46,12 @@ def test_a_finished_cell_is_not_run_again_and_feeds_the_measures(small, tmp_path
     command.main(["report", *options, "--clip", "free", "--n-strong", "10"])
     assert ": training" not in capsys.readouterr().out
 
+    (tmp_path / "report-figure3-reduced.png").unlink()
+    command.main(["report", *options, "--clip", "free", "--figures-only"])
+    said = capsys.readouterr().out
+    assert "epoch   1" not in said and "PGD" not in said
+    assert (tmp_path / "report-figure3-reduced.png").stat().st_size > 0
+
     command.main(["interpretability", *options, "--n-images", "30"])
     assert "epoch   1" not in capsys.readouterr().out  # the models were there
     content = json.loads((tmp_path / "interpretability-reduced-fc-5k.json").read_text())
