@@ -17,9 +17,9 @@ from sklearn.utils.validation import _check_sample_weight
 from sklearn_robust._validation import (
     draw_seed,
 )
+from sklearn_robust.neural_network._batches import Batch
 from sklearn_robust.neural_network._build import NetworkConstruction
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
-from sklearn_robust.neural_network._net import Batch
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._setup import (
     own_randomness,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from skorch import NeuralNet
@@ -16,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
+from sklearn_robust.neural_network._batches import Batch, Batches
 from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_generator
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import products_in
@@ -31,54 +31,6 @@ from sklearn_robust.neural_network.objectives import (
 
 # Batches between two transfers of losses and counts from a device that works ahead of the host.
 _FLUSH_EVERY = 32
-
-
-class Batch(NamedTuple):
-    """Samples, class indices and weights (mean 1 over the training data), on one device."""
-
-    X: torch.Tensor
-    y: torch.Tensor
-    weight: torch.Tensor
-
-
-class Batches:
-    """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader.
-
-    With `join_one`, a single sample that is left at the end joins the batch before it: batch norm
-    cannot be trained on one.
-    """
-
-    def __init__(
-        self,
-        data: Batch,
-        batch_size: int,
-        generator: torch.Generator | None,
-        replays: int = 1,
-        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        join_one: bool = False,
-    ) -> None:
-        self.data, self.batch_size, self.generator = data, batch_size, generator
-        self.replays, self.change = replays, change
-        starts = range(0, len(data.X), batch_size)
-        joins = join_one and len(starts) > 1 and len(data.X) % batch_size == 1
-        self.starts = starts[:-1] if joins else starts
-
-    def __len__(self) -> int:
-        return self.replays * len(self.starts)
-
-    def __iter__(self) -> Iterator[Batch]:
-        n = len(self.data.X)
-        order = None
-        if self.generator is not None and self.batch_size < n:
-            order = torch.randperm(n, generator=self.generator).to(self.data.X.device)
-        for start in self.starts:
-            stop = n if start == self.starts[-1] else start + self.batch_size
-            pick = slice(start, stop)
-            batch = Batch(*(t[pick if order is None else order[pick]] for t in self.data))
-            if self.change is not None:
-                batch = batch._replace(X=self.change(batch.X))
-            for _ in range(self.replays):
-                yield batch
 
 
 class TrainingStopped(Exception):

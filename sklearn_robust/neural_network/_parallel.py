@@ -18,7 +18,7 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _NormBase
 
 if TYPE_CHECKING:
-    from sklearn_robust.neural_network._net import Batch
+    from sklearn_robust.neural_network._batches import Batch
 
 
 class Alone:

@@ -19,6 +19,7 @@ from sklearn_robust._validation import (
 )
 from sklearn_robust.neural_network._augmentation import check_augmentation, image_size
 from sklearn_robust.neural_network._averaging import resolve_averaging
+from sklearn_robust.neural_network._descriptions import SECTIONS
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import check_dtype
 from sklearn_robust.neural_network._ramp import check_ramp
@@ -29,123 +30,6 @@ from sklearn_robust.neural_network._schedules import (
 )
 from sklearn_robust.neural_network._setup import OPTIMIZERS, resolve_device
 from sklearn_robust.neural_network.objectives import get_objective
-
-# What a docstring says where it has the name of an entry in braces.
-_SECTIONS = {
-    "input_ramp": """\
-input_ramp : None, "fixed", "learnable" or (low, high), default=None
-        Put ``clip((x - low) / (high - low), 0, 1)`` in front of the network: one threshold shared
-        by all features, with knots in the units of X. "fixed" and "learnable" begin with knots
-        one epsilon from the ends of `clip_values` (of the data, if None), so that no feature at an
-        end of its range can be moved visibly; "learnable" trains them. This is a strong prior: it
-        helps where most values lie near the ends of their range, as ink on paper does, and
-        destroys information where they lie between or where features have different ranges.
-        See `sklearn_robust.neural_network.InputRamp`.""",
-    "shift_average": """\
-shift_average : int, default=0
-        Predict with the mean of the logits over an image and its shifts by up to this many pixels
-        along either axis, see `sklearn_robust.neural_network.ShiftAverage`; attacks and
-        certificates see that mean. Training, for which ``augmentation=RandomShift(1)`` goes with
-        it, sees the network alone. Predictions, attacks and proofs cost ``4 * shift_average + 1``
-        times as much.""",
-    "parameters": """\
-epsilon : float or array of shape (n_features,), default=0.1
-        Radius of the adversary in training, in the units of X as passed. 0 is standard training;
-        an array gives each feature its own radius.
-    norm : {"linf", "l2", "l1"}, default="linf"
-    pgd_steps : int, default=10
-        Steps of the attack in training. One step costs a forward pass and an input gradient, so
-        the training costs about ``pgd_steps + 2`` times standard training.
-    step_size : float, array or None, default=None
-        Length of one step in the units of X; None: ``2.5 * epsilon / pgd_steps``.
-    random_start : bool, default=True
-        Start the attack at a point drawn uniformly from the ball.
-    clip_values : None or (low, high), default=None
-        Valid range of the data, scalars or one value per feature; adversarial points stay inside.
-        None, as in the report, lets them leave the range of the data.
-    preprocessor : transformer or None, default=None
-        A clone is fitted to the training data, with their weights where it takes any, and becomes
-        the first layers of the network: `epsilon`, `clip_values` and all attacks stay in the units
-        of X. It must be affine, such as StandardScaler or PCA, or otherwise differentiable; see
-        `sklearn_robust.preprocessing`. `partial_fit` fits it to the first batch.
-    training : str or TrainingObjective, default="pgd"
-        What is minimised. By attack: "pgd", "fgsm" (one step, watched for its known failure),
-        "free", "trades", "mart". By bounds, so that robustness can be proven: "ibp", "crown-ibp".
-        Between the two: "sabr", "mtl-ibp". An object sets what a name leaves at its default; see
-        `sklearn_robust.neural_network.TrainingObjective`.
-    epsilon_schedule : {"ramp", "constant"} or callable, default="ramp"
-        "ramp" raises epsilon linearly over the first 30 % of the training, which keeps training
-        at a large epsilon from collapsing to a constant output. A callable maps the progress in
-        [0, 1] to the share of epsilon; see `sklearn_robust.neural_network.Ramp`.
-    max_epochs : int, default=10
-    batch_size : int, default=128
-        -1: all samples in one batch.
-    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
-        A callable such as a class from torch.optim is called with the parameters and ``lr``.
-    optimizer_params : dict, optional
-        Further arguments of the optimizer.
-    lr : float, default=1e-3
-    lr_schedule : {"constant", "one-cycle", "multi-step"} or callable, default="constant"
-        A callable maps the progress in [0, 1] to a factor of `lr`; see
-        `sklearn_robust.neural_network.OneCycle` and `MultiStep`. Schedulers of torch come in
-        through skorch's ``LRScheduler`` among the `callbacks`, with "constant" here.
-    max_grad_norm : float, optional
-        Longer gradients are scaled down to this l2 length.
-    weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
-        Predict with an average of the weights over the training, and judge early stopping by it;
-        see `sklearn_robust.neural_network.EMA` and `SWA`. In `fit` only.
-    augmentation : callable or None, default=None
-        Called with each training batch, a tensor in the shape of X, and a torch.Generator; returns
-        the batch to train on, inside `clip_values`, in the same shape. See
-        `sklearn_robust.neural_network.RandomShift`.
-    class_weight : dict, "balanced" or None, default=None
-    early_stopping : bool, default=False
-        Hold out `validation_fraction` of the data, stop when the accuracy there under attack, or
-        proven where bounds are trained, has not risen by `tol` for `n_iter_no_change` epochs, and
-        keep the best epoch's weights. Epochs count once `epsilon_schedule` has reached its end.
-    validation_fraction : float, default=0.1
-    n_iter_no_change : int, default=5
-    tol : float, default=1e-4
-    warm_start : bool, default=False
-        Go on from the last fit's weights, at full epsilon, with a fresh optimizer.
-    checkpoint : path, optional
-        Folder for the state of `fit` after every epoch. The same fit, started again after an
-        interruption, goes on from the last finished epoch, on the CPU bit for bit; needs an
-        integer `random_state`. State of your own `callbacks` is not kept.
-    callbacks : list of skorch callbacks, optional
-        Copied before use; see ``net_`` for the net that they act on.
-    dtype : {"float32", "float64", "bfloat16"}, default="float32"
-        Precision of training and attacks. "bfloat16" computes the products of matrices in training
-        with 8 bits and all else as "float32" does: up to twice as fast where the device has
-        instructions for it (x86 processors with AVX512_BF16 or AMX, CUDA from Ampere on), slower
-        elsewhere. Predictions are computed in float64 always, so that they do not depend on which
-        samples share a batch.
-    device : str or torch.device, default="auto"
-        "auto" takes CUDA where there is one, else the CPU.
-    random_state : int, RandomState, Generator or None, default=None
-        Source of weights, order, noise and dropout; an int makes fits bit-identical on a CPU, and
-        on CUDA as far as torch's own operations are, see ``torch.use_deterministic_algorithms``.
-    verbose : int, default=0
-        0 is silent, 1 prints a line per epoch, 2 adds a progress bar within the epoch.""",
-    "attributes": """\
-classes_ : ndarray of shape (n_classes,)
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Only if X has feature names that are all strings.
-    input_shape_ : tuple of int
-        Shape of one sample.
-    preprocessor_ : transformer
-        The fitted `preprocessor`, if there is one.
-    module_ : torch.nn.Module
-        From a batch in the shape of X to logits, preprocessing included, in eval mode: what any
-        other torch tool may be pointed at.
-    net_ : skorch.NeuralNet
-        The net that trained it; ``net_.history`` has a row per epoch.
-    n_iter_ : int
-        Epochs trained.
-    loss_ : float
-        Training loss of the last epoch.""",
-}
 
 
 class SharedParameters(TypedDict, total=False):
@@ -267,7 +151,7 @@ class NetworkParameters(BaseEstimator):
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
             _spell_out_shared(cls)
-        for name, text in _SECTIONS.items():
+        for name, text in SECTIONS.items():
             cls.__doc__ = (cls.__doc__ or "").replace("{" + name + "}", text)
 
     def _check_parameters(self) -> None:

@@ -20,7 +20,7 @@ from sklearn_robust.neural_network import (
     SmallBoxTraining,
     TrainingContext,
 )
-from sklearn_robust.neural_network._net import Batch, Batches
+from sklearn_robust.neural_network._batches import Batch, Batches
 
 EPSILON = 0.1
 # Sums of a few hundred products in float64, in another order.

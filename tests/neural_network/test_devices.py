@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
 from sklearn_robust.neural_network import RandomShift
-from sklearn_robust.neural_network._net import Batch
+from sklearn_robust.neural_network._batches import Batch
 from sklearn_robust.neural_network.objectives import TRADES, AdversarialWeightPerturbation
 
 X, Y = load_wine(return_X_y=True)
