@@ -29,6 +29,7 @@ _NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
     ("certified", "cnn"): {
         "filters": (64, 128),
         "hidden_layer_sizes": (512,),
+        "batch_norm": True,
         "max_epochs": 30,
         "lr": 5e-3,
         **_SMALL,
@@ -36,7 +37,7 @@ _NETWORKS: dict[tuple[str, str], dict[str, Any]] = {
     ("report", "cnn"): {},
     ("fast", "fc"): {"hidden_layer_sizes": (512, 512), "max_epochs": 15, "lr": 2e-3},
     ("strong", "fc"): {"hidden_layer_sizes": (512, 512)},
-    ("certified", "fc"): {"hidden_layer_sizes": (1024, 512), "max_epochs": 60, "lr": 3e-3},
+    ("certified", "fc"): {"hidden_layer_sizes": (1024, 512), "max_epochs": 60, "lr": 1e-3},
     ("report", "fc"): {},
 }
 _TRAININGS: dict[str, dict[str, Any]] = {
@@ -63,7 +64,6 @@ _TRAININGS: dict[str, dict[str, Any]] = {
         "training": IntervalTraining(
             kappa=0.0, epsilon_factor=_REACH, initialization=False, regularization=0.0
         ),
-        "batch_norm": True,
         "epsilon_schedule": Ramp(0.05, 0.35),
         "lr_schedule": "one-cycle",
         "max_grad_norm": 10.0,
