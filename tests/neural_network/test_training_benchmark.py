@@ -35,9 +35,9 @@ def of_recipe(*names):
 
 
 def test_a_hyperparameter_that_an_earlier_version_lacked_was_off():
-    earlier = of_recipe("certified", "fc")
+    earlier = of_recipe("certified", "cnn")
     del earlier["batch_norm"], earlier["shift_average"]
-    content = {"recipe": "certified", "architecture": "fc", "parameters": earlier}
+    content = {"recipe": "certified", "architecture": "cnn", "parameters": earlier}
     assert training.changes(content) == ["batch_norm=False", "shift_average=0"]
 
 
