@@ -7,7 +7,8 @@ and measures the loss gradients at `--n-images` test images: sparsity, cosine wi
 on ink, smoothness, each with its interval and beside what chance gives. Then tests the report's two
 claims as paired differences: the robust CNN's gradients are interpretable, the robust FC's are not.
 Last, a sanity check [1]_: with layers of the robust networks drawn anew, from the last to the
-first, the gradients must change.
+first, the gradients must change. And how much of the gradients an adversary kept in [0, 1] cannot
+follow: training against it leaves that part as it is.
 
 .. [1] J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018.
 """
@@ -66,7 +67,12 @@ def run(args: argparse.Namespace) -> None:
         if epsilon
         for row in randomised(model, *shown, seed=args.seed)
     ]
-    print(table(rows) + "\n\n" + claims_table(effects) + "\n\n" + sanity_table(sanity))
+    beyond = [
+        {"model": name, "epsilon": epsilon, **out_of_reach(model, *shown)}
+        for (name, epsilon), model in models.items()
+    ]
+    for text in (table(rows), claims_table(effects), sanity_table(sanity), beyond_table(beyond)):
+        print(text + "\n")
     data = source(args)
     epochs = {f"{name} {epsilon:g}": model.n_iter_ for (name, epsilon), model in networks.items()}
     about = {"protocol": args.protocol[0], "epochs": epochs, "clip": args.clip[0]}
@@ -79,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
         "rows": rows,
         "effects": effects,
         "sanity": sanity,
+        "out_of_reach": beyond,
     }
     write_json(path, content)
     print(f"wrote {path}")
@@ -230,6 +237,36 @@ def randomised(model: Any, X: np.ndarray, y: np.ndarray, seed: int) -> list[dict
 
 def _magnitudes(model: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.abs(input_gradients(model, X, y)).reshape(len(X), -1)
+
+
+def out_of_reach(model: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Return the share of the gradient that an adversary kept in [0, 1] cannot follow.
+
+    That is to take ink from pixels without any, or to add some where there is no more to add: of
+    the sum of magnitudes over an image, averaged over the images with a gradient.
+    """
+    linear = isinstance(model, AdversarialLogisticRegression)
+    gradient = input_gradients(model, X if linear else X.reshape(-1, *SHAPE), y)
+    gradient = gradient.reshape(len(X), -1)
+    pixels = X.reshape(len(X), -1)
+    beyond = ((gradient < 0) & (pixels <= 0)) | ((gradient > 0) & (pixels >= 1))
+    size = np.abs(gradient)
+    some = size.sum(1) > 0
+    share = (size * beyond).sum(1)[some] / size.sum(1)[some]
+    return {"share": float(share.mean()), "error": float(stats.sem(share))}
+
+
+def beyond_table(rows: list[dict[str, Any]]) -> str:
+    """Return for each model the share of its gradients that no adversary in [0, 1] can follow."""
+    body = [
+        (
+            row["model"],
+            f"{row['epsilon']:g}",
+            f"{100 * row['share']:.1f} ± {100 * 1.96 * row['error']:.1f}",
+        )
+        for row in rows
+    ]
+    return format_table(("model", "epsilon", "out of reach in [0, 1], %"), body)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -57,10 +57,20 @@ def test_a_finished_cell_is_not_run_again_and_feeds_the_measures(small, tmp_path
     content = json.loads((tmp_path / "interpretability-reduced-fc-5k.json").read_text())
     assert {row["model"] for row in content["rows"]} == {"fc", "logistic"}
     assert len(content["effects"]) == 2 * 5
+    assert all(0 < row["share"] < 1 for row in content["out_of_reach"])
     # The last layer drawn anew leaves something of the gradient, all layers nothing.
     alike = [row["rank_correlation"] for row in content["sanity"]]
     assert len(alike) == 3
     assert np.argmax(alike) == 0
+
+
+def test_what_is_out_of_reach_points_out_of_the_box(monkeypatch):
+    X = np.array([[0.0, 0.5, 1.0], [0.0, 1.0, 0.2], [0.0, 1.0, 0.2]])
+    gradient = np.array([[-1.0, -2.0, 1.0], [3.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
+    monkeypatch.setattr(interpretability, "input_gradients", lambda *args: gradient)
+    monkeypatch.setattr(interpretability, "SHAPE", (3,))
+    shares = interpretability.out_of_reach(None, X, np.zeros(3))
+    assert shares["share"] == pytest.approx((2 / 4 + 0 / 4) / 2)  # no gradient, no share
 
 
 def test_the_cells_are_those_of_the_report():
