@@ -32,7 +32,7 @@ class RobustFCClassifier(BaseRobustClassifier):
         Share of units dropped after each hidden layer, in training only.
     batch_norm : bool, default=False
         Normalise what enters each ReLU, by the batch in training, by averages over batches later.
-        Networks with it learn better from bounds.
+        It allows a larger `lr`.
     {input_ramp}
     {shift_average}
     {parameters}
@@ -121,7 +121,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
         Fully connected layers between the convolutions and the logits.
     batch_norm : bool, default=False
         Normalise what enters each ReLU, by the batch in training, by averages over batches later.
-        Networks with it learn better from bounds.
+        It allows a larger `lr`.
     {input_ramp}
     {shift_average}
     {parameters}

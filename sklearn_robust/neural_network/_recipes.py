@@ -116,8 +116,9 @@ def make_recipe(
         "fast": PGD with 5 steps at 1.1 epsilon, a one-cycle learning rate, averaged weights, and
         images shifted by up to a pixel; 6 to 12 core-minutes for MNIST. "strong": the same with 10
         steps, 30 epochs, and a wider CNN; 41 core-minutes with ``dtype="bfloat16"``. "certified":
-        interval training, for `sklearn_robust.metrics.certified_score`; for MNIST 17 core-minutes
-        (FC), 55 with ``dtype="bfloat16"`` (CNN). "report": the protocol of the report, PGD with 100
+        interval training, for `sklearn_robust.metrics.certified_score`, predicting with the mean
+        over shifts by a pixel; for MNIST 11 (FC) and 56 core-minutes (CNN) with
+        ``dtype="bfloat16"``. "report": the protocol of the report, PGD with 100
         steps of 0.01, without clipping; about 1,000 passes per image.
     architecture : {"cnn", "fc"}, default="cnn"
         A small strided CNN, or two hidden layers of 512 units (1024 and 512 for "certified"); the
