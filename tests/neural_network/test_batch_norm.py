@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
-from sklearn_robust.attacks import PGD, ThreatModel
+from sklearn_robust.attacks import PGD, ThreatModel, TorchModel
 from sklearn_robust.metrics import certified_score
 from sklearn_robust.neural_network import (
     CrownIntervalTraining,
@@ -115,8 +115,6 @@ def test_small_boxes_normalise_by_the_clean_batch_and_mixtures_by_the_attacked_o
     twin = copy.deepcopy(net)
     result = SmallBoxTraining(box=0.4, attack=attack).loss(net, X, y, context())
     threat = ThreatModel(0.6 * EPSILON, "linf", (0, 1))
-    from sklearn_robust.attacks._model import TorchModel
-
     generator = torch.Generator().manual_seed(2)
     centre = attack.perturb(TorchModel(twin, 4), X, y, threat, generator)
     low, high = (
