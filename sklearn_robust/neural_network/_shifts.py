@@ -88,7 +88,10 @@ register_average(ShiftAverage, lambda module: module.networks() if module.averag
 
 def _alone(module: ShiftAverage) -> list[nn.Module]:
     if module.averaging:
-        raise UnsupportedLayerError("unless it is the last layer. Put what follows into it.")
+        raise UnsupportedLayerError(
+            "unless it is the last layer, and in training only with averaging=False. Put what "
+            "follows into it."
+        )
     return [*module._images(), module.network]
 
 
