@@ -23,6 +23,8 @@ def provenance(**extra: Any) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if str(extra.get("device", "cpu")).startswith("cuda"):
+        extra["gpu"] = _gpu(extra["device"])
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "processor": _processor(),
@@ -39,6 +41,12 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _gpu(device: Any) -> str:
+    import torch  # which the benchmarks of linear models do without
+
+    return torch.cuda.get_device_name(device)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

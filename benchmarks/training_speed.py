@@ -3,16 +3,24 @@
 All train the same network on the same samples with the same number of attack steps, alternating
 within one run; ratios are those of medians. The bare loop is what one would write by hand for one
 network: no check, no history, no schedule. The peak is that of a product of two square matrices on
-this machine in float32, and the arithmetic is counted by torch.
+the device in float32, and the arithmetic is counted by torch. "All in TF32" rounds the products of
+matrices to TF32 too; torch itself does so with convolutions alone, on CUDA.
+
+With --numerics: how far the precision of the attack's products matters. A network is trained by the
+fast recipe for two epochs, and the input gradient and the points found by PGD-100 in each precision
+are compared with those in float64.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +31,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks._results import format_table, provenance, write_json
+from benchmarks.training import load
 from sklearn_robust import RobustNeuralNetClassifier
-from sklearn_robust.attacks import PGD
-from sklearn_robust.neural_network import AdversarialCrossEntropy
+from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel
+from sklearn_robust.neural_network import AdversarialCrossEntropy, make_recipe
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
+from sklearn_robust.neural_network._precision import products_in
 
-EPSILON, N_STEPS, RATE = 0.3, 5, 1e-3
-STEP = 2.5 * EPSILON / N_STEPS
-COMPILED = "bare loop, compiled"
+EPSILON, RATE = 0.3, 1e-3
+BARE, COMPILED = "bare loop", "bare loop, compiled"
+EAGER, GRAPHS = "this library", "this library, CUDA graphs"
+OURS: dict[str, dict[str, Any]] = {
+    EAGER: {"cuda_graphs": False},
+    "this library, bfloat16": {"dtype": "bfloat16"},
+}
+ON_CUDA: dict[str, dict[str, Any]] = {
+    GRAPHS: {},
+    "this library, CUDA graphs, all in TF32": {"tf32": True},
+    "this library, CUDA graphs, bfloat16": {"dtype": "bfloat16"},
+}
+# Who makes the passes of another, and cannot be counted: hooks would have the compiled network
+# compiled anew, and a replayed graph calls none.
+HIDDEN = {COMPILED: BARE, **dict.fromkeys(ON_CUDA, EAGER)}
 Train = Callable[[np.ndarray, np.ndarray], Any]
 
 
@@ -39,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=4, help="of one timed epoch")
     parser.add_argument("--threads", type=int, help="of torch; default: all cores")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--n-steps", type=int, default=5, help="of PGD")
+    parser.add_argument("--data-home", type=Path, help="folder with the full MNIST, for --numerics")
+    parser.add_argument("--numerics", action="store_true", help="compare precisions of the attack")
+    parser.add_argument("--n-test", type=int, default=2000, help="test images for --numerics")
     parser.add_argument(
         "--compile",
         nargs="*",
@@ -55,42 +82,49 @@ def run(args: argparse.Namespace) -> None:
     n = args.batch_size * args.batches
     X = random.random((n, 784), dtype=np.float32)
     y = np.r_[np.arange(10), random.integers(10, size=n - 10)]
-    peak = peak_rate()
+    peak = peak_rate(args.device)
     rows = []
     for name, module in networks(args.seed).items():
+        module.to(args.device)
         contenders, compile_seconds = _contenders(module, args, X, y, name in args.compile)
-        costs = {who: _count(*c, X, y) for who, c in contenders.items() if who != COMPILED}
-        if COMPILED in contenders:  # the same passes; hooks would have it compiled anew
-            costs[COMPILED] = costs["bare loop"]
-        seconds = _times({who: train for who, (_, train) in contenders.items()}, X, y, args.repeats)
-        for who, cost in costs.items():
+        costs = {who: _count(*c, X, y) for who, c in contenders.items() if who not in HIDDEN}
+        costs.update({who: costs[HIDDEN[who]] for who in contenders if who in HIDDEN})
+        trainers = {who: train for who, (_, train) in contenders.items()}
+        seconds = _times(trainers, X, y, args.repeats, args.device)
+        for who in contenders:
             rate = n / seconds[who]
             rows.append(
                 {
                     "network": name,
                     "trainer": who,
-                    **cost,
+                    **costs[who],
                     "examples_per_second": rate,
-                    "share_of_peak": rate * cost["flop_per_example"] / peak,
-                    "ratio_to_bare_loop": seconds[who] / seconds["bare loop"],
+                    "share_of_peak": rate * costs[who]["flop_per_example"] / peak,
+                    "ratio_to_bare_loop": seconds[who] / seconds[BARE],
                     "compile_seconds": compile_seconds if who == COMPILED else None,
                 }
             )
     print(table(rows))
-    print(f"PGD-{N_STEPS}, batches of {args.batch_size}; medians of {args.repeats} runs; ", end="")
+    print(
+        f"PGD-{args.n_steps}, batches of {args.batch_size}; medians of {args.repeats} runs; ",
+        end="",
+    )
     print(f"peak {peak / 1e9:.0f} GFLOP/s")
     settings = {
-        "n_steps": N_STEPS,
+        "n_steps": args.n_steps,
         "batch_size": args.batch_size,
         "batches": args.batches,
         "repeats": args.repeats,
         "peak_flop_per_second": peak,
     }
-    where = {"seed": args.seed, "device": "cpu", "threads": torch.get_num_threads()}
-    write_json(
-        args.output / "training_speed.json",
-        {**provenance(**where), "settings": settings, "rows": rows},
-    )
+    where = {"seed": args.seed, "device": args.device, "threads": torch.get_num_threads()}
+    content = {**provenance(**where), "settings": settings, "rows": rows}
+    on = "" if args.device == "cpu" else f"_{args.device}"
+    path = args.output / f"training_speed{on}.json"
+    write_json(path, content)
+    if args.numerics:
+        write_json(path, {**content, "numerics": numerics(args)})
+        print("\n" + numerics_table(json.loads(path.read_text())["numerics"]))
 
 
 def networks(seed: int) -> dict[str, nn.Module]:
@@ -112,98 +146,133 @@ def networks(seed: int) -> dict[str, nn.Module]:
     return built
 
 
-def peak_rate(size: int = 2048, repeats: int = 5) -> float:
+def peak_rate(device: str, repeats: int = 5) -> float:
     """Return the floating-point operations a second of a product of two square matrices."""
-    a = torch.rand(size, size)
+    size = 2048 if device == "cpu" else 8192
+    a = torch.rand(size, size, device=device)
     seconds = []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start = _now(device)
         a @ a
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_now(device) - start)
     return 2 * size**3 / min(seconds[1:])
+
+
+def _now(device: str) -> float:
+    """Return the time when the device has done what it was asked for."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _contenders(
     module: nn.Module, args: argparse.Namespace, X: np.ndarray, y: np.ndarray, compiled: bool
 ) -> tuple[dict[str, tuple[nn.Module, Train]], float | None]:
     """Return for each trainer the network that it trains, and one epoch of it."""
-    found = {
-        "this library": ours(copy.deepcopy(module), args.batch_size, X, y),
-        "this library, bfloat16": ours(copy.deepcopy(module), args.batch_size, X, y, "bfloat16"),
-        "bare loop": bare(copy.deepcopy(module), args.batch_size),
-    }
+    options = OURS | (ON_CUDA if args.device != "cpu" else {})
+    found = {who: ours(copy.deepcopy(module), args, X, y, **own) for who, own in options.items()}
+    found[BARE] = bare(copy.deepcopy(module), args)
     compile_seconds = None
     if compiled:
         start = time.perf_counter()
         own = copy.deepcopy(module)
-        found[COMPILED] = bare(own, args.batch_size, torch.compile(own))
+        found[COMPILED] = bare(own, args, torch.compile(own))
         found[COMPILED][1](X, y)
         compile_seconds = time.perf_counter() - start
     for name, make in (("torchattacks", by_torchattacks), ("ART", by_art)):
         try:
-            found[name] = make(copy.deepcopy(module), args.batch_size)
+            found[name] = make(copy.deepcopy(module), args)
         except ImportError as error:
             print(f"{name} left out: {error}")
     return found, compile_seconds
 
 
 def ours(
-    module: nn.Module, batch_size: int, X: np.ndarray, y: np.ndarray, dtype: str = "float32"
+    module: nn.Module,
+    args: argparse.Namespace,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    tf32: bool = False,
+    **options: Any,
 ) -> tuple[nn.Module, Train]:
     # By default a sample that is misclassified is not attacked, which saves passes; here all are.
-    objective = AdversarialCrossEntropy(PGD(N_STEPS, STEP, only_correct=False))
+    attack = PGD(args.n_steps, _step_size(args), only_correct=False)
     clf = RobustNeuralNetClassifier(
-        module, training=objective, epsilon=EPSILON, clip_values=(0, 1), batch_size=batch_size,
-        lr=RATE, epsilon_schedule="constant", device="cpu", random_state=0,
-        dtype=dtype,
+        module, training=AdversarialCrossEntropy(attack), epsilon=EPSILON, clip_values=(0, 1),
+        batch_size=args.batch_size, lr=RATE, epsilon_schedule="constant", device=args.device,
+        random_state=0, **options,
     )  # fmt: skip
-    clf.partial_fit(X, y)
-    return clf.module_, clf.partial_fit
+
+    def train(X: np.ndarray, y: np.ndarray) -> None:
+        with products_of_matrices("high" if tf32 else "highest"):
+            clf.partial_fit(X, y)
+
+    train(X, y)
+    return clf.module_, train
+
+
+@contextmanager
+def products_of_matrices(precision: str) -> Iterator[None]:
+    """Let torch round what enters products of matrices on CUDA, or not, for a while."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _step_size(args: argparse.Namespace) -> float:
+    return 2.5 * EPSILON / args.n_steps
 
 
 def bare(
-    module: nn.Module, batch_size: int, forward: Callable[..., torch.Tensor] | None = None
+    module: nn.Module, args: argparse.Namespace, forward: Callable[..., torch.Tensor] | None = None
 ) -> tuple[nn.Module, Train]:
     optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
     forward = module if forward is None else forward
+    step = _step_size(args)
 
     def attack(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         for p in module.parameters():
             p.requires_grad_(False)
         low, high = (x - EPSILON).clamp_(0, 1), (x + EPSILON).clamp_(0, 1)
         x = low + (high - low) * torch.rand_like(x)
-        for _ in range(N_STEPS):
+        for _ in range(args.n_steps):
             x.requires_grad_()
             loss = functional.cross_entropy(forward(x), labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, x)
-            x = x.detach().add_(gradient.sign_(), alpha=STEP)
+            x = x.detach().add_(gradient.sign_(), alpha=step)
             x = torch.max(torch.min(x, high), low)
         for p in module.parameters():
             p.requires_grad_(True)
         return x
 
-    return module, _loop(forward, optimizer, attack, batch_size)
+    return module, _loop(forward, optimizer, attack, args)
 
 
-def by_torchattacks(module: nn.Module, batch_size: int) -> tuple[nn.Module, Train]:
+def by_torchattacks(module: nn.Module, args: argparse.Namespace) -> tuple[nn.Module, Train]:
     import torchattacks
 
     optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
-    attack = torchattacks.PGD(module, eps=EPSILON, alpha=STEP, steps=N_STEPS, random_start=True)
-    return module, _loop(module, optimizer, attack, batch_size)
+    attack = torchattacks.PGD(
+        module, eps=EPSILON, alpha=_step_size(args), steps=args.n_steps, random_start=True
+    )
+    return module, _loop(module, optimizer, attack, args)
 
 
-def by_art(module: nn.Module, batch_size: int) -> tuple[nn.Module, Train]:
+def by_art(module: nn.Module, args: argparse.Namespace) -> tuple[nn.Module, Train]:
     from art.defences.trainer import AdversarialTrainerMadryPGD
     from art.estimators.classification import PyTorchClassifier
 
     classifier = PyTorchClassifier(
         module, nn.CrossEntropyLoss(), (784,), 10, torch.optim.Adam(module.parameters(), lr=RATE),
-        clip_values=(0, 1), device_type="cpu",
+        clip_values=(0, 1), device_type="cpu" if args.device == "cpu" else "gpu",
     )  # fmt: skip
     trainer = AdversarialTrainerMadryPGD(
-        classifier, nb_epochs=1, batch_size=batch_size, eps=EPSILON, eps_step=STEP,
-        max_iter=N_STEPS, num_random_init=1,
+        classifier, nb_epochs=1, batch_size=args.batch_size, eps=EPSILON,
+        eps_step=_step_size(args), max_iter=args.n_steps, num_random_init=1,
     )  # fmt: skip
     return module, lambda X, y: trainer.fit(X, np.eye(10, dtype=np.float32)[y])
 
@@ -212,13 +281,13 @@ def _loop(
     forward: Callable[..., torch.Tensor],
     optimizer: torch.optim.Optimizer,
     attack: Callable[..., torch.Tensor],
-    batch_size: int,
+    args: argparse.Namespace,
 ) -> Train:
     def train(X: np.ndarray, y: np.ndarray) -> None:
-        data, labels = torch.from_numpy(X), torch.from_numpy(y)
-        order = torch.randperm(len(data))
-        for start in range(0, len(data), batch_size):
-            pick = order[start : start + batch_size]
+        data, labels = torch.from_numpy(X).to(args.device), torch.from_numpy(y).to(args.device)
+        order = torch.randperm(len(data)).to(args.device)
+        for start in range(0, len(data), args.batch_size):
+            pick = order[start : start + args.batch_size]
             x_adv = attack(data[pick], labels[pick])
             optimizer.zero_grad()
             functional.cross_entropy(forward(x_adv), labels[pick]).backward()
@@ -276,16 +345,16 @@ class Arithmetic(TorchDispatchMode):
 
 
 def _times(
-    trainers: dict[str, Train], X: np.ndarray, y: np.ndarray, repeats: int
+    trainers: dict[str, Train], X: np.ndarray, y: np.ndarray, repeats: int, device: str
 ) -> dict[str, float]:
     """Return the median seconds of each, after a warm-up, taking turns."""
     seconds: dict[str, list[float]] = {who: [] for who in trainers}
     for turn in range(repeats + 1):
         for who, train in trainers.items():
-            start = time.perf_counter()
+            start = _now(device)
             train(X, y)
             if turn:
-                seconds[who].append(time.perf_counter() - start)
+                seconds[who].append(_now(device) - start)
     return {who: statistics.median(s) for who, s in seconds.items()}
 
 
@@ -305,6 +374,74 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{r['examples_per_second']:.0f}",
             f"{100 * r['share_of_peak']:.0f} %",
             f"{r['ratio_to_bare_loop']:.2f}",
+        )
+        for r in rows
+    ]
+    return format_table(header, body)
+
+
+def numerics(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return what PGD-100 finds in each precision of products, judged in float64."""
+    X_train, y_train, X_test, y_test = load(args)
+    rows = []
+    for architecture in ("cnn", "fc"):
+        clf = make_recipe(
+            "fast", architecture, max_epochs=2, device=args.device, random_state=args.seed
+        ).fit(X_train, y_train)
+        clf.module_.to(args.device)
+        X = torch.as_tensor(X_test, device=args.device)
+        y = torch.as_tensor(y_test, device=args.device)
+        threat = ThreatModel(EPSILON, clip_values=(0, 1))
+        exact = TorchModel(copy.deepcopy(clf.module_).double(), 10)
+        _, reference = exact.ascent(X.double(), y, CrossEntropy())
+        for name, (dtype, convolutions, products) in PRECISIONS.items():
+            if args.device == "cpu" and convolutions:
+                continue
+            own = exact if dtype == "float64" else TorchModel(copy.deepcopy(clf.module_), 10)
+            with (
+                products_of_matrices(products),
+                torch.backends.cudnn.flags(allow_tf32=convolutions),
+                products_in(dtype, own.module, X.device),
+            ):
+                x = own.asarray(X)
+                _, gradient = own.ascent(x, y, CrossEntropy())
+                generator = torch.Generator(args.device).manual_seed(args.seed)
+                x_adv = PGD(100, EPSILON / 30).perturb(own, x, y, threat, generator)
+            agree = (gradient.double().sign() == reference.sign()).double()
+            weight = reference.abs()
+            held = (exact.logits(x_adv.double()).argmax(1) == y).double().mean()
+            rows.append(
+                {
+                    "architecture": architecture,
+                    "precision": name,
+                    "n_test": len(y),
+                    "signs_that_agree": float((agree * weight).sum() / weight.sum()),
+                    "accuracy_under_pgd": float(held),
+                }
+            )
+    return rows
+
+
+# Of weights and inputs; whether convolutions are in TF32; torch's name for products of matrices.
+PRECISIONS = {
+    "float64": ("float64", False, "highest"),
+    "float32": ("float32", False, "highest"),
+    "float32, convolutions in TF32": ("float32", True, "highest"),
+    "all in TF32": ("float32", True, "high"),
+    "bfloat16": ("bfloat16", False, "highest"),
+}
+
+
+def numerics_table(rows: list[dict[str, Any]]) -> str:
+    """Return what was compared, a line per network and precision."""
+    header = ("network", "products in", "signs that agree", "accuracy under PGD-100", "images")
+    body = [
+        (
+            r["architecture"],
+            r["precision"],
+            f"{100 * r['signs_that_agree']:.2f} %",
+            f"{100 * r['accuracy_under_pgd']:.2f}",
+            r["n_test"],
         )
         for r in rows
     ]

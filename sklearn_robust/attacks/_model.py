@@ -18,6 +18,8 @@ from sklearn_robust.attacks._losses import Loss
 if TYPE_CHECKING:
     import torch
 
+    from sklearn_robust.attacks._graphs import StepGraphs
+
 
 class Model(Protocol):
     """What every attack may ask of a model."""
@@ -80,10 +82,14 @@ class TorchModel:
     ----------
     module : torch.nn.Module
     n_classes : int
+    graphs : StepGraphs, optional
+        Where attacks whose steps never look at a result find them recorded, on CUDA.
     """
 
-    def __init__(self, module: torch.nn.Module, n_classes: int) -> None:
-        self.module, self.n_classes = module, n_classes
+    def __init__(
+        self, module: torch.nn.Module, n_classes: int, graphs: StepGraphs | None = None
+    ) -> None:
+        self.module, self.n_classes, self.graphs = module, n_classes, graphs
 
     def _like(self) -> torch.Tensor:
         import torch

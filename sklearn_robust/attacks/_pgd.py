@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, per_feature, rows
+from sklearn_robust._arrays import Array, namespace, per_feature, rows
 from sklearn_robust._norms import NORMS
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_option, check_real, check_step_size
@@ -17,6 +17,7 @@ from sklearn_robust.attacks._search import (
     Kept,
     check_model,
     check_targets,
+    repeat,
     search,
     to_unit_length,
     uphill,
@@ -220,16 +221,34 @@ class PGD:
     ) -> Array:
         around = threat.around(X)
         X_adv = around.sample(generator) if self.random_start else X
-        kept = Kept(X, y) if self.keep == "fooling" else None
-        memory: Array = 0
+        memory = namespace(X).zeros_like(X) if self.momentum else None
+        fixed = (y, around, loss, step)
+        if self.keep == "fooling":
+            return self._first_fooling(model, (X_adv, memory), fixed)
+
+        def move(moving: tuple, fixed: tuple) -> tuple:
+            return self._move(model, moving, fixed)[0]
+
+        kind = ("pgd", self.momentum, threat.norm)
+        return repeat(model, move, self.n_steps, (X_adv, memory), fixed, kind)[0]
+
+    def _first_fooling(self, model: DifferentiableModel, moving: tuple, fixed: tuple) -> Array:
+        kept = Kept(fixed[1].X, fixed[0])
         for _ in range(self.n_steps):
-            logits, gradient = model.ascent(X_adv, y, loss)
-            if kept is not None and kept.see(X_adv, logits):
+            X_adv = moving[0]
+            moving, logits = self._move(model, moving, fixed)
+            if kept.see(X_adv, logits):
                 break
-            if self.momentum:
-                gradient = memory = self.momentum * memory + _unit_l1(gradient)
-            X_adv = around.project(X_adv + step * uphill(around, X_adv, gradient))
-        return X_adv if kept is None else kept.best(X_adv)
+        return kept.best(moving[0])
+
+    def _move(self, model: DifferentiableModel, moving: tuple, fixed: tuple) -> tuple[tuple, Array]:
+        """Return the points and the memory after one step, and the logits before it."""
+        (X_adv, memory), (y, around, loss, step) = moving, fixed
+        logits, gradient = model.ascent(X_adv, y, loss)
+        if self.momentum:
+            gradient = memory = self.momentum * memory + _unit_l1(gradient)
+        X_adv = around.project(X_adv + step * uphill(around, X_adv, gradient))
+        return (X_adv, memory), logits
 
 
 def _unit_l1(gradient: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from sklearn_robust.attacks._losses import Loss, get_loss, is_right, without
 from sklearn_robust.attacks._model import Model
 
 Run = Callable[[Array, Array, Loss], Array]
+Move = Callable[[tuple, tuple], tuple]
 
 
 def search(
@@ -82,6 +83,22 @@ def search(
         if number < len(plan) - 1:
             todo = replace_rows(todo, todo, is_right(model.logits(found), y[todo]))
     return X_adv
+
+
+def repeat(
+    model: Model, move: Move, n_steps: int, moving: tuple, fixed: tuple, kind: Hashable
+) -> tuple:
+    """Return `moving` after `n_steps` times ``moving = move(moving, fixed)``.
+
+    Both are tuples of arrays, of objects that hold arrays, and of None. `kind` is all else that
+    decides what `move` does on `model`, so that a model with graphs can know the step again.
+    """
+    graphs = getattr(model, "graphs", None)
+    if graphs is not None:
+        return graphs.repeat(move, n_steps, moving, fixed, model.module, kind)  # type: ignore
+    for _ in range(n_steps):
+        moving = move(moving, fixed)
+    return moving
 
 
 def losses(

@@ -223,7 +223,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
 
     def _fingerprint(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> str:
         """Return what tells this training from another, wherever and however it runs."""
-        free = ("checkpoint", "verbose", "device", "callbacks")
+        free = ("checkpoint", "verbose", "device", "cuda_graphs", "callbacks")
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in free}
         return fingerprint(parameters, X, y, weight)
 

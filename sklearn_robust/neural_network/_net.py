@@ -13,6 +13,7 @@ from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
@@ -58,6 +59,7 @@ class RobustNet(NeuralNet):
         max_grad_norm: float | None = None,
         averaging: WeightAveraging | None = None,
         augmentation: Augmentation | None = None,
+        cuda_graphs: bool = False,
     ) -> RobustNet:
         """Set what skorch's constructor, which inspects its own signature, does not take.
 
@@ -69,6 +71,8 @@ class RobustNet(NeuralNet):
         self.max_grad_norm, self.averaging = max_grad_norm, averaging
         self.augmentation = augmentation
         self.generator, self.noise, self.dtype = generator, noise, dtype
+        self.cuda_graphs = cuda_graphs
+        self.graphs: StepGraphs | None = None
         self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         self.batches_per_epoch = 1
         self.begin_epoch()
@@ -86,6 +90,7 @@ class RobustNet(NeuralNet):
         if self.averaging is not None:
             self.averaging.begin()
         self.notify("on_train_begin", X=data, y=None)
+        self.graphs = StepGraphs() if self.cuda_graphs else None
         self.checkpoint = checkpoint
         finished = checkpoint is not None and checkpoint.resume(self)
         done = 0 if checkpoint is None else len(self.history)
@@ -127,7 +132,7 @@ class RobustNet(NeuralNet):
         self.objective.begin()
         if self.averaging is not None:
             self.averaging.begin()
-        self._good, self.checkpoint = {}, None
+        self._good, self.checkpoint, self.graphs = {}, None, None
 
     @property
     def progress(self) -> float:
@@ -139,7 +144,7 @@ class RobustNet(NeuralNet):
         """Return what an objective is told at this point of the epsilon schedule."""
         share = min(float(self.schedule(self.progress)), 1.0)
         threat = self.threat if share >= 1 else self.threat.scaled(share)
-        return TrainingContext(threat, self.noise, share, weight)
+        return TrainingContext(threat, self.noise, share, weight, self.graphs)
 
     def predicting_weights(self) -> dict[str, torch.Tensor]:
         """Return the weights that would predict if training ended here."""
@@ -162,6 +167,7 @@ class RobustNet(NeuralNet):
         state = super().__getstate__()
         state.pop("module")  # the same object as module_, which skorch stores as bytes
         state.pop("prediction_counts", None)  # of the epoch in progress
+        state["graphs"] = None  # they are memory of this process
         for name in ("generator", "noise"):
             state[name] = state[name].get_state().numpy().tobytes()
         return state
@@ -282,7 +288,7 @@ class RobustNet(NeuralNet):
         batch, share = team().share(batch)
         noise = torch.Generator(batch.X.device)
         noise.manual_seed(team().own_seed(0))  # the same attack in every epoch
-        context = TrainingContext(self.threat, noise, weight=batch.weight)
+        context = TrainingContext(self.threat, noise, 1.0, batch.weight, self.graphs)
         with torch.no_grad():
             result = self.objective.validation_loss(self.module_, batch.X, batch.y, context)
             loss = (result.losses * batch.weight).mean()

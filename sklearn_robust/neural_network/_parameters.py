@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 from sklearn.base import BaseEstimator
 
 from sklearn_robust._validation import (
+    check_bool,
     check_epsilon,
     check_int,
     check_option,
@@ -63,6 +64,7 @@ class SharedParameters(TypedDict, total=False):
     callbacks: Any
     dtype: str
     device: Any
+    cuda_graphs: bool
     random_state: Any
     verbose: int
 
@@ -110,6 +112,7 @@ class NetworkParameters(BaseEstimator):
         callbacks: Any = None,
         dtype: str = "float32",
         device: Any = "auto",
+        cuda_graphs: bool = True,
         random_state: Any = None,
         verbose: int = 0,
         **unknown: Any,
@@ -144,6 +147,7 @@ class NetworkParameters(BaseEstimator):
         self.callbacks = callbacks
         self.dtype = dtype
         self.device = device
+        self.cuda_graphs = cuda_graphs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -187,6 +191,7 @@ class NetworkParameters(BaseEstimator):
                 self.validation_fraction, "validation_fraction", low=0, high=1, open_low=True
             )
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
+        check_bool(self.cuda_graphs, "cuda_graphs")
         check_dtype(self.dtype, resolve_device(self.device))
 
     def _check_checkpoint(self) -> None:

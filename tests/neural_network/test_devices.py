@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.preprocessing import StandardScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, certified_score
 from sklearn_robust.neural_network import RandomShift
 from sklearn_robust.neural_network._batches import Batch
 from sklearn_robust.neural_network.objectives import TRADES, AdversarialWeightPerturbation
@@ -102,6 +102,74 @@ def test_a_fit_on_cuda_predicts_the_same_in_a_process_without(tmp_path):
     answer = joblib.load(tmp_path / "answer")
     # Two implementations of the same sums in float64.
     np.testing.assert_allclose(answer, clf.decision_function(X), rtol=1e-9, atol=1e-9)
+
+
+REPEATED = """
+import sys, tempfile
+import numpy as np, torch
+from skorch.callbacks import Callback
+from sklearn.datasets import load_digits
+from sklearn_robust import RobustCNNClassifier
+
+class Stop(Callback):
+    def __init__(self, after=0):
+        self.after = after
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.after:
+            raise KeyboardInterrupt
+
+torch.use_deterministic_algorithms(True)
+X, y = load_digits(return_X_y=True)
+images = X[:300].reshape(-1, 8, 8) / 16
+
+def fit(**parameters):
+    clf = RobustCNNClassifier(
+        training=sys.argv[1], norm=sys.argv[2], epsilon=0.2, clip_values=(0, 1), pgd_steps=3,
+        max_epochs=4, random_state=0, device="cuda", **parameters
+    )
+    return clf.fit(images, y[:300])
+
+first = fit().decision_function(images)
+np.testing.assert_array_equal(fit().decision_function(images), first)
+with tempfile.TemporaryDirectory() as folder:
+    fit(checkpoint=folder, callbacks=[Stop(3)])
+    resumed = fit(checkpoint=folder)
+    assert resumed.n_iter_ == 4
+    np.testing.assert_array_equal(resumed.decision_function(images), first)
+"""
+
+
+@with_cuda
+@pytest.mark.parametrize("training", ["pgd", "trades", "free", "ibp"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_seed_repeats_a_training_on_cuda_bit_for_bit(training, norm, tmp_path):
+    """Where torch is told to be deterministic; resumed after an interruption too."""
+    env = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    program = [sys.executable, "-W", "ignore", "-c", REPEATED, training, norm]
+    done = subprocess.run(program, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@with_cuda
+def test_bounds_and_attacks_on_cuda_are_those_of_the_cpu():
+    images, y = load_digits(return_X_y=True)
+    images, y = images[:300].reshape(-1, 8, 8) / 16, y[:300]
+    clf = RobustCNNClassifier(
+        filters=(8,), hidden_layer_sizes=(16,), training="ibp", epsilon=0.05, clip_values=(0, 1),
+        device="cuda", random_state=0,
+    ).fit(images, y)  # fmt: skip
+    on_cpu = copy.deepcopy(clf).set_params(device="cpu")
+    on_cpu.module_.to("cpu")
+    np.testing.assert_allclose(
+        clf.input_gradients(images, y), on_cpu.input_gradients(images, y), rtol=1e-6, atol=1e-9
+    )
+    for method in ("ibp", "crown", "auto"):
+        proven = [certified_score(m, images, y, method=method) for m in (clf, on_cpu)]
+        assert proven[0] == proven[1]
+    attacked = [m.robust_score(images, y, attack="strong", random_state=0) for m in (clf, on_cpu)]
+    assert attacked[0] >= proven[0]
+    assert attacked[0] == pytest.approx(attacked[1], abs=0.01)  # random numbers differ
 
 
 class NoCopies(TorchDispatchMode):

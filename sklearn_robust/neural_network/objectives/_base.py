@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.attacks._losses import is_right
 from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._pgd import PGD
@@ -33,12 +34,19 @@ class TrainingContext:
     weight : Tensor of shape (n_samples,), optional
         Sample weights with mean 1 over the training data. The caller weights the losses; an
         objective needs them only where it takes a gradient of its own. None: all 1.
+    graphs : optional
+        The recorded steps of this training's attacks, where a CUDA device has them.
     """
 
     threat: ThreatModel
     generator: torch.Generator
     share: float = 1.0
     weight: Tensor | None = None
+    graphs: StepGraphs | None = None
+
+    def model(self, module: torch.nn.Module) -> TorchModel:
+        """Return `module` as attacks see it: in eval mode, frozen."""
+        return TorchModel(module, 0, self.graphs)  # whose number of classes nobody asks for
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,7 @@ class AttackObjective(TrainingObjective):
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> tuple[Tensor, Tensor]:
         """Return the adversarial batch and the clean logits that the attack began with."""
-        model = TorchModel(module, 0)
+        model = context.model(module)
         clean_logits = model.logits(X)
         attack = self.tuned(own_attack(self), clean_logits)
         X_adv = attack.perturb(model, X, y, context.threat, context.generator, logits=clean_logits)

@@ -78,7 +78,7 @@ class FastAdversarial(TrainingObjective):
     ) -> BatchLoss:
         if context.threat.is_null:
             return standard_loss(module, X, y)
-        model = TorchModel(module, 0)
+        model = context.model(module)
         self._batches += 1
         if not self._multi_step and self._batches % self.probe_every == 0:
             self._probe(model, X, y, context)
@@ -90,7 +90,7 @@ class FastAdversarial(TrainingObjective):
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> BatchLoss:
         """Return the loss under PGD of `probe_steps` steps: one step would not see the failure."""
-        model = TorchModel(module, 0)
+        model = context.model(module)
         clean_logits = model.logits(X)
         attack = PGD(self.probe_steps)
         X_adv = attack.perturb(model, X, y, context.threat, context.generator, logits=clean_logits)

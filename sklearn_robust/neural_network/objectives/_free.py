@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sklearn_robust._threat import Neighbourhood, ThreatModel
 from sklearn_robust._validation import check_int
-from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
@@ -84,7 +83,7 @@ class FreeAdversarial(TrainingObjective):
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> BatchLoss:
         """Return the loss under PGD with ten steps: there is no training pass to learn from."""
-        model = TorchModel(module, 0)
+        model = context.model(module)
         clean_logits = model.logits(X)
         X_adv = PGD(10).perturb(model, X, y, context.threat, context.generator, logits=clean_logits)
         logits = module(X_adv)

@@ -10,7 +10,6 @@ from torch import Tensor
 from sklearn_robust._arrays import per_feature
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.bounds._regions import Box, make_region
 from sklearn_robust.bounds._translation import Known
@@ -77,7 +76,7 @@ class SmallBoxTraining(CertifiedObjective):
         if context.threat.is_null:
             return standard_loss(module, X, y)
         threat = context.threat.scaled(self.epsilon_factor)
-        model = TorchModel(module, 0)
+        model = context.model(module)
         clean_logits = model.logits(X)
         centre = own_attack(self).perturb(
             model, X, y, threat.scaled(1 - self.box), context.generator, logits=clean_logits
@@ -132,7 +131,7 @@ class MixedIntervalTraining(CertifiedObjective):
     ) -> BatchLoss:
         if context.threat.is_null:
             return standard_loss(module, X, y)
-        model = TorchModel(module, 0)
+        model = context.model(module)
         threat = context.threat.scaled(self.epsilon_factor)
         region = make_region(X, threat, rounding=False)
         clean_logits = model.logits(X)

@@ -1,0 +1,221 @@
+"""Steps of an attack recorded once and replayed: everywhere the same as step by step."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
+from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel, _graphs, _search
+from sklearn_robust.neural_network import AdversarialCrossEntropy, RandomShift
+from sklearn_robust.neural_network.objectives import TRADES, AdversarialWeightPerturbation
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:150] / 16, Y[:150]
+TRAININGS = ["pgd", "fgsm", "free", "trades", "mart", "sabr", "mtl-ibp",
+             AdversarialWeightPerturbation(TRADES()),
+             AdversarialCrossEntropy(PGD(3, momentum=0.9))]  # fmt: skip
+by_training = pytest.mark.parametrize(
+    "training", TRAININGS, ids=lambda t: t if isinstance(t, str) else type(t).__name__
+)
+pytestmark = pytest.mark.filterwarnings("ignore:The network predicts one class")
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Take the CPU for a device, where a recorded step is the step; return what was recorded."""
+    steps = []
+
+    def record(step, device):
+        steps.append(step)
+        return step
+
+    usable = _graphs.usable
+    monkeypatch.setattr(_graphs, "record", record)
+    monkeypatch.setattr(_search, "works_ahead", lambda x: True)
+    monkeypatch.setattr(
+        _graphs, "usable", lambda device, fixed: usable(torch.device("cuda"), fixed)
+    )
+    return steps
+
+
+def network(**parameters):
+    settings = {
+        "epsilon": 0.2, "clip_values": (0, 1), "pgd_steps": 3, "max_epochs": 3, "batch_size": 40,
+        "random_state": 0,
+    }  # fmt: skip
+    return RobustCNNClassifier(
+        filters=(4, 4), hidden_layer_sizes=(8,), **{**settings, **parameters}
+    )
+
+
+def weights(clf):
+    return {name: value.numpy(force=True) for name, value in clf.module_.state_dict().items()}
+
+
+def assert_same(clf, other):
+    for name, value in weights(other).items():
+        np.testing.assert_array_equal(weights(clf)[name], value, err_msg=name)
+
+
+@by_training
+def test_a_training_with_recorded_steps_is_the_same(training, recorded):
+    ramp = None if training == "free" else "learnable"
+    clf = network(training=training, input_ramp=ramp, augmentation=RandomShift(1))
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    assert not recorded
+    clf.fit(X, Y)
+    assert bool(recorded) == (training != "free")  # whose attack is the training pass
+    assert len(recorded) <= 2  # whole batches and the last one, whatever epsilon they have
+    assert_same(clf, expected)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("clip_values", [None, (0, 1)])
+def test_other_norms_and_boxes(norm, clip_values, recorded):
+    clf = network(norm=norm, clip_values=clip_values, epsilon=0.5 * np.ones(64))
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    assert_same(clf.fit(X, Y), expected)
+    assert len(recorded) == 2
+
+
+def test_averaged_weights_in_bfloat16_with_early_stopping(recorded):
+    clf = network(
+        weight_averaging="ema", dtype="bfloat16", batch_norm=True, early_stopping=True,
+        validation_fraction=0.2,
+    )  # fmt: skip
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    assert_same(clf.fit(X, Y), expected)
+    assert len(recorded) == 2  # three batches of 40, and 30 samples of validation
+
+
+def test_graphs_go_with_the_training(recorded):
+    clf = network().fit(X, Y)
+    assert recorded
+    assert clf.net_.graphs is None
+    n = len(recorded)
+    clf.robust_score(X, Y)
+    assert len(recorded) == n  # an attack on a fitted model is none of a training's
+
+
+def perturbed(graphs, module, y, loss, n=2):
+    model = TorchModel(module, 3, graphs)
+    attack, threat = PGD(3, loss=loss, only_correct=False), ThreatModel(0.3)
+    x = torch.linspace(-1, 1, 12).reshape(4, 3)
+    return [
+        attack.perturb(model, x + i, y, threat, torch.Generator().manual_seed(0)) for i in range(n)
+    ]
+
+
+def test_what_a_loss_holds_beside_tensors_is_not_recorded(recorded):
+    class Scaled(CrossEntropy):
+        def __init__(self, factor):
+            self.factor = factor
+
+        def direction(self, logits, y):
+            return self.factor * super().direction(logits, y)
+
+    module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
+    graphs = _graphs.StepGraphs()
+    for factor in (1.0, -1.0):
+        loss = Scaled(factor)
+        expected = perturbed(None, module, y, loss)
+        assert all(map(torch.equal, perturbed(graphs, module, y, loss), expected))
+    assert not recorded
+    perturbed(graphs, module, y, CrossEntropy())
+    assert len(recorded) == 1
+
+
+def test_a_loss_aimed_elsewhere_and_new_weights_are_seen(recorded):
+    module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
+    graphs = _graphs.StepGraphs()
+    for target in (1, 2):
+        aimed = CrossEntropy().at((y + target) % 3)
+        expected = perturbed(None, module, y, aimed)
+        assert all(map(torch.equal, perturbed(graphs, module, y, aimed), expected))
+    assert len(recorded) == 1  # the target is a tensor
+    module.weight = torch.nn.Parameter(-module.weight.detach())  # elsewhere in memory
+    expected = perturbed(None, module, y, aimed)
+    assert all(map(torch.equal, perturbed(graphs, module, y, aimed), expected))
+    assert len(recorded) == 2
+
+
+def test_there_are_only_so_many_graphs(recorded):
+    graphs = _graphs.StepGraphs()
+    for width in range(1, 12):
+        module = torch.nn.Linear(3, width + 1)
+        perturbed(graphs, module, torch.zeros(4, dtype=torch.long), CrossEntropy(), 3)
+    assert len(recorded) == _graphs._MOST
+
+
+def test_a_network_that_cannot_be_recorded_is_trained_without(recorded, monkeypatch):
+    def fail(step, device):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    clf = network(cuda_graphs=False).fit(X, Y)
+    monkeypatch.setattr(_graphs, "record", fail)
+    with pytest.warns(UserWarning, match=r"not permitted.*Pass cuda_graphs=False") as caught:
+        other = network().fit(X, Y)
+    assert sum("CUDA graph" in str(w.message) for w in caught) == 1
+    assert_same(other, clf)
+
+
+def test_the_parameter_is_checked():
+    with pytest.raises(ValueError, match="cuda_graphs must be"):
+        network(cuda_graphs="yes").fit(X, Y)
+
+
+# On a CUDA device ---------------------------------------------------------------------------------
+
+with_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Return a list that grows by each graph."""
+    steps, record = [], _graphs.record
+    monkeypatch.setattr(
+        _graphs, "record", lambda step, device: steps.append(step) or record(step, device)
+    )
+    return steps
+
+
+@with_cuda
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@by_training
+def test_on_cuda_recorded_steps_are_those_of_the_loop(training, norm, counted):
+    if training == "sabr" and norm != "linf":
+        pytest.skip("its boxes are of linf")
+    clf = RobustFCClassifier(
+        (16,), training=training, norm=norm, epsilon=0.2, clip_values=(0, 1), pgd_steps=3,
+        max_epochs=3, batch_size=40, device="cuda", random_state=0,
+    )  # fmt: skip
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The steps of the attack")
+        clf.fit(X, Y)
+    assert bool(counted) == (training != "free")
+    # Kernels and order of summation are the same; the gradient of a sum over rows may be atomic.
+    for name, value in weights(expected).items():
+        np.testing.assert_allclose(weights(clf)[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@with_cuda
+def test_on_cuda_a_network_that_asks_the_host_is_trained_without(counted):
+    class Asking(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (1.0 if x.sum().item() > -1e9 else 2.0)
+
+    clf = RobustNeuralNetClassifier(
+        Asking(64, 10), epsilon=0.1, max_epochs=3, batch_size=40, device="cuda", random_state=0
+    )
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    with pytest.warns(UserWarning, match="cannot be recorded"):
+        clf.fit(X, Y)
+    assert len(counted) == 1
+    np.testing.assert_allclose(
+        clf.decision_function(X), expected.decision_function(X), rtol=1e-3, atol=1e-3
+    )
