@@ -43,7 +43,7 @@ BARE, COMPILED = "bare loop", "bare loop, compiled"
 EAGER, GRAPHS = "this library", "this library, CUDA graphs"
 OURS: dict[str, dict[str, Any]] = {
     EAGER: {"cuda_graphs": False},
-    "this library, bfloat16": {"dtype": "bfloat16"},
+    "this library, bfloat16": {"cuda_graphs": False, "dtype": "bfloat16"},
 }
 ON_CUDA: dict[str, dict[str, Any]] = {
     GRAPHS: {},

@@ -150,7 +150,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         if not first:
             self._check_parameters()
             self.net_.go_on_with(self._threat(), self.lr)
-        self._train(self._batch(X, y, weight), None, 1)
+        self._train(self._batch(X, y, weight), None, 1, going_on=True)
         return self
 
     def _read_training_data(
@@ -228,13 +228,19 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         return fingerprint(parameters, X, y, weight)
 
     def _train(
-        self, data: Batch, valid: Batch | None, epochs: int, checkpoint: Checkpoint | None = None
+        self,
+        data: Batch,
+        valid: Batch | None,
+        epochs: int,
+        checkpoint: Checkpoint | None = None,
+        *,
+        going_on: bool = False,
     ) -> None:
         seed = team().own_seed(int(torch.randint(2**31, (1,), generator=self.net_.generator)))
         try:
             # Dropout draws from the global generator.
             with own_randomness(seed, data.X.device), network_alone(self.module_):
-                self.net_.train(data, valid, epochs, checkpoint)
+                self.net_.train(data, valid, epochs, checkpoint, going_on=going_on)
         finally:
             self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone
             self.module_.eval()

@@ -79,9 +79,17 @@ class RobustNet(NeuralNet):
         return self
 
     def train(
-        self, data: Batch, valid: Batch | None, epochs: int, checkpoint: Checkpoint | None = None
+        self,
+        data: Batch,
+        valid: Batch | None,
+        epochs: int,
+        checkpoint: Checkpoint | None = None,
+        *,
+        going_on: bool = False,
     ) -> None:
         """Run `epochs` epochs, less those that `checkpoint` holds already.
+
+        `going_on`: another call is likely to follow, which can use the graphs of this one.
 
         Ctrl-C leaves the net as it is after the last finished batch, a loss that is not finite as
         it was after the last finished epoch; the latter raises FloatingPointError.
@@ -90,7 +98,8 @@ class RobustNet(NeuralNet):
         if self.averaging is not None:
             self.averaging.begin()
         self.notify("on_train_begin", X=data, y=None)
-        self.graphs = StepGraphs() if self.cuda_graphs else None
+        if self.cuda_graphs and self.graphs is None:
+            self.graphs = StepGraphs()
         self.checkpoint = checkpoint
         finished = checkpoint is not None and checkpoint.resume(self)
         done = 0 if checkpoint is None else len(self.history)
@@ -120,6 +129,8 @@ class RobustNet(NeuralNet):
         elif checkpoint is not None and not finished:
             checkpoint.save(self, finished=True)
         self._forget()
+        if not going_on:
+            self.graphs = None
         if trouble is not None:
             raise trouble
 
@@ -132,7 +143,7 @@ class RobustNet(NeuralNet):
         self.objective.begin()
         if self.averaging is not None:
             self.averaging.begin()
-        self._good, self.checkpoint, self.graphs = {}, None, None
+        self._good, self.checkpoint = {}, None
 
     @property
     def progress(self) -> float:

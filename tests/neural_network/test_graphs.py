@@ -101,6 +101,14 @@ def test_graphs_go_with_the_training(recorded):
     assert len(recorded) == n  # an attack on a fitted model is none of a training's
 
 
+def test_calls_of_partial_fit_share_graphs_and_copies_have_none(recorded):
+    clf = network().partial_fit(X[:120], Y[:120])
+    assert len(recorded) == 1
+    clf.partial_fit(X[30:], Y[30:])
+    assert len(recorded) == 1
+    assert copy.deepcopy(clf).net_.graphs is None
+
+
 def perturbed(graphs, module, y, loss, n=2):
     model = TorchModel(module, 3, graphs)
     attack, threat = PGD(3, loss=loss, only_correct=False), ThreatModel(0.3)
