@@ -49,6 +49,17 @@ def _gpu(device: Any) -> str:
     return torch.cuda.get_device_name(device)
 
 
+def cost(content: dict[str, Any]) -> tuple[str, str]:
+    """Return how many minutes a training took, as text, and on what.
+
+    On a CPU it is the time that the process computed, which says more than that of the clock on a
+    machine with other work; on a GPU, for which the process waits, it is that of the clock.
+    """
+    gpu = content.get("gpu")
+    seconds = content["training_seconds" if gpu else "training_process_seconds"]
+    return f"{seconds / 60:.1f}", gpu.removeprefix("NVIDIA ") if gpu else "CPU"
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` in one step, so that a killed run leaves the old file or the new one."""
     partial = path.with_suffix(path.suffix + ".partial")

@@ -98,6 +98,7 @@ def _of(args: argparse.Namespace) -> str:
     if args.models == "quick":
         return args.models
     parts = [args.protocol[0] if args.models == "report" else args.models]
+    parts += ["clipped"] if args.models == "report" and args.clip[0] == "clipped" else []
     parts += args.architecture if len(args.architecture) == 1 else []
     parts += [source(args).split()[-1], *([f"n{args.n_train}"] if args.n_train else [])]
     return "-".join(parts)

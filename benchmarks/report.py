@@ -26,7 +26,7 @@ import torch
 from scipy import stats
 
 from benchmarks._report_cells import EPSILONS, PROTOCOLS, cells, evaluate, trained
-from benchmarks._results import format_table
+from benchmarks._results import cost, format_table
 from benchmarks.quick import draw
 from benchmarks.training import load
 
@@ -122,7 +122,7 @@ def table(results: list[dict[str, Any]], architecture: str) -> str:
     shown = [r for r in results if r["n_train"] == most[r["epsilon"], r["clip"]]]
     shown.sort(key=lambda r: (r["epsilon"] > 0, r["clip"], r["epsilon"], r["protocol"], r["seed"]))
     header = (
-        *("training", "epsilon", "clip", "protocol", "images", "epochs", "seed", "core-minutes"),
+        *("training", "epsilon", "clip", "protocol", "images", "epochs", "seed", "minutes", "on"),
         *("clean", "report", "PGD-100", "report", "ensemble"),
     )
     body = []
@@ -139,7 +139,7 @@ def table(results: list[dict[str, Any]], architecture: str) -> str:
                     result["n_train"],
                     result["epochs"],
                     result["seed"],
-                    f"{result['training_process_seconds'] / 60:.1f}",
+                    *cost(result),
                     f"{100 * result['clean']:.2f}",
                     f"{theirs[0]:.1f}",
                     f"{100 * score['pgd']:.2f} ({result['n_pgd']})",
@@ -161,12 +161,12 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
     groups: dict[tuple[Any, ...], dict[str, dict[int, dict[str, Any]]]] = {}
     for r in results:
         if r["protocol"] in PROTOCOLS:
-            group = groups.setdefault(tuple(r[key] for key in settings), {})
+            group = groups.setdefault((*(r[key] for key in settings), cost(r)[1]), {})
             group.setdefault(r["protocol"], {})[r["seed"]] = r
     header = (
         *("network", "epsilon", "clip", "images", "epochs", "test images", "seeds"),
-        *("of", "clean", "PGD-100", "core-minutes"),
-        *("protocol", "clean", "PGD-100", "core-minutes", "difference: clean", "PGD-100"),
+        *("on", "of", "clean", "PGD-100", "minutes"),
+        *("protocol", "clean", "PGD-100", "minutes", "difference: clean", "PGD-100"),
     )
     body = []
     for key, group in sorted(groups.items()):
@@ -178,10 +178,10 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
             more, less = (
                 np.array([_row(group[kind][seed]) for seed in seeds]) for kind in (full, other)
             )
-            name, epsilon, clip, *counts, _, _ = key
+            name, epsilon, clip, *counts, _, _, on = key
             body.append(
                 (
-                    *(name, f"{epsilon:g}", "[0, 1]" if clip else "none", *counts, len(seeds)),
+                    *(name, f"{epsilon:g}", "[0, 1]" if clip else "none", *counts, len(seeds), on),
                     *(full, *(f"{v:.1f}" for v in more.mean(0))),
                     *(other, *(f"{v:.1f}" for v in less.mean(0))),
                     *(_difference(values) for values in (less - more)[:, :2].T),
@@ -192,7 +192,7 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
 
 def _row(result: dict[str, Any]) -> tuple[float, float, float]:
     pgd = result["scores"][0]["pgd"]
-    return 100 * result["clean"], 100 * pgd, result["training_process_seconds"] / 60
+    return 100 * result["clean"], 100 * pgd, float(cost(result)[0])
 
 
 def _difference(values: np.ndarray) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 
-from benchmarks._results import format_table, provenance, write_json
+from benchmarks._results import cost, format_table, provenance, write_json
 from sklearn_robust import load_mnist
 from sklearn_robust.attacks import AttackEnsemble, ThreatModel, get_attack
 from sklearn_robust.bounds import certified_correct
@@ -237,12 +237,14 @@ def summary(folder: Path) -> str:
             key = (
                 *(content["recipe"], content["architecture"], own["epsilon"]),
                 *(", ".join(changes(content)), own["max_epochs"], content["n_test"]),
+                cost(content)[1],
             )
             groups.setdefault(key, []).append(content)
     body = []
-    for (recipe, architecture, epsilon, changed, epochs, n_test), runs in sorted(groups.items()):
+    for key, runs in sorted(groups.items()):
+        recipe, architecture, epsilon, changed, epochs, n_test, on = key
         kinds = [[run.get(kind, {}).get("accuracy") for run in runs] for kind in EVALUATIONS]
-        minutes = np.mean([run["training_process_seconds"] for run in runs]) / 60
+        minutes = np.mean([float(cost(run)[0]) for run in runs])
         body.append(
             (
                 recipe,
@@ -251,6 +253,7 @@ def summary(folder: Path) -> str:
                 changed or "-",
                 epochs,
                 f"{minutes:.1f}",
+                on,
                 _percent([run["clean"] for run in runs]),
                 *map(_percent, kinds),
                 n_test,
@@ -258,7 +261,7 @@ def summary(folder: Path) -> str:
             )
         )
     header = (
-        "recipe", "network", "epsilon", "changed", "epochs", "core-minutes", "clean", "PGD-100",
+        "recipe", "network", "epsilon", "changed", "epochs", "minutes", "on", "clean", "PGD-100",
         "ensemble", "certified", "test images", "seeds",
     )  # fmt: skip
     return format_table(header, body)
