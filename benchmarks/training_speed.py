@@ -5,22 +5,15 @@ within one run; ratios are those of medians. The bare loop is what one would wri
 network: no check, no history, no schedule. The peak is that of a product of two square matrices on
 the device in float32, and the arithmetic is counted by torch. "All in TF32" rounds the products of
 matrices to TF32 too; torch itself does so with convolutions alone, on CUDA.
-
-With --numerics: how far the precision of the attack's products matters. A network is trained by the
-fast recipe for two epochs, and the input gradient and the points found by PGD-100 in each precision
-are compared with those in float64.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,12 +24,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks._results import format_table, provenance, write_json
-from benchmarks.training import load
+from benchmarks.training_numerics import products_of_matrices
 from sklearn_robust import RobustNeuralNetClassifier
-from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel
-from sklearn_robust.neural_network import AdversarialCrossEntropy, make_recipe
+from sklearn_robust.attacks import PGD
+from sklearn_robust.neural_network import AdversarialCrossEntropy
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
-from sklearn_robust.neural_network._precision import products_in
 
 EPSILON, RATE = 0.3, 1e-3
 BARE, COMPILED = "bare loop", "bare loop, compiled"
@@ -63,9 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="of torch; default: all cores")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--n-steps", type=int, default=5, help="of PGD")
-    parser.add_argument("--data-home", type=Path, help="folder with the full MNIST, for --numerics")
-    parser.add_argument("--numerics", action="store_true", help="compare precisions of the attack")
-    parser.add_argument("--n-test", type=int, default=2000, help="test images for --numerics")
     parser.add_argument(
         "--compile",
         nargs="*",
@@ -120,11 +109,7 @@ def run(args: argparse.Namespace) -> None:
     where = {"seed": args.seed, "device": args.device, "threads": torch.get_num_threads()}
     content = {**provenance(**where), "settings": settings, "rows": rows}
     on = "" if args.device == "cpu" else f"_{args.device}"
-    path = args.output / f"training_speed{on}.json"
-    write_json(path, content)
-    if args.numerics:
-        write_json(path, {**content, "numerics": numerics(args)})
-        print("\n" + numerics_table(json.loads(path.read_text())["numerics"]))
+    write_json(args.output / f"training_speed{on}.json", content)
 
 
 def networks(seed: int) -> dict[str, nn.Module]:
@@ -210,17 +195,6 @@ def ours(
 
     train(X, y)
     return clf.module_, train
-
-
-@contextmanager
-def products_of_matrices(precision: str) -> Iterator[None]:
-    """Let torch round what enters products of matrices on CUDA, or not, for a while."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _step_size(args: argparse.Namespace) -> float:
@@ -374,74 +348,6 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{r['examples_per_second']:.0f}",
             f"{100 * r['share_of_peak']:.0f} %",
             f"{r['ratio_to_bare_loop']:.2f}",
-        )
-        for r in rows
-    ]
-    return format_table(header, body)
-
-
-def numerics(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return what PGD-100 finds in each precision of products, judged in float64."""
-    X_train, y_train, X_test, y_test = load(args)
-    rows = []
-    for architecture in ("cnn", "fc"):
-        clf = make_recipe(
-            "fast", architecture, max_epochs=2, device=args.device, random_state=args.seed
-        ).fit(X_train, y_train)
-        clf.module_.to(args.device)
-        X = torch.as_tensor(X_test, device=args.device)
-        y = torch.as_tensor(y_test, device=args.device)
-        threat = ThreatModel(EPSILON, clip_values=(0, 1))
-        exact = TorchModel(copy.deepcopy(clf.module_).double(), 10)
-        _, reference = exact.ascent(X.double(), y, CrossEntropy())
-        for name, (dtype, convolutions, products) in PRECISIONS.items():
-            if args.device == "cpu" and convolutions:
-                continue
-            own = exact if dtype == "float64" else TorchModel(copy.deepcopy(clf.module_), 10)
-            with (
-                products_of_matrices(products),
-                torch.backends.cudnn.flags(allow_tf32=convolutions),
-                products_in(dtype, own.module, X.device),
-            ):
-                x = own.asarray(X)
-                _, gradient = own.ascent(x, y, CrossEntropy())
-                generator = torch.Generator(args.device).manual_seed(args.seed)
-                x_adv = PGD(100, EPSILON / 30).perturb(own, x, y, threat, generator)
-            agree = (gradient.double().sign() == reference.sign()).double()
-            weight = reference.abs()
-            held = (exact.logits(x_adv.double()).argmax(1) == y).double().mean()
-            rows.append(
-                {
-                    "architecture": architecture,
-                    "precision": name,
-                    "n_test": len(y),
-                    "signs_that_agree": float((agree * weight).sum() / weight.sum()),
-                    "accuracy_under_pgd": float(held),
-                }
-            )
-    return rows
-
-
-# Of weights and inputs; whether convolutions are in TF32; torch's name for products of matrices.
-PRECISIONS = {
-    "float64": ("float64", False, "highest"),
-    "float32": ("float32", False, "highest"),
-    "float32, convolutions in TF32": ("float32", True, "highest"),
-    "all in TF32": ("float32", True, "high"),
-    "bfloat16": ("bfloat16", False, "highest"),
-}
-
-
-def numerics_table(rows: list[dict[str, Any]]) -> str:
-    """Return what was compared, a line per network and precision."""
-    header = ("network", "products in", "signs that agree", "accuracy under PGD-100", "images")
-    body = [
-        (
-            r["architecture"],
-            r["precision"],
-            f"{100 * r['signs_that_agree']:.2f} %",
-            f"{100 * r['accuracy_under_pgd']:.2f}",
-            r["n_test"],
         )
         for r in rows
     ]

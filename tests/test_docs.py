@@ -121,10 +121,12 @@ def test_readme_shows_the_main_jobs_own_table():
     assert table(result["rows"]).splitlines()[:6] == _table_after("Robust accuracy", "README.md")
 
 
-@pytest.mark.parametrize("name", ["training", "training_ramp", "training_speed"])
+@pytest.mark.parametrize(
+    "name", ["training", "training_ramp", "training_speed", "training_speed_cuda"]
+)
 def test_training_page_shows_the_benchmarks_own_tables(name):
     pytest.importorskip("torch")
-    benchmark = importlib.import_module(f"benchmarks.{name}")
+    benchmark = importlib.import_module(f"benchmarks.{name.removesuffix('_cuda')}")
     results = ROOT / "benchmarks" / "results"
     if name == "training":
         expected = benchmark.summary(results)

@@ -1,10 +1,12 @@
 """The benchmark of training: what it leaves out changes no result, and its table is complete."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks import training
+from benchmarks import training, training_numerics
+from benchmarks._results import cost
 from sklearn_robust import RobustFCClassifier
 from sklearn_robust.metrics import certified_score, robust_score
 from sklearn_robust.neural_network import make_recipe
@@ -54,4 +56,45 @@ def test_summary_has_the_means_over_seeds_and_leaves_gaps_where_one_lacks(tmp_pa
     row = training.summary(tmp_path).splitlines()[2]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:3] == ["fast", "fc", "0.3"] and cells[3] == "lr=0.5"
-    assert cells[4:] == ["3", "2.0", "98.00", "91.00", "-", "-", "100", "2"]
+    assert cells[4:] == ["3", "2.0", "CPU", "98.00", "91.00", "-", "-", "100", "2"]
+
+
+def test_a_training_on_a_gpu_counts_the_time_of_the_clock():
+    content = {"training_seconds": 60, "training_process_seconds": 90}
+    assert cost(content) == ("1.5", "CPU")
+    assert cost({**content, "gpu": "NVIDIA H200"}) == ("1.0", "H200")
+
+
+def test_what_the_page_says_of_the_gpu_is_what_was_measured():
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "training_speed_cuda.json"
+    content = json.loads(path.read_text())
+    assert content["gpu"] == "NVIDIA H200"
+    rates = {(r["network"], r["trainer"]): r["examples_per_second"] for r in content["rows"]}
+    networks = {name for name, _ in rates}
+
+    def ratios(ours, theirs):
+        found = [rates[name, ours] / rates[name, theirs] for name in networks]
+        return [round(value, 1) for value in (min(found), max(found))]
+
+    graphs = "this library, CUDA graphs"
+    assert ratios(graphs, "bare loop") == [2.7, 5.6]
+    assert [round(value) for value in ratios(graphs, "ART")] == [12, 26]
+    assert ratios("bare loop", "this library") == [1.3, 1.6]
+    passes = (100 + 2) / (content["settings"]["n_steps"] + 2)
+    seconds = 10 * 60_000 * passes / rates["CNN of the report", graphs]
+    assert 5.5 < seconds / 60 < 6
+    for precision in ("bfloat16", "all in TF32"):
+        faster = rates["CNN of the report", f"{graphs}, {precision}"]
+        assert 1.2 < faster / rates["CNN of the report", graphs] < 1.34
+
+
+def test_precisions_are_compared_with_float64():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(20, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    X, y = torch.rand(50, 20), torch.arange(50) % 10
+    rows = {r["precision"]: r for r in training_numerics.compared(module, X, y, seed=0)}
+    assert list(rows) == ["float64", "float32", "bfloat16"]  # TF32 is CUDA's
+    assert rows["float64"]["signs_that_agree"] == pytest.approx(1)
+    assert 0.9 < rows["bfloat16"]["signs_that_agree"] < rows["float32"]["signs_that_agree"] + 1e-9
+    assert len(training_numerics.table(list(rows.values())).splitlines()) == 5
