@@ -8,7 +8,9 @@ on ink, smoothness, each with its interval and beside what chance gives. Then te
 claims as paired differences: the robust CNN's gradients are interpretable, the robust FC's are not.
 Last, a sanity check [1]_: with layers of the robust networks drawn anew, from the last to the
 first, the gradients must change. And how much of the gradients an adversary kept in [0, 1] cannot
-follow: training against it leaves that part as it is.
+follow: training against it leaves that part as it is. The models of `report` are attacked too, by
+the report's PGD, on the first `--n-attacked` of the images; `--clip free` and `--clip clipped` make
+two trainings that differ in the box alone.
 
 .. [1] J. Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018.
 """
@@ -25,12 +27,12 @@ from scipy import stats
 from torch import nn
 
 from benchmarks import quick, report, training
-from benchmarks._report_cells import cells, trained
+from benchmarks._report_cells import REPORT_PGD, cells, trained
 from benchmarks._results import format_table, provenance, write_json
 from benchmarks.quick import SHAPE
 from benchmarks.training import load, source
 from sklearn_robust import AdversarialLogisticRegression, input_gradients
-from sklearn_robust.metrics import GradientQuality, gradient_quality
+from sklearn_robust.metrics import GradientQuality, gradient_quality, perturb
 from sklearn_robust.neural_network import make_recipe
 
 EPSILON = 0.3  # of the recipes
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", default="report", choices=tuple(SOURCES))
     parser.add_argument("--dtype", default="float32", help="of the recipes' trainings")
     parser.add_argument("--n-images", type=int, default=1000)
+    parser.add_argument("--n-attacked", type=int, default=300)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,14 +76,24 @@ def run(args: argparse.Namespace) -> None:
     ]
     for text in (table(rows), claims_table(effects), sanity_table(sanity), beyond_table(beyond)):
         print(text + "\n")
+    about: dict[str, Any] = {}
+    if args.models == "report":
+        about = {
+            "protocol": args.protocol[0],
+            "epochs": {f"{name} {e:g}": model.n_iter_ for (name, e), model in networks.items()},
+            "clip": args.clip[0],
+            "n_train": args.n_train or len(y),
+            "accuracies": [
+                {"model": name, "epsilon": e, **accuracies(model, e, args, *shown)}
+                for (name, e), model in networks.items()
+            ],
+        }
     data = source(args)
-    epochs = {f"{name} {epsilon:g}": model.n_iter_ for (name, epsilon), model in networks.items()}
-    about = {"protocol": args.protocol[0], "epochs": epochs, "clip": args.clip[0]}
     path = args.output / f"interpretability-{_of(args)}.json"
     content = {
         **provenance(seed=args.seed, threads=torch.get_num_threads(), data=data),
         "models": args.models,
-        **(about if args.models == "report" else {}),
+        **about,
         "n_images": len(pick),
         "rows": rows,
         "effects": effects,
@@ -240,6 +253,22 @@ def _magnitudes(model: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.abs(input_gradients(model, X, y)).reshape(len(X), -1)
 
 
+def accuracies(
+    model: Any, epsilon: float, args: argparse.Namespace, X: np.ndarray, y: np.ndarray
+) -> dict[str, float]:
+    """Return the accuracy on all images, and on the first ones under the report's PGD."""
+    X = X.reshape(-1, *SHAPE)
+    found = {"clean": model.score(X, y)}
+    if epsilon:
+        X, y = X[: args.n_attacked], y[: args.n_attacked]
+        box = (0.0, 1.0) if args.clip[0] == "clipped" else None
+        X_adv = perturb(
+            model, X, y, epsilon=epsilon, clip_values=box, random_state=args.seed, **REPORT_PGD
+        )
+        found |= {"pgd": model.score(X_adv, y), "n_attacked": len(y)}
+    return found
+
+
 def out_of_reach(model: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Return the share of the gradient that an adversary kept in [0, 1] cannot follow.
 
@@ -268,6 +297,32 @@ def beyond_table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return format_table(("model", "epsilon", "out of reach in [0, 1], %"), body)
+
+
+def overview(contents: list[dict[str, Any]]) -> str:
+    """Return networks of several results in a row each: accuracies, and means of the measures."""
+    measures = ("gini", "cosine", "ink")
+    body = []
+    for content in contents:
+        box = "[0, 1]" if content["clip"] == "clipped" else "none"
+        mean = {(r["model"], r["epsilon"], r["measure"]): r for r in content["rows"]}
+        beyond = {(r["model"], r["epsilon"]): r["share"] for r in content["out_of_reach"]}
+        for row in content["accuracies"]:
+            key = row["model"], row["epsilon"]
+            body.append(
+                (
+                    key[0],
+                    f"{key[1]:g}",
+                    box if key[1] else "",
+                    f"{100 * row['clean']:.1f}",
+                    f"{100 * row['pgd']:.1f}" if "pgd" in row else "",
+                    *(f"{mean[(*key, m)]['mean']:.2f}" for m in measures),
+                    f"{100 * beyond[key]:.0f} %",
+                )
+            )
+    body = sorted(set(body), key=lambda cells: (cells[0], cells[2] != "", cells[2] != "none"))
+    header = ("model", "epsilon", "box", "clean", "PGD-100", *measures, "out of reach in [0, 1]")
+    return format_table(header, body)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -58,6 +58,9 @@ def test_a_finished_cell_is_not_run_again_and_feeds_the_measures(small, tmp_path
     assert {row["model"] for row in content["rows"]} == {"fc", "logistic"}
     assert len(content["effects"]) == 2 * 5
     assert all(0 < row["share"] < 1 for row in content["out_of_reach"])
+    standard, robust = content["accuracies"]
+    assert (standard["epsilon"], robust["epsilon"], robust["n_attacked"]) == (0.0, 0.3, 30)
+    assert "pgd" not in standard and robust["pgd"] <= robust["clean"]
     # The last layer drawn anew leaves something of the gradient, all layers nothing.
     alike = [row["rank_correlation"] for row in content["sanity"]]
     assert len(alike) == 3
@@ -71,6 +74,32 @@ def test_what_is_out_of_reach_points_out_of_the_box(monkeypatch):
     monkeypatch.setattr(interpretability, "SHAPE", (3,))
     shares = interpretability.out_of_reach(None, X, np.zeros(3))
     assert shares["share"] == pytest.approx((2 / 4 + 0 / 4) / 2)  # no gradient, no share
+
+
+def test_the_overview_has_a_row_for_each_training_and_one_for_both_of_the_standard_one():
+    def content(clip):
+        keys = [("fc", 0.0), ("fc", 0.3)]
+        return {
+            "clip": clip,
+            "rows": [
+                {"model": m, "epsilon": e, "measure": name, "mean": 0.5 + e}
+                for m, e in keys
+                for name in ("gini", "cosine", "ink")
+            ],
+            "out_of_reach": [{"model": m, "epsilon": e, "share": 0.25} for m, e in keys],
+            "accuracies": [
+                {"model": "fc", "epsilon": 0.0, "clean": 0.98},
+                {"model": "fc", "epsilon": 0.3, "clean": 0.9, "pgd": 0.7},
+            ],
+        }
+
+    text = interpretability.overview([content("clipped"), content("free")])
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+    assert rows == [
+        ["fc", "0", "", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
+        ["fc", "0.3", "none", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["fc", "0.3", "[0, 1]", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+    ]
 
 
 def test_the_cells_are_those_of_the_report():

@@ -104,7 +104,8 @@ def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]
                 step()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Another thread, which trains on the device too, may go on meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             step()
     return graph.replay
 
