@@ -320,7 +320,7 @@ def overview(contents: list[dict[str, Any]]) -> str:
                     f"{100 * beyond[key]:.0f} %",
                 )
             )
-    body = sorted(set(body), key=lambda cells: (cells[0], cells[2] != "", cells[2] != "none"))
+    body = sorted(set(body), key=lambda row: (row[0], row[2] != "", row[2] != "none", row[1]))
     header = ("model", "epsilon", "box", "clean", "PGD-100", *measures, "out of reach in [0, 1]")
     return format_table(header, body)
 

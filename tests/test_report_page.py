@@ -24,13 +24,18 @@ def tables():
     yield "cnn", report.table(CELLS, "cnn")
     yield "fc", report.table(CELLS, "fc")
     yield "protocols", report.protocols_table(CELLS)
-    for path in RESULTS.glob("interpretability-*.json"):
+    boxes = []
+    for path in sorted(RESULTS.glob("interpretability-*.json")):
         found = json.loads(path.read_text())
+        if "accuracies" in found:
+            boxes.append(found)
+            continue
         yield f"{path.stem} measures", interpretability.table(found["rows"])
         yield f"{path.stem} claims", interpretability.claims_table(found["effects"])
         yield f"{path.stem} sanity", interpretability.sanity_table(found["sanity"])
         if "out_of_reach" in found:
             yield f"{path.stem} reach", interpretability.beyond_table(found["out_of_reach"])
+    yield "box", interpretability.overview(boxes)
     yield "linear sweep", attack_every.linear_table(content("attack_every")["linear"])
     yield "network sweep", attack_every.network_table(content("attack_every")["rows"])
     yield "why", why_cnn.table(content("why_cnn")["rows"])
