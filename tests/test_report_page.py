@@ -36,6 +36,8 @@ def tables():
         if "out_of_reach" in found:
             yield f"{path.stem} reach", interpretability.beyond_table(found["out_of_reach"])
     yield "box", interpretability.overview(boxes)
+    for found in boxes:
+        yield f"claims {found['clip']}", interpretability.claims_table(found["effects"])
     yield "linear sweep", attack_every.linear_table(content("attack_every")["linear"])
     yield "network sweep", attack_every.network_table(content("attack_every")["rows"])
     yield "why", why_cnn.table(content("why_cnn")["rows"])
@@ -85,3 +87,31 @@ def test_the_pictures_of_the_open_questions_are_drawn_from_their_results(tmp_pat
     attack_every.draw(every["linear"], every["rows"], tmp_path / "every.png")
     why_cnn.draw(content("why_cnn")["rows"], tmp_path / "why.png")
     assert {p.name for p in tmp_path.iterdir()} == {"every.png", "why.png"}
+
+
+def test_the_verdicts_on_gradients_are_those_of_the_figures():
+    results = [content(f"interpretability-reduced-{k}MNIST-n4000") for k in ("", "clipped-")]
+    mean, anew = {}, {1: [], 2: [], 3: [], 4: []}
+    for found in results:
+        for row in found["rows"]:
+            mean[found["clip"], row["model"], row["epsilon"], row["measure"]] = row["mean"]
+        for row in found["sanity"]:
+            if row["model"] == "cnn":
+                anew[row["layers_drawn_anew"]].append(row["rank_correlation"])
+    cnn = {
+        measure: [mean[clip, "cnn", e, measure] for clip in ("free", "clipped") for e in (0.1, 0.2)]
+        for measure in ("gini", "cosine", "ink")
+    }
+    assert [round(share, 2) for share in (min(cnn["ink"]), max(cnn["ink"]))] == [0.79, 0.92]
+    assert 0.38 < min(cnn["cosine"]) < max(cnn["cosine"]) < 0.46
+    assert mean["free", "cnn", 0.0, "cosine"] == pytest.approx(0.23, abs=0.005)
+    for clip in ("free", "clipped"):
+        for measure, values in cnn.items():
+            assert mean[clip, "cnn", 0.3, measure] < min(values), measure
+            for e in (0.1, 0.2):
+                fc = mean[clip, "fc", e, measure]
+                assert mean[clip, "cnn", e, measure] > fc > mean[clip, "fc", 0.0, measure]
+    assert mean["clipped", "fc", 0.3, "gini"] < mean["clipped", "fc", 0.0, "gini"]
+    assert mean["clipped", "fc", 0.3, "ink"] < mean["clipped", "fc", 0.0, "ink"]
+    assert [round(v, 2) for v in (min(anew[3]), max(anew[3]))] == [0.25, 0.47]
+    assert [round(v, 2) for v in (min(anew[4]), max(anew[4]))] == [0.11, 0.23]
