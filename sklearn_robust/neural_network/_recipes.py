@@ -106,20 +106,19 @@ def make_recipe(
     from the ends, see `sklearn_robust.neural_network.InputRamp`, and keep the adversary in [0, 1].
 
     Measured on MNIST at epsilon 0.3: "fast" has 93 % (CNN) and 92 % (FC) under the strongest
-    attacks, "strong" 95 % (CNN; the FC is not measured), "certified" 92 % (CNN) and 91 % (FC)
-    proven, at 98 % and 97 % clean. The page "Robust training, measured" of the documentation has
-    the table.
+    attacks, "strong" 95 % (CNN) and 93 % (FC), "certified" 92 % (CNN) and 91 % (FC) proven, at 98 %
+    and 97 % clean. The page "Robust training, measured" of the documentation has the table.
 
     Parameters
     ----------
     name : {"fast", "strong", "certified", "report"}
         "fast": PGD with 5 steps at 1.1 epsilon, a one-cycle learning rate, averaged weights, and
         images shifted by up to a pixel; 6 to 12 core-minutes for MNIST. "strong": the same with 10
-        steps, 30 epochs, and a wider CNN; 41 core-minutes with ``dtype="bfloat16"``. "certified":
-        interval training, for `sklearn_robust.metrics.certified_score`, predicting with the mean
-        over shifts by a pixel; for MNIST 11 (FC) and 56 core-minutes (CNN) with
-        ``dtype="bfloat16"``. "report": the protocol of the report, PGD with 100
-        steps of 0.01, without clipping; about 1,000 passes per image.
+        steps, 30 epochs, and a wider CNN; 41 (CNN, ``dtype="bfloat16"``) and 22 core-minutes (FC).
+        "certified": interval training, for `sklearn_robust.metrics.certified_score`, predicting
+        with the mean over shifts by a pixel; for MNIST 11 (FC) and 56 core-minutes (CNN) with
+        ``dtype="bfloat16"``. "report": the protocol of the report, PGD with 100 steps of 0.01,
+        without clipping; about 1,000 passes per image.
     architecture : {"cnn", "fc"}, default="cnn"
         A small strided CNN, or two hidden layers of 512 units (1024 and 512 for "certified"); the
         report's own for "report".
