@@ -97,4 +97,5 @@ def test_precisions_are_compared_with_float64():
     assert list(rows) == ["float64", "float32", "bfloat16"]  # TF32 is CUDA's
     assert rows["float64"]["signs_that_agree"] == pytest.approx(1)
     assert 0.9 < rows["bfloat16"]["signs_that_agree"] < rows["float32"]["signs_that_agree"] + 1e-9
-    assert len(training_numerics.table(list(rows.values())).splitlines()) == 5
+    named = [{"network": "fc", **row} for row in rows.values()]
+    assert len(training_numerics.table(named).splitlines()) == 5
