@@ -23,7 +23,11 @@ from sklearn_robust.neural_network._inference import NetworkInference
 from sklearn_robust.neural_network._modules import Rescale
 from sklearn_robust.neural_network._net import RobustNet
 from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._precision import warn_of_resolution, weight_dtype
+from sklearn_robust.neural_network._precision import (
+    warn_of_resolution,
+    warn_of_speed,
+    weight_dtype,
+)
 from sklearn_robust.neural_network._preprocessing import fit_preprocessor
 from sklearn_robust.neural_network._ramp import make_ramp
 from sklearn_robust.neural_network._schedules import (
@@ -65,6 +69,7 @@ class NetworkConstruction(NetworkInference, ABC):
         seed = team().seed(draw_seed(self.random_state))
         seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
         device = resolve_device(self.device)
+        warn_of_speed(self.dtype, device)
         if self.preprocessor is None and self.input_ramp is None:  # which see X with all bits
             warn_of_resolution(self.dtype, self._threat(), X)
         generator = torch.Generator().manual_seed(seeds[0])

@@ -87,9 +87,9 @@ epsilon : float or array of shape (n_features,), default=0.1
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
         Precision of training and attacks. "bfloat16" computes the products of matrices in training
         with 8 bits and all else as "float32" does: up to twice as fast where the device has
-        instructions for it (x86 processors with AVX512_BF16 or AMX, CUDA from Ampere on), slower
-        elsewhere. Predictions are computed in float64 always, so that they do not depend on which
-        samples share a batch.
+        instructions for it (x86 processors with AVX512_BF16 or AMX, CUDA from Ampere on), many
+        times slower elsewhere, of which a fit on x86 warns. Predictions are computed in float64
+        always, so that they do not depend on which samples share a batch.
     device : str or torch.device, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     cuda_graphs : bool, default=True

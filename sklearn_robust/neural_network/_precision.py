@@ -31,6 +31,24 @@ def check_dtype(dtype: Any, device: torch.device) -> None:
         )
 
 
+def warn_of_speed(dtype: str, device: torch.device) -> None:
+    """Warn if this processor has no instructions for bfloat16, so that torch imitates them."""
+    if dtype == "bfloat16" and device.type == "cpu" and not multiplies_bfloat16():
+        warnings.warn(
+            "dtype='bfloat16' is many times slower than float32 on this processor, which has "
+            "neither AVX512_BF16 nor AMX. Use dtype='float32', or a device that has them.",
+            stacklevel=4,
+        )
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether this processor multiplies bfloat16 numbers, as far as torch can tell."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+    return has.get("architecture") != "x86_64" or any(
+        has.get(name) for name in ("avx512_bf16", "amx_bf16")
+    )
+
+
 def warn_of_resolution(dtype: str, threat: ThreatModel, X: np.ndarray) -> None:
     """Warn if bfloat16 can hardly tell a sample from an adversarial one."""
     if dtype != "bfloat16" or threat.is_null:

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, attacks
+from sklearn_robust.neural_network import _precision
 from sklearn_robust.neural_network._precision import products_in
 
 X, Y = load_digits(return_X_y=True)
@@ -112,8 +113,29 @@ def test_a_device_without_autocast_gets_an_error(monkeypatch):
         digits(dtype="bfloat16").fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    ("has", "slow"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),
+        ({}, False),
+    ],
+)
+def test_a_processor_that_only_imitates_bfloat16_is_warned_of(monkeypatch, has, slow):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        digits(dtype="bfloat16", max_epochs=1).fit(X, Y)
+        digits(dtype="float32", max_epochs=1).fit(X, Y)
+    said = [str(w.message) for w in caught if "many times slower than float32" in str(w.message)]
+    assert len(said) == slow
+
+
 @pytest.mark.parametrize("front", [{"preprocessor": StandardScaler()}, {"input_ramp": "fixed"}])
-def test_no_warning_where_the_front_sees_all_bits(front):
+def test_no_warning_where_the_front_sees_all_bits(monkeypatch, front):
+    monkeypatch.setattr(_precision, "multiplies_bfloat16", lambda: True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         digits(dtype="bfloat16", max_epochs=1, clip_values=(100, 101), **front).fit(X + 100, Y)
