@@ -106,7 +106,7 @@ def make_recipe(
     from the ends, see `sklearn_robust.neural_network.InputRamp`, and keep the adversary in [0, 1].
 
     Measured on MNIST at epsilon 0.3: "fast" has 93 % (CNN) and 92 % (FC) under the strongest
-    attacks, "strong" 95 % (CNN) and 93 % (FC), "certified" 92 % (CNN) and 91 % (FC) proven, at 98 %
+    attacks, "strong" 95 % (CNN) and 93 % (FC), "certified" 92 % (CNN) and 92 % (FC) proven, at 98 %
     and 97 % clean. The page "Robust training, measured" of the documentation has the table.
 
     Parameters
