@@ -8,17 +8,24 @@ what differs between batches is copied there, the weights are where the optimize
 from __future__ import annotations
 
 import copy
+import functools
+import threading
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sklearn_robust.attacks._losses import Loss
+from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._search import Move
 
 _MOST = 8  # graphs of one training: its batches, a last smaller one, those of a validation
 _WARM_UP = 3  # steps before recording, in which torch's libraries take the memory they need
+_RECORDING = threading.Lock()  # torch records for one thread at a time
 
 
 class StepGraphs:
@@ -28,41 +35,47 @@ class StepGraphs:
         self._graphs: dict[Hashable, _Recorded | None] = {}
         self._n_graphs, self._failed = 0, False
 
+    def __reduce__(self) -> tuple:
+        return StepGraphs, ()  # they are memory of this process
+
     def repeat(
         self,
         move: Move,
         n_steps: int,
         moving: tuple,
         fixed: tuple,
-        module: torch.nn.Module,
+        model: TorchModel,
         kind: Hashable,
     ) -> tuple:
-        """Return `moving` after `n_steps` steps, see `_search.repeat`; `kind` leaves out `module`.
+        """Return `moving` after `n_steps` steps, see `_search.repeat`; `kind` leaves out `model`.
 
-        Steps that come once are not recorded, nor those of losses that hold more than tensors.
+        Steps that come once are not recorded, nor what `usable` leaves out.
         """
         recorded = None
-        if usable(moving[0].device, fixed):
-            key = (kind, _signature((moving, fixed)), _whereabouts(module))
-            recorded = self._find(key, move, moving, fixed)
+        if usable(moving[0].device, model.module, fixed):
+            key = (kind, type(model), _signature((moving, fixed)), _whereabouts(model.module))
+            recorded = self._find(key, move, moving, fixed, model)
         if recorded is not None:
             return recorded.run(n_steps, moving, fixed)
         for _ in range(n_steps):
             moving = move(moving, fixed)
         return moving
 
-    def _find(self, key: Hashable, move: Move, moving: tuple, fixed: tuple) -> _Recorded | None:
+    def _find(
+        self, key: Hashable, move: Move, moving: tuple, fixed: tuple, model: TorchModel
+    ) -> _Recorded | None:
         if key not in self._graphs:
             self._graphs[key] = None
         elif self._graphs[key] is None and not self._failed and self._n_graphs < _MOST:
             try:
-                self._graphs[key] = _Recorded(move, moving, fixed)
+                self._graphs[key] = _Recorded(move, moving, fixed, model)
                 self._n_graphs += 1
-            except RuntimeError as error:
+            except Exception as error:  # whatever it is, the loop may do without
                 self._failed = True
                 warnings.warn(
                     "The steps of the attack cannot be recorded as a CUDA graph, so training goes "
-                    f"on without: {error}. Pass cuda_graphs=False to silence this.",
+                    f"on without: {error.__context__ or error}. Pass cuda_graphs=False to silence "
+                    "this.",
                     stacklevel=2,
                 )
         return self._graphs[key]
@@ -71,13 +84,17 @@ class StepGraphs:
 class _Recorded:
     """One recorded step, and the memory it acts on."""
 
-    def __init__(self, move: Move, moving: tuple, fixed: tuple) -> None:
+    def __init__(self, move: Move, moving: tuple, fixed: tuple, model: TorchModel) -> None:
         self._moving, self._fixed = _owned(moving), _owned(fixed)
+        self._model = model  # kept, so that no other module is taken for this one by its address
 
         def step() -> None:
             _assign(self._moving, move(self._moving, self._fixed))
 
-        self._replay = record(step, moving[0].device)
+        with _without_trace(model.module, moving[0].device):
+            with Unasking():
+                step()
+            self._replay = record(step, moving[0].device)
 
     def run(self, n_steps: int, moving: tuple, fixed: tuple) -> tuple:
         _assign(self._moving, moving)
@@ -87,27 +104,77 @@ class _Recorded:
         return _owned(self._moving)
 
 
-def usable(device: torch.device, fixed: tuple) -> bool:
-    """Return whether steps on this device can be recorded, and tensors alone decide their loss."""
-    losses = (part for part in fixed if isinstance(part, Loss))
-    plain = all(torch.is_tensor(value) for loss in losses for value in vars(loss).values())
-    return device.type == "cuda" and plain
+def usable(device: torch.device, module: torch.nn.Module, fixed: tuple) -> bool:
+    """Return whether steps on this device can be recorded.
+
+    Not those of a layer that computes on the host, nor of losses that do not say of themselves that
+    tensors alone decide what they do, or hold others.
+    """
+    return (
+        device.type == "cuda"
+        and not any(getattr(layer, "on_host", False) for layer in module.modules())
+        and all(_recordable(part, device) for part in fixed if isinstance(part, Loss))
+    )
+
+
+def _recordable(loss: Loss, device: torch.device) -> bool:
+    held = vars(loss).values()
+    says_so = vars(type(loss)).get("recordable", False)  # for itself: a subclass may do more
+    return says_so and all(torch.is_tensor(value) and value.device == device for value in held)
 
 
 def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """Return a function that does on the device what `step` does there, in one launch."""
-    with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
+    with _RECORDING, torch.cuda.device(device):
+        stream = _stream(device)
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream):  # which gives the stream back if recording fails
             for _ in range(_WARM_UP):
                 step()
+            graph = torch.cuda.CUDAGraph()
+            # Another thread, which trains on the device too, may go on meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                step()
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Another thread, which trains on the device too, may go on meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            step()
     return graph.replay
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream to record on: one, since torch keeps memory for each; on this device."""
+    return torch.cuda.Stream(device)
+
+
+class Unasking(TorchDispatchMode):
+    """Raises RuntimeError where a step asks the host, or sends it something: no graph holds that.
+
+    Found here, while nothing is being recorded: after a recording that fails some versions of torch
+    are not themselves.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+            raise RuntimeError(f"{func} depends on values, for which the host would have to wait")
+        out = func(*args, **(kwargs or {}))
+        # A number from the host beside tensors of the device is passed by value.
+        copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+        tensors = filter(torch.is_tensor, tree_leaves((args, kwargs, out)))
+        if len({t.device for t in tensors if t.ndim or copies}) > 1:
+            raise RuntimeError(f"{func} works on two devices at once")
+        return out
+
+
+@contextmanager
+def _without_trace(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Give buffers and torch's random numbers back what steps only made for recording changed."""
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
 
 
 def _whereabouts(module: torch.nn.Module) -> Hashable:
@@ -138,21 +205,21 @@ def _owned(value: Any) -> Any:
     if value is None:
         return None
     if torch.is_tensor(value):
-        return value.clone()
+        return value.detach().clone()
     if isinstance(value, tuple):
         return tuple(map(_owned, value))
     twin = copy.copy(value)
-    vars(twin).update({name: part.clone() for name, part in _parts(value).items()})
+    vars(twin).update({name: part.detach().clone() for name, part in _parts(value).items()})
     return twin
 
 
 def _assign(target: Any, value: Any) -> None:
     """Copy the tensors of `value` into those of `target`."""
     if torch.is_tensor(value):
-        target.copy_(value)
+        target.copy_(value.detach())
     elif isinstance(value, tuple):
         for own, new in zip(target, value, strict=True):
             _assign(own, new)
     elif value is not None:
         for name, part in _parts(value).items():
-            vars(target)[name].copy_(part)
+            vars(target)[name].copy_(part.detach())

@@ -20,7 +20,9 @@ from sklearn_robust._validation import check_option
 class Loss:
     """What an attack maximises; larger means closer to a mistake.
 
-    To add one, write `value` and `direction`; `at` too if it can be aimed at a class.
+    To add one, write `value` and `direction`; `at` too if it can be aimed at a class. A class may
+    say ``recordable = True`` of itself, though not of its subclasses, if its `direction` depends on
+    nothing but its arguments and tensors that are attributes: then training on CUDA can replay it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class CrossEntropy(Loss):
     """``log sum_j exp(z_j) - z_y``."""
 
     name = "cross_entropy"
+    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         # log(1 + exp(t)): what is lost in log(sum) - z_y for a confident sample is kept here.
@@ -74,6 +77,8 @@ class CrossEntropy(Loss):
 class ExactCrossEntropy(CrossEntropy):
     """The same, whose `direction` is the gradient itself, softmax(z) - e_y, factor included."""
 
+    recordable = True
+
     def direction(self, logits: Array, y: Array) -> Array:
         share = namespace(logits).exp(logits - row_max(logits)[:, None])
         others = fill(share / share.sum(1)[:, None], y, 0.0)
@@ -91,6 +96,7 @@ class Margin(Loss):
     """
 
     name = "margin"
+    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         return row_max(without(logits, y)) - pick(logits, y)
@@ -117,6 +123,7 @@ class DLR(Loss):
     """
 
     name = "dlr"
+    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         margin = Margin().value(logits, y)
@@ -153,6 +160,7 @@ class TargetedCrossEntropy(_Aimed):
     """``log softmax(z)_t``."""
 
     name = "targeted_cross_entropy"
+    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         return -CrossEntropy().value(logits, self.target)
@@ -168,6 +176,7 @@ class TargetedMargin(_Aimed):
     """``z_t - z_y``."""
 
     name = "targeted_margin"
+    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         return pick(logits, self.target) - pick(logits, y)
@@ -186,6 +195,7 @@ class TargetedDLR(_Aimed):
     """
 
     name = "targeted_dlr"
+    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         margin = TargetedMargin(self.target).value(logits, y)

@@ -229,7 +229,9 @@ class PGD:
         def move(moving: tuple, fixed: tuple) -> tuple:
             return self._move(model, moving, fixed)[0]
 
-        kind = ("pgd", self.momentum, threat.norm)
+        # Of several runs each but the first has as many samples as are left.
+        once = self.n_restarts == 1 and not self.n_targets
+        kind = (type(self), self.momentum, id(threat.geometry)) if once else None
         return repeat(model, move, self.n_steps, (X_adv, memory), fixed, kind)[0]
 
     def _first_fooling(self, model: DifferentiableModel, moving: tuple, fixed: tuple) -> Array:

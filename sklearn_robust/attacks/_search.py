@@ -86,16 +86,17 @@ def search(
 
 
 def repeat(
-    model: Model, move: Move, n_steps: int, moving: tuple, fixed: tuple, kind: Hashable
+    model: Model, move: Move, n_steps: int, moving: tuple, fixed: tuple, kind: Hashable | None
 ) -> tuple:
     """Return `moving` after `n_steps` times ``moving = move(moving, fixed)``.
 
     Both are tuples of arrays, of objects that hold arrays, and of None. `kind` is all else that
-    decides what `move` does on `model`, so that a model with graphs can know the step again.
+    decides what `move` does on `model`, so that a model with graphs can know the step again; None:
+    it need not, there will hardly be another one of this shape.
     """
     graphs = getattr(model, "graphs", None)
-    if graphs is not None:
-        return graphs.repeat(move, n_steps, moving, fixed, model.module, kind)  # type: ignore
+    if graphs is not None and kind is not None:
+        return graphs.repeat(move, n_steps, moving, fixed, model, kind)  # type: ignore
     for _ in range(n_steps):
         moving = move(moving, fixed)
     return moving

@@ -14,16 +14,13 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._validation import (
-    draw_seed,
-)
+from sklearn_robust._validation import draw_seed
+from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.neural_network._batches import Batch
 from sklearn_robust.neural_network._build import NetworkConstruction
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._setup import (
-    own_randomness,
-)
+from sklearn_robust.neural_network._setup import own_randomness
 from sklearn_robust.neural_network._shifts import network_alone
 from sklearn_robust.neural_network._units import is_bytes, warn_of_epsilon
 
@@ -237,11 +234,14 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         going_on: bool = False,
     ) -> None:
         seed = team().own_seed(int(torch.randint(2**31, (1,), generator=self.net_.generator)))
+        self.net_.graphs = (self.net_.graphs or StepGraphs()) if self.cuda_graphs else None
         try:
             # Dropout draws from the global generator.
             with own_randomness(seed, data.X.device), network_alone(self.module_):
-                self.net_.train(data, valid, epochs, checkpoint, going_on=going_on)
+                self.net_.train(data, valid, epochs, checkpoint)
         finally:
+            if not going_on:  # the next call of partial_fit can use them
+                self.net_.graphs = None
             self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone
             self.module_.eval()
             losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]

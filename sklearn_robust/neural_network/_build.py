@@ -99,7 +99,6 @@ class NetworkConstruction(NetworkInference, ABC):
             max_grad_norm=self.max_grad_norm,
             averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
             augmentation=self.augmentation,
-            cuda_graphs=self.cuda_graphs,
             planned_epochs=self.max_epochs,
             generator=generator,
             noise=torch.Generator(device).manual_seed(team().own_seed(seeds[2])),

@@ -95,7 +95,10 @@ epsilon : float or array of shape (n_features,), default=0.1
     cuda_graphs : bool, default=True
         On a CUDA device, record a step of the training's attack as a CUDA graph and replay it,
         which spares small networks most of the time that launching takes. False: do not, for a
-        network whose forward pass depends on Python state that changes from batch to batch.
+        network whose forward pass depends on what changes from batch to batch and is neither a
+        parameter nor a buffer. Graphs hold device memory until `fit` ends, those of `partial_fit`
+        as long as the estimator lives. Losses of your own are replayed if they say that they can
+        be, `sklearn_robust.attacks.Loss`.
     random_state : int, RandomState, Generator or None, default=None
         Source of weights, order, noise and dropout; an int makes fits bit-identical on a CPU, and
         on CUDA as far as torch's own operations are, see ``torch.use_deterministic_algorithms``.

@@ -59,7 +59,6 @@ class RobustNet(NeuralNet):
         max_grad_norm: float | None = None,
         averaging: WeightAveraging | None = None,
         augmentation: Augmentation | None = None,
-        cuda_graphs: bool = False,
     ) -> RobustNet:
         """Set what skorch's constructor, which inspects its own signature, does not take.
 
@@ -71,7 +70,6 @@ class RobustNet(NeuralNet):
         self.max_grad_norm, self.averaging = max_grad_norm, averaging
         self.augmentation = augmentation
         self.generator, self.noise, self.dtype = generator, noise, dtype
-        self.cuda_graphs = cuda_graphs
         self.graphs: StepGraphs | None = None
         self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         self.batches_per_epoch = 1
@@ -84,12 +82,8 @@ class RobustNet(NeuralNet):
         valid: Batch | None,
         epochs: int,
         checkpoint: Checkpoint | None = None,
-        *,
-        going_on: bool = False,
     ) -> None:
         """Run `epochs` epochs, less those that `checkpoint` holds already.
-
-        `going_on`: another call is likely to follow, which can use the graphs of this one.
 
         Ctrl-C leaves the net as it is after the last finished batch, a loss that is not finite as
         it was after the last finished epoch; the latter raises FloatingPointError.
@@ -98,8 +92,6 @@ class RobustNet(NeuralNet):
         if self.averaging is not None:
             self.averaging.begin()
         self.notify("on_train_begin", X=data, y=None)
-        if self.cuda_graphs and self.graphs is None:
-            self.graphs = StepGraphs()
         self.checkpoint = checkpoint
         finished = checkpoint is not None and checkpoint.resume(self)
         done = 0 if checkpoint is None else len(self.history)
@@ -129,8 +121,6 @@ class RobustNet(NeuralNet):
         elif checkpoint is not None and not finished:
             checkpoint.save(self, finished=True)
         self._forget()
-        if not going_on:
-            self.graphs = None
         if trouble is not None:
             raise trouble
 
@@ -178,7 +168,6 @@ class RobustNet(NeuralNet):
         state = super().__getstate__()
         state.pop("module")  # the same object as module_, which skorch stores as bytes
         state.pop("prediction_counts", None)  # of the epoch in progress
-        state["graphs"] = None  # they are memory of this process
         for name in ("generator", "noise"):
             state[name] = state[name].get_state().numpy().tobytes()
         return state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,7 +43,8 @@ def warn_of_speed(dtype: str, device: torch.device) -> None:
 
 def multiplies_bfloat16() -> bool:
     """Return whether this processor multiplies bfloat16 numbers, as far as torch can tell."""
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not say
+    # Older versions of torch do not say.
+    has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return has.get("architecture") != "x86_64" or any(
         has.get(name) for name in ("avx512_bf16", "amx_bf16")
     )

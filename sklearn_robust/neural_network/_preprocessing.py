@@ -51,6 +51,8 @@ class AffineLayer(nn.Module):
 class BlockLayer(nn.Module):
     """A block that is not affine, computed by numpy; torch is told its gradient."""
 
+    on_host = True  # steps through it cannot be recorded as a CUDA graph
+
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.block = block

@@ -146,7 +146,8 @@ with tempfile.TemporaryDirectory() as folder:
 def test_a_seed_repeats_a_training_on_cuda_bit_for_bit(training, norm, tmp_path):
     """Where torch is told to be deterministic; resumed after an interruption too."""
     env = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    program = [sys.executable, "-W", "ignore", "-c", REPEATED, training, norm]
+    quiet = ("-W", "ignore", "-W", "error:The steps of the attack")
+    program = [sys.executable, *quiet, "-c", REPEATED, training, norm]
     done = subprocess.run(program, env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

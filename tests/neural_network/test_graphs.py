@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel, _graphs, _search
@@ -37,7 +39,15 @@ def recorded(monkeypatch):
     monkeypatch.setattr(_graphs, "record", record)
     monkeypatch.setattr(_search, "works_ahead", lambda x: True)
     monkeypatch.setattr(
-        _graphs, "usable", lambda device, fixed: usable(torch.device("cuda"), fixed)
+        _graphs,
+        "usable",
+        lambda device, module, fixed: (
+            device.type == "cpu" and usable(torch.device("cuda"), module, fixed)
+        ),
+    )
+    recordable = _graphs._recordable
+    monkeypatch.setattr(
+        _graphs, "_recordable", lambda loss, device: recordable(loss, torch.device("cpu"))
     )
     return steps
 
@@ -45,7 +55,7 @@ def recorded(monkeypatch):
 def network(**parameters):
     settings = {
         "epsilon": 0.2, "clip_values": (0, 1), "pgd_steps": 3, "max_epochs": 3, "batch_size": 40,
-        "random_state": 0,
+        "device": "cpu", "random_state": 0,
     }  # fmt: skip
     return RobustCNNClassifier(
         filters=(4, 4), hidden_layer_sizes=(8,), **{**settings, **parameters}
@@ -106,11 +116,41 @@ def test_calls_of_partial_fit_share_graphs_and_copies_have_none(recorded):
     assert len(recorded) == 1
     clf.partial_fit(X[30:], Y[30:])
     assert len(recorded) == 1
-    assert copy.deepcopy(clf).net_.graphs is None
+    copy.deepcopy(clf).partial_fit(X[:120], Y[:120])
+    assert len(recorded) == 2
+    clf.set_params(cuda_graphs=False).partial_fit(X[:120], Y[:120])
+    assert len(recorded) == 2
+    assert clf.net_.graphs is None
 
 
-def perturbed(graphs, module, y, loss, n=2):
-    model = TorchModel(module, 3, graphs)
+def test_graphs_go_with_a_training_that_fails(recorded):
+    class Failing(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyError("a callback of the user's")
+
+    clf = network(callbacks=[Failing()])
+    with pytest.raises(KeyError, match="the user's"):
+        clf.fit(X, Y)
+    assert recorded
+    assert clf.net_.graphs is None
+
+
+def test_an_objective_that_keeps_its_context_keeps_no_graphs_in_a_file(recorded):
+    class Keeping(AdversarialCrossEntropy):
+        def loss(self, module, X, y, context):
+            self.context = context
+            return super().loss(module, X, y, context)
+
+    clf = network(training=Keeping()).fit(X, Y)
+    assert recorded
+    kept = clf.net_.objective.context.graphs
+    assert kept._graphs
+    assert not copy.deepcopy(kept)._graphs
+
+
+def perturbed(graphs, module, y, loss, n=2, door=TorchModel):
+    model = door(module, 3, graphs)
     attack, threat = PGD(3, loss=loss, only_correct=False), ThreatModel(0.3)
     x = torch.linspace(-1, 1, 12).reshape(4, 3)
     return [
@@ -118,23 +158,163 @@ def perturbed(graphs, module, y, loss, n=2):
     ]
 
 
-def test_what_a_loss_holds_beside_tensors_is_not_recorded(recorded):
-    class Scaled(CrossEntropy):
-        def __init__(self, factor):
+class Scaled(CrossEntropy):
+    factor = 1.0
+
+    def __init__(self, factor=None):
+        if factor is not None:
             self.factor = factor
 
-        def direction(self, logits, y):
-            return self.factor * super().direction(logits, y)
+    def direction(self, logits, y):
+        return self.factor * super().direction(logits, y)
 
+
+class RecordableScaled(Scaled):
+    recordable = True
+
+
+@pytest.mark.parametrize("kind", [Scaled, RecordableScaled])
+def test_what_a_loss_holds_beside_tensors_is_not_recorded(recorded, kind):
     module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
     graphs = _graphs.StepGraphs()
     for factor in (1.0, -1.0):
-        loss = Scaled(factor)
+        loss = kind(factor)
         expected = perturbed(None, module, y, loss)
         assert all(map(torch.equal, perturbed(graphs, module, y, loss), expected))
     assert not recorded
     perturbed(graphs, module, y, CrossEntropy())
     assert len(recorded) == 1
+
+
+def test_a_loss_of_the_user_is_recorded_if_it_says_so_of_itself(recorded):
+    class Further(RecordableScaled):
+        pass
+
+    module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
+    for kind, n_graphs in ((Scaled, 0), (Further, 0), (RecordableScaled, 1)):
+        loss = kind()
+        found = perturbed(_graphs.StepGraphs(), module, y, loss)
+        assert all(map(torch.equal, found, perturbed(None, module, y, loss)))
+        assert len(recorded) == n_graphs
+    loss = RecordableScaled(torch.tensor(2.0))
+    assert all(
+        map(
+            torch.equal,
+            perturbed(_graphs.StepGraphs(), module, y, loss),
+            perturbed(None, module, y, loss),
+        )
+    )
+    assert len(recorded) == 2  # a tensor on the device of the points
+
+
+def test_a_loss_that_carries_a_gradient_does_not_grow(recorded):
+    class Reference(CrossEntropy):
+        recordable = True
+
+        def __init__(self, reference):
+            self.reference = reference
+
+        def direction(self, logits, y):
+            return logits - self.reference
+
+    module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
+    graphs = _graphs.StepGraphs()
+    for _ in range(3):
+        perturbed(graphs, module, y, Reference(module(torch.ones(4, 3))))
+    (graph,) = filter(None, graphs._graphs.values())
+    assert graph._fixed[2].reference.grad_fn is None
+
+
+def test_another_door_to_the_same_network_has_its_own_graph(recorded):
+    class Backwards(TorchModel):
+        def ascent(self, X, y, loss, leak=0.0):
+            logits, gradient = super().ascent(X, y, loss, leak)
+            return logits, -gradient
+
+    module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
+    graphs = _graphs.StepGraphs()
+    found = perturbed(graphs, module, y, CrossEntropy())
+    other = perturbed(graphs, module, y, CrossEntropy(), door=Backwards)
+    assert len(recorded) == 2
+    assert not any(map(torch.equal, found, other))
+
+
+def test_runs_on_what_is_left_are_not_recorded(recorded):
+    clf = network(training=AdversarialCrossEntropy(PGD(3, n_restarts=2)))
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    assert_same(clf.fit(X, Y), expected)
+    assert not recorded
+
+
+def test_a_step_made_to_record_leaves_no_trace(recorded):
+    class Counting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(64, 10)
+            self.register_buffer("n", torch.zeros(1))
+
+        def forward(self, x):
+            self.n += 1
+            return self.linear(x.flatten(1)) + 0.1 * torch.rand(len(x), 10)
+
+    clf = RobustNeuralNetClassifier(
+        Counting(), epsilon=0.2, pgd_steps=3, max_epochs=3, batch_size=40, device="cpu",
+        random_state=0,
+    )  # fmt: skip
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    assert_same(clf.fit(X, Y), expected)
+    assert recorded
+
+
+def test_a_layer_that_computes_on_the_host_is_not_recorded(recorded):
+    network(preprocessor=FunctionTransformer(np.log1p)).fit(X, Y)  # a warning would be an error
+    assert not recorded
+
+
+class Asking(torch.nn.Linear):
+    """A layer that looks at a value."""
+
+    def forward(self, x):
+        return super().forward(x) * (1.0 if x.sum().item() > -1e9 else 2.0)
+
+
+class Choosing(torch.nn.Linear):
+    """A layer with a shape that depends on values."""
+
+    def forward(self, x):
+        return super().forward(x) + 0 * x[x > 0].sum()
+
+
+@pytest.mark.parametrize("layer", [Asking, Choosing])
+def test_a_network_that_asks_the_host_is_found_before_it_is_recorded(recorded, layer):
+    clf = RobustNeuralNetClassifier(
+        layer(64, 10), epsilon=0.1, max_epochs=3, batch_size=40, device="cpu", random_state=0
+    )
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    with pytest.warns(UserWarning, match="the host would have to wait"):
+        clf.fit(X, Y)
+    assert not recorded
+    assert_same(clf, expected)
+
+
+@pytest.mark.parametrize(
+    ("work", "allowed"),
+    [
+        (lambda x: x.to("meta"), False),
+        (lambda x: torch.empty(2, device="meta").copy_(x), False),
+        (lambda x: torch.zeros((), device="meta").copy_(x.sum()), False),
+        (lambda x: x.to(torch.float64), True),
+        (lambda x: torch.empty(2, device="meta") * torch.tensor(2.0), True),
+    ],
+)
+def test_what_goes_from_device_to_device_is_found(work, allowed):
+    x = torch.ones(2)
+    with _graphs.Unasking():
+        if allowed:
+            work(x)
+        else:
+            with pytest.raises(RuntimeError, match="two devices"):
+                work(x)
 
 
 def test_a_loss_aimed_elsewhere_and_new_weights_are_seen(recorded):
@@ -191,6 +371,18 @@ def counted(monkeypatch):
     return steps
 
 
+def assert_replayed_is_the_loop(clf, X, Y, counted, *, on="cuda"):
+    clf.set_params(device=on)
+    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
+    assert not counted
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "The steps of the attack")
+        clf.fit(X, Y)
+    # Kernels and order of summation are the same; the gradient of a sum over rows may be atomic.
+    for name, value in weights(expected).items():
+        np.testing.assert_allclose(weights(clf)[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 @with_cuda
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @by_training
@@ -199,31 +391,65 @@ def test_on_cuda_recorded_steps_are_those_of_the_loop(training, norm, counted):
         pytest.skip("its boxes are of linf")
     clf = RobustFCClassifier(
         (16,), training=training, norm=norm, epsilon=0.2, clip_values=(0, 1), pgd_steps=3,
-        max_epochs=3, batch_size=40, device="cuda", random_state=0,
+        max_epochs=3, batch_size=40, random_state=0,
     )  # fmt: skip
-    expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "The steps of the attack")
-        clf.fit(X, Y)
+    assert_replayed_is_the_loop(clf, X, Y, counted)
     assert bool(counted) == (training != "free")
-    # Kernels and order of summation are the same; the gradient of a sum over rows may be atomic.
-    for name, value in weights(expected).items():
-        np.testing.assert_allclose(weights(clf)[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @with_cuda
-def test_on_cuda_a_network_that_asks_the_host_is_trained_without(counted):
-    class Asking(torch.nn.Linear):
-        def forward(self, x):
-            return super().forward(x) * (1.0 if x.sum().item() > -1e9 else 2.0)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"input_ramp": "learnable"},
+        {"batch_norm": True, "dropout": 0.4},
+        {"downsampling": "stride", "shift_average": 1, "augmentation": RandomShift(1)},
+        {"weight_averaging": "ema", "early_stopping": True, "validation_fraction": 40 / 150},
+    ],
+    ids=lambda p: next(iter(p)),
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_on_cuda_cnns_too(parameters, dtype, counted):
+    clf = network(**{"dropout": 0.0, "dtype": dtype, "max_epochs": 1, **parameters})
+    torch.backends.cudnn.deterministic, before = True, torch.backends.cudnn.deterministic
+    try:
+        assert_replayed_is_the_loop(clf, X.reshape(-1, 8, 8), Y, counted)
+    finally:
+        torch.backends.cudnn.deterministic = before
+    assert counted
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_on_cuda_each_device_has_its_graphs(counted):
+    for device in ("cuda:0", "cuda:1"):
+        clf = network(dropout=0.0, max_epochs=1)
+        assert_replayed_is_the_loop(clf, X.reshape(-1, 8, 8), Y, counted, on=device)
+        assert counted
+        counted.clear()
+
+
+@with_cuda
+def test_on_cuda_a_recording_that_fails_leaves_torch_as_it_was(counted, monkeypatch):
+    class Free(_graphs.Unasking):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
 
     clf = RobustNeuralNetClassifier(
-        Asking(64, 10), epsilon=0.1, max_epochs=3, batch_size=40, device="cuda", random_state=0
-    )
+        torch.nn.Sequential(torch.nn.Linear(64, 16), torch.nn.Dropout(0.4), Asking(16, 10)),
+        epsilon=0.1, max_epochs=3, batch_size=40, device="cuda", random_state=0,
+    )  # fmt: skip
     expected = copy.deepcopy(clf).set_params(cuda_graphs=False).fit(X, Y)
-    with pytest.warns(UserWarning, match="cannot be recorded"):
+    with pytest.warns(UserWarning, match="the host would have to wait"):
         clf.fit(X, Y)
-    assert len(counted) == 1
     np.testing.assert_allclose(
         clf.decision_function(X), expected.decision_function(X), rtol=1e-3, atol=1e-3
     )
+    assert not counted
+    monkeypatch.setattr(_graphs, "Unasking", Free)
+    with pytest.warns(UserWarning, match="cannot be recorded"):
+        clf.set_params(module=torch.nn.Sequential(Asking(64, 10))).fit(X, Y)
+    assert len(counted) == 1
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
+    counted.clear()
+    assert_replayed_is_the_loop(network(dropout=0.0), X.reshape(-1, 8, 8), Y, counted)
+    assert counted

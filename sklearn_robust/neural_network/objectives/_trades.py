@@ -68,6 +68,7 @@ class DivergenceFrom(Loss):
     """
 
     name = "divergence"
+    recordable = True
 
     def __init__(self, reference: Tensor) -> None:
         self.reference = reference
