@@ -312,6 +312,8 @@ def overview(contents: list[dict[str, Any]]) -> str:
             body.append(
                 (
                     key[0],
+                    content["n_train"],
+                    content["epochs"][f"{key[0]} {key[1]:g}"],
                     f"{key[1]:g}",
                     box if key[1] else "",
                     f"{100 * row['clean']:.1f}",
@@ -320,8 +322,12 @@ def overview(contents: list[dict[str, Any]]) -> str:
                     f"{100 * beyond[key]:.0f} %",
                 )
             )
-    body = sorted(set(body), key=lambda row: (row[0], row[2] != "", row[2] != "none", row[1]))
-    header = ("model", "epsilon", "box", "clean", "PGD-100", *measures, "out of reach in [0, 1]")
+    boxes = ("", "none", "[0, 1]")
+    body = sorted(set(body), key=lambda row: (*row[:2], boxes.index(row[4]), row[3]))
+    header = (
+        *("model", "images", "epochs", "epsilon", "box", "clean", "PGD-100"),
+        *(*measures, "out of reach in [0, 1]"),
+    )
     return format_table(header, body)
 
 

@@ -81,6 +81,8 @@ def test_the_overview_has_a_row_for_each_training_and_one_for_both_of_the_standa
         keys = [("fc", 0.0), ("fc", 0.3)]
         return {
             "clip": clip,
+            "n_train": 4000,
+            "epochs": {"fc 0": 3, "fc 0.3": 5},
             "rows": [
                 {"model": m, "epsilon": e, "measure": name, "mean": 0.5 + e}
                 for m, e in keys
@@ -96,9 +98,9 @@ def test_the_overview_has_a_row_for_each_training_and_one_for_both_of_the_standa
     text = interpretability.overview([content("clipped"), content("free")])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     assert rows == [
-        ["fc", "0", "", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
-        ["fc", "0.3", "none", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
-        ["fc", "0.3", "[0, 1]", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["fc", "4000", "3", "0", "", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
+        ["fc", "4000", "5", "0.3", "none", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["fc", "4000", "5", "0.3", "[0, 1]", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
     ]
 
 

@@ -24,20 +24,20 @@ def tables():
     yield "cnn", report.table(CELLS, "cnn")
     yield "fc", report.table(CELLS, "fc")
     yield "protocols", report.protocols_table(CELLS)
-    boxes = []
+    in_the_overview = []
     for path in sorted(RESULTS.glob("interpretability-*.json")):
         found = json.loads(path.read_text())
-        if "accuracies" in found:
-            boxes.append(found)
+        yield f"{path.stem} claims", interpretability.claims_table(found["effects"])
+        if found.get("n_train") == 4000:  # small trainings are shown in brief
+            in_the_overview.append(found)
             continue
         yield f"{path.stem} measures", interpretability.table(found["rows"])
-        yield f"{path.stem} claims", interpretability.claims_table(found["effects"])
         yield f"{path.stem} sanity", interpretability.sanity_table(found["sanity"])
-        if "out_of_reach" in found:
+        if "accuracies" in found:
+            in_the_overview.append(found)
+        elif "out_of_reach" in found:
             yield f"{path.stem} reach", interpretability.beyond_table(found["out_of_reach"])
-    yield "box", interpretability.overview(boxes)
-    for found in boxes:
-        yield f"claims {found['clip']}", interpretability.claims_table(found["effects"])
+    yield "overview", interpretability.overview(in_the_overview)
     yield "linear sweep", attack_every.linear_table(content("attack_every")["linear"])
     yield "network sweep", attack_every.network_table(content("attack_every")["rows"])
     yield "why", why_cnn.table(content("why_cnn")["rows"])
@@ -115,3 +115,16 @@ def test_the_verdicts_on_gradients_are_those_of_the_figures():
     assert mean["clipped", "fc", 0.3, "ink"] < mean["clipped", "fc", 0.0, "ink"]
     assert [round(v, 2) for v in (min(anew[3]), max(anew[3]))] == [0.25, 0.47]
     assert [round(v, 2) for v in (min(anew[4]), max(anew[4]))] == [0.11, 0.23]
+
+
+def test_the_verdict_on_the_reports_own_setting_is_that_of_the_figures():
+    found = content("interpretability-reduced-bfloat16-cnn-MNIST")
+    assert found["clip"] == "free"
+    assert found["n_train"] == 60000
+    mean = {(r["epsilon"], r["measure"]): r["mean"] for r in found["rows"] if r["model"] == "cnn"}
+    for epsilon, ink, gini, cosine in ((0.0, 0.44, 0.55, 0.20), (0.3, 0.99, 0.94, 0.05)):
+        assert mean[epsilon, "ink"] == pytest.approx(ink, abs=0.005)
+        assert mean[epsilon, "gini"] == pytest.approx(gini, abs=0.005)
+        assert mean[epsilon, "cosine"] == pytest.approx(cosine, abs=0.005)
+    ink = {row["layers_drawn_anew"]: row["ink"] for row in found["sanity"] if row["epsilon"] == 0.3}
+    assert ink[3] > 0.98 > 0.4 > ink[4]
