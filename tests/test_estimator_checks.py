@@ -31,12 +31,17 @@ QUICK = {"epsilon": 0.05, "pgd_steps": 1, "max_epochs": 20, "lr": 0.03}
 DETERMINISTIC = {**QUICK, "random_start": False, "batch_size": -1, "dtype": "float64"}
 
 
-def small_network(input_shape, n_classes):
-    """Return a network without convolutions for samples of any shape."""
-    size = int(np.prod(input_shape))
-    return torch.nn.Sequential(
-        torch.nn.Flatten(), torch.nn.Linear(size, 8), torch.nn.Tanh(), torch.nn.Linear(8, n_classes)
-    )
+class SmallNetwork(torch.nn.Sequential):
+    """A network without convolutions for samples of any shape; a class is shown without address."""
+
+    def __init__(self, input_shape, n_classes):
+        size = int(np.prod(input_shape))
+        super().__init__(
+            torch.nn.Flatten(),
+            torch.nn.Linear(size, 8),
+            torch.nn.Tanh(),
+            torch.nn.Linear(8, n_classes),
+        )
 
 
 def small_cnn(**settings):
@@ -46,7 +51,7 @@ def small_cnn(**settings):
 ESTIMATORS = [
     RobustFCClassifier((8,), **DETERMINISTIC),
     RobustFCClassifier((8,), preprocessor=StandardScaler(), **DETERMINISTIC),
-    RobustNeuralNetClassifier(small_network, **DETERMINISTIC),
+    RobustNeuralNetClassifier(SmallNetwork, **DETERMINISTIC),
     small_cnn(**DETERMINISTIC),
 ]
 MINI_BATCHES = [RobustFCClassifier((8,), **QUICK)]
