@@ -143,6 +143,24 @@ def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) 
     return clf
 
 
+def known(args: argparse.Namespace, path: Path, n_test: int) -> tuple[dict[str, int], list[Any]]:
+    """Return how many images a cell is scored on, and the scores that `path` holds already.
+
+    Raises ValueError rather than let others be overwritten, which were measured on other images.
+    """
+    n_pgd = min(args.n_pgd or n_test, n_test)
+    about = {"n_test": n_test, "n_pgd": n_pgd, "n_strong": min(args.n_strong, n_pgd)}
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    there = {name: content.get(name, n) for name, n in about.items()}
+    if there != about:
+        raise ValueError(
+            f"{path} was scored on n_pgd={there['n_pgd']} and n_strong={there['n_strong']} of "
+            f"{there['n_test']} test images, got {n_pgd} and {about['n_strong']} of {n_test}. Pass "
+            "the same --n-pgd and --n-strong, or another --output."
+        )
+    return about, content.get("scores", [])
+
+
 def evaluate(
     args: argparse.Namespace,
     cell: Cell,
@@ -153,11 +171,8 @@ def evaluate(
     y_test: np.ndarray,
 ) -> None:
     """Train and score a cell, and write `path` after each score; what it holds is not repeated."""
-    n_pgd = min(args.n_pgd or len(y_test), len(y_test))
-    about = {"n_test": len(y_test), "n_pgd": n_pgd, "n_strong": min(args.n_strong, n_pgd)}
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    known = content.get("scores", []) if content.items() >= about.items() else []
-    done = [(score["epsilon"], score["clip"]) for score in known]
+    about, scores = known(args, path, len(y_test))
+    done = [(score["epsilon"], score["clip"]) for score in scores]
     left = [threat for threat in cell.threats if threat not in done]
     if not left:
         print(f"{cell.name}: done", flush=True)
@@ -182,7 +197,7 @@ def evaluate(
         "training_seconds": sum(row["dur"] for row in history),
         "training_process_seconds": sum(row["process_time"] for row in history),
         "clean": clf.score(X_test, y_test),
-        "scores": known,
+        "scores": scores,
     }
     for epsilon, clip in left:
         content["scores"].append(scored(clf, cell, epsilon, clip, X_test, y_test, **about))

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks._report_cells import EPSILONS, PROTOCOLS, cells, evaluate, trained
+from benchmarks._report_cells import EPSILONS, PROTOCOLS, cells, evaluate, known, trained
 from benchmarks._results import cost, format_table
 from benchmarks.quick import draw
 from benchmarks.training import load
@@ -93,8 +93,11 @@ def run(args: argparse.Namespace) -> None:
     X_train, y_train, X_test, y_test = load(args)
     data = X_train.reshape(-1, 28, 28), y_train, X_test.reshape(-1, 28, 28), y_test
     if not args.figures_only:
-        for cell in cells(args):
-            evaluate(args, cell, folder / f"{cell.name}.json", *data)
+        paths = {cell: folder / f"{cell.name}.json" for cell in cells(args)}
+        for path in paths.values():
+            known(args, path, len(y_test))  # before hours of training
+        for cell, path in paths.items():
+            evaluate(args, cell, path, *data)
         found = read(folder)
         for architecture in args.architecture:
             print("\n" + table(found, architecture))

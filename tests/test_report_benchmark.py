@@ -141,10 +141,11 @@ def test_a_cell_goes_on_from_its_last_score(small, tmp_path, monkeypatch, capsys
     assert [(s["epsilon"], s["clip"]) for s in json.loads(path.read_text())["scores"]] == (
         cell.threats
     )
-    # Other test images are another measurement.
+    before = path.read_text()
     args.n_pgd = 20
-    _report_cells.evaluate(args, cell, path, *data)
-    assert asked[len(cell.threats) + 1 :] == cell.threats
+    with pytest.raises(ValueError, match=r"n_pgd=30 and n_strong=5 .* or another --output"):
+        _report_cells.evaluate(args, cell, path, *data)
+    assert path.read_text() == before
 
 
 def test_a_training_stopped_early_is_a_shorter_one_and_goes_on(small, tmp_path, capsys):
