@@ -149,6 +149,8 @@ def test_a_seed_repeats_a_training_on_cuda_bit_for_bit(training, norm, tmp_path)
     quiet = ("-W", "ignore", "-W", "error:The steps of the attack")
     program = [sys.executable, *quiet, "-c", REPEATED, training, norm]
     done = subprocess.run(program, env=env, cwd=tmp_path, capture_output=True, text=True)
+    if "does not have a deterministic implementation" in done.stderr:
+        pytest.skip("this version of torch cannot repeat a sum that the norm needs")
     assert done.returncode == 0, done.stderr
 
 
