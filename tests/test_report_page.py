@@ -128,3 +128,20 @@ def test_the_verdict_on_the_reports_own_setting_is_that_of_the_figures():
         assert mean[epsilon, "cosine"] == pytest.approx(cosine, abs=0.005)
     ink = {row["layers_drawn_anew"]: row["ink"] for row in found["sanity"] if row["epsilon"] == 0.3}
     assert ink[3] > 0.98 > 0.4 > ink[4]
+
+
+def test_robust_networks_are_as_near_the_reports_figures_as_the_page_says():
+    near = {"cnn": 1.5, "fc": 3}
+    seen = []
+    for cell in CELLS:
+        if not cell["epsilon"] or cell["n_train"] != 60000:
+            continue
+        theirs = report.PRINTED[cell["architecture"]][cell["epsilon"]][1]
+        ours = 100 * cell["clean"], 100 * cell["scores"][0]["pgd"]
+        away = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+        if cell["architecture"] == "cnn" or cell["protocol"] in report.FULL:
+            seen.append((cell["architecture"], cell["epsilon"], cell["clip"]))
+            # Not so the FC at 0.3, of which the page says so.
+            assert (away <= near[cell["architecture"]]) == (seen[-1][:2] != ("fc", 0.3)), cell
+    boxes = [("cnn", e, clip) for e in (0.1, 0.2, 0.3) for clip in (False, True)]
+    assert sorted(seen) == sorted([*boxes, *(("fc", e, False) for e in (0.1, 0.2, 0.3))])
