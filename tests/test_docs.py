@@ -122,7 +122,8 @@ def test_readme_shows_the_main_jobs_own_table():
 
 
 @pytest.mark.parametrize(
-    "name", ["training", "training_ramp", "training_speed", "training_speed_cuda"]
+    "name",
+    ["training", "training_ramp", "training_speed", "training_speed_cuda", "training_numerics"],
 )
 def test_training_page_shows_the_benchmarks_own_tables(name):
     pytest.importorskip("torch")
