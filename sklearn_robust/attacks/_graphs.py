@@ -19,7 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sklearn_robust.attacks._losses import Loss
+from sklearn_robust._threat import Neighbourhood
 from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._search import Move
 
@@ -113,14 +113,19 @@ def usable(device: torch.device, module: torch.nn.Module, fixed: tuple) -> bool:
     return (
         device.type == "cuda"
         and not any(getattr(layer, "on_host", False) for layer in module.modules())
-        and all(_recordable(part, device) for part in fixed if isinstance(part, Loss))
+        and all(
+            _recordable(part, device)
+            for part in fixed
+            if not (torch.is_tensor(part) or isinstance(part, Neighbourhood))
+        )
     )
 
 
-def _recordable(loss: Loss, device: torch.device) -> bool:
-    held = vars(loss).values()
+def _recordable(loss: Any, device: torch.device) -> bool:
     says_so = vars(type(loss)).get("recordable", False)  # for itself: a subclass may do more
-    return says_so and all(torch.is_tensor(value) and value.device == device for value in held)
+    return says_so and all(
+        torch.is_tensor(value) and value.device == device for value in vars(loss).values()
+    )
 
 
 def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]:

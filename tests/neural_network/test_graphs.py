@@ -173,7 +173,20 @@ class RecordableScaled(Scaled):
     recordable = True
 
 
-@pytest.mark.parametrize("kind", [Scaled, RecordableScaled])
+class Likeness:
+    """A loss by its methods alone."""
+
+    __slots__ = ("factor",)
+    name = "likeness"
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def direction(self, logits, y):
+        return self.factor * CrossEntropy().direction(logits, y)
+
+
+@pytest.mark.parametrize("kind", [Scaled, RecordableScaled, Likeness])
 def test_what_a_loss_holds_beside_tensors_is_not_recorded(recorded, kind):
     module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
     graphs = _graphs.StepGraphs()
