@@ -11,8 +11,7 @@ import copy
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sklearn_robust._threat import Neighbourhood
-from sklearn_robust.attacks._model import TorchModel
+from sklearn_robust.attacks._model import TorchModel, same_buffers
 from sklearn_robust.attacks._search import Move
 
 _MOST = 8  # graphs of one training: its batches, a last smaller one, those of a validation
@@ -91,10 +90,13 @@ class _Recorded:
         def step() -> None:
             _assign(self._moving, move(self._moving, self._fixed))
 
-        with _without_trace(model.module, moving[0].device):
+        device = moving[0].device
+        devices = [device] if device.type == "cuda" else []
+        # Steps that are only made for recording leave no trace.
+        with same_buffers(model.module), torch.random.fork_rng(devices):
             with Unasking():
                 step()
-            self._replay = record(step, moving[0].device)
+            self._replay = record(step, device)
 
     def run(self, n_steps: int, moving: tuple, fixed: tuple) -> tuple:
         _assign(self._moving, moving)
@@ -167,19 +169,6 @@ class Unasking(TorchDispatchMode):
         if len({t.device for t in tensors if t.ndim or copies}) > 1:
             raise RuntimeError(f"{func} works on two devices at once")
         return out
-
-
-@contextmanager
-def _without_trace(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Give buffers and torch's random numbers back what steps only made for recording changed."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
 
 
 def _whereabouts(module: torch.nn.Module) -> Hashable:

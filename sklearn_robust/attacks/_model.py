@@ -196,6 +196,20 @@ def as_predicting(module: torch.nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+@contextmanager
+def same_buffers(module: torch.nn.Module) -> Iterator[None]:
+    """Give buffers (batch norm's statistics) the values back that they had before."""
+    import torch
+
+    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)
+
+
 def _leaking(slope: float) -> AbstractContextManager:
     if not slope:
         return nullcontext()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
+from sklearn_robust.attacks._model import same_buffers
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.neural_network.objectives._base import (
     AttackObjective,
@@ -77,7 +76,7 @@ class AdversarialWeightPerturbation(TrainingObjective):
             return standard_loss(module, X, y)
         context = self._inner.enlarged(context)
         X_adv, clean_logits = self._inner.find(module, X, y, context)
-        with torch.enable_grad(), _same_buffers(module):
+        with torch.enable_grad(), same_buffers(module):
             losses = self._inner.losses_at(module, X, X_adv, y, clean_logits).losses
             value = (losses if context.weight is None else losses * context.weight).mean()
             self._perturb(module, value)
@@ -122,15 +121,3 @@ class AdversarialWeightPerturbation(TrainingObjective):
 
     def restore(self, state: dict[str, Any]) -> None:
         self._inner.restore(state)
-
-
-@contextmanager
-def _same_buffers(module: torch.nn.Module) -> Iterator[None]:
-    """Give buffers (batch norm's statistics) the values back that they had before."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
