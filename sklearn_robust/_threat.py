@@ -15,7 +15,13 @@ import numpy as np
 
 from sklearn_robust._arrays import Array, as_like, is_torch, namespace, per_feature, rows
 from sklearn_robust._norms import NORMS, Norm
-from sklearn_robust._validation import check_clip_values, check_epsilon, check_in_range, check_norm
+from sklearn_robust._validation import (
+    check_clip_values,
+    check_epsilon,
+    check_in_range,
+    check_norm,
+    in_order,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,17 @@ class ThreatModel:
     norm : {"linf", "l2", "l1"}, default="linf"
     clip_values : None or (low, high), default=None
         Valid range of the data, each a scalar or one value per feature. None: no box.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range, or a pandas Series goes by names: see `for_columns`.
+
+    Examples
+    --------
+    >>> from sklearn_robust.attacks import ThreatModel
+    >>> ThreatModel([0.1, 0.2], clip_values=(0, 1)).scaled(2).epsilon
+    array([0.2, 0.4])
     """
 
     epsilon: Any
@@ -36,9 +53,21 @@ class ThreatModel:
     clip_values: Any = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "epsilon", check_epsilon(self.epsilon))
+        epsilon, clip_values = _in_order(None, self.epsilon, self.clip_values)
+        object.__setattr__(self, "epsilon", check_epsilon(epsilon))
         object.__setattr__(self, "norm", check_norm(self.norm))
-        object.__setattr__(self, "clip_values", check_clip_values(self.clip_values))
+        object.__setattr__(self, "clip_values", check_clip_values(clip_values))
+
+    @classmethod
+    def for_columns(
+        cls, columns: Any, epsilon: Any, norm: str = "linf", clip_values: Any = None
+    ) -> ThreatModel:
+        """Return a threat model, pandas Series in it brought into the order of `columns` by name.
+
+        `columns` are the names of the columns of X, None if it has none.
+        """
+        epsilon, clip_values = _in_order(columns, epsilon, clip_values)
+        return cls(epsilon, norm, clip_values)
 
     @property
     def is_null(self) -> bool:
@@ -91,6 +120,13 @@ class ThreatModel:
             slack = resolution * np.maximum(abs(low), abs(high))
             inside &= ((a >= low - slack) & (a <= high + slack)).all(1)
         return inside
+
+
+def _in_order(columns: Any, epsilon: Any, clip_values: Any) -> tuple[Any, Any]:
+    """Return epsilon and clip_values with each Series in the order of the columns."""
+    if isinstance(clip_values, tuple | list):
+        clip_values = tuple(in_order(bound, columns, "clip_values") for bound in clip_values)
+    return in_order(epsilon, columns, "epsilon"), clip_values
 
 
 class Neighbourhood:

@@ -101,10 +101,40 @@ def check_epsilon(
     return values
 
 
+def in_order(values: Any, columns: Any, name: str) -> Any:
+    """Return a pandas Series as an array in the order of `columns`, anything else as it is.
+
+    A Series numbered 0, 1, ... is in order already.
+
+    Raises
+    ------
+    ValueError
+        If the Series does not have the names of the columns, or these have none.
+    """
+    if not hasattr(values, "reindex"):
+        return values
+    names = list(values.index)
+    if names != list(range(len(names))):
+        if columns is None:
+            raise ValueError(
+                f"{name} is a Series with names for its values, but X has no names here. Bring it "
+                f"into the order of the columns of X and pass {name}.to_numpy()."
+            )
+        if len(names) != len(columns) or set(names) != set(columns):
+            odd = sorted(map(str, set(names) ^ set(columns)))
+            raise ValueError(
+                f"{name} must have one value for each column of X, by name; not so for "
+                f"{', '.join(odd[:10]) or 'names that are there twice'}."
+            )
+        values = values.loc[list(columns)]
+    return values.to_numpy()
+
+
 def check_step_size(step_size: Any, n_features: int | None = None) -> float | np.ndarray | None:
     """Return a step as None, a positive float, or a float64 array with a positive entry."""
     if step_size is None:
         return None
+    step_size = in_order(step_size, None, "step_size")
     values = check_epsilon(step_size, n_features, name="step_size")
     if not np.any(values):
         raise ValueError(f"step_size must be None or > 0, got {step_size!r}.")

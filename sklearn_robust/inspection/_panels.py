@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from sklearn_robust._validation import check_option
+from sklearn_robust._validation import check_option, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,8 @@ class Rows:
             self.names = np.asarray(X.columns, dtype=str)[self._columns]
         self._unit: Any = 1.0
         if unit is not None:
-            self._unit = np.asarray(unit, dtype=np.float64)
+            columns = X.columns[self._columns] if hasattr(X, "columns") else None
+            self._unit = np.asarray(in_order(unit, columns, "unit"), dtype=np.float64)
             if not (np.isfinite(self._unit) & (self._unit > 0)).all():
                 raise ValueError(f"unit must hold finite numbers > 0, got {unit!r}.")
         self._shape = image_shape

@@ -169,7 +169,10 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
             clip_values = self.clip_values
         epsilon = self._own_epsilon if epsilon is None else epsilon
         norm = self.norm if norm is None else norm
-        return ThreatModel(check_epsilon(epsilon, X.shape[1]), norm, clip_values)
+        columns = getattr(self, "feature_names_in_", None)
+        threat = ThreatModel.for_columns(columns, epsilon, norm, clip_values)
+        check_epsilon(threat.epsilon, X.shape[1])
+        return threat
 
     def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
         """Return the weight of each sample; y holds indices of classes."""

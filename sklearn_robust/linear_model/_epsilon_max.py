@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_robust._arrays import rows
 from sklearn_robust._norms import NORMS
-from sklearn_robust._validation import check_epsilon, check_norm
+from sklearn_robust._validation import check_epsilon, check_norm, in_order
 
 
 def epsilon_max(
@@ -63,6 +63,7 @@ def epsilon_max(
     >>> AdversarialLogisticRegression(epsilon=1.25).fit(X, y).coef_
     array([[0., 0.]])
     """
+    scale = in_order(scale, getattr(X, "columns", None), "scale")
     X, y = check_X_y(X, y, accept_sparse=("csr", "csc"), dtype=np.float64)
     check_norm(norm)
     scale = np.broadcast_to(check_epsilon(scale, X.shape[1], "scale"), X.shape[1:])

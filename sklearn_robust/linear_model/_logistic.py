@@ -228,7 +228,6 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
             check_int(self.verbose, "verbose", low=0)
         if self.max_iter is not None:
             check_int(self.max_iter, "max_iter", low=1)
-        ThreatModel(self.epsilon, self.norm, self.clip_values)
         self._step_size()
 
     def _step_size(self) -> float | None:

@@ -60,7 +60,7 @@ def certified_score(
     True
     """
     check_option(method, "method", METHODS)
-    threat = threat_of(estimator, epsilon, norm, clip_values)
+    threat = threat_of(estimator, X, epsilon, norm, clip_values)
     target = target_of(estimator, X, y, norm, clip_values)
     if target.certify is None:
         raise TypeError(

@@ -64,7 +64,7 @@ def attack_estimator(
     verbose: int,
 ) -> Attacked:
     """Attack any fitted classifier but a bare network; parameters as in `robust_score`."""
-    threat = threat_of(estimator, epsilon, norm, clip_values)
+    threat = threat_of(estimator, X, epsilon, norm, clip_values)
     view = look(estimator, X, threat.epsilon)
     samples = view.samples
     labels = encode_labels(y, estimator.classes_, len(samples.rows))
@@ -100,7 +100,9 @@ def attack_estimator(
     return Attacked(verdict.clean, verdict.robust, view, verdict.X_adv)
 
 
-def threat_of(estimator: Any, epsilon: Any, norm: str | None, clip_values: Any) -> ThreatModel:
+def threat_of(
+    estimator: Any, X: Any, epsilon: Any, norm: str | None, clip_values: Any
+) -> ThreatModel:
     """Return the threat model with the estimator's own values where none are given.
 
     A classifier behind transformers has its own values in other units, which are not taken.
@@ -118,7 +120,8 @@ def threat_of(estimator: Any, epsilon: Any, norm: str | None, clip_values: Any) 
             raise ValueError(f"epsilon must be given, in the units of X: {whose}.")
     if isinstance(clip_values, str) and clip_values == "own":
         clip_values = getattr(own, "clip_values", None)
-    return ThreatModel(epsilon, norm or getattr(ours, "norm", None) or "linf", clip_values)
+    norm = norm or getattr(ours, "norm", None) or "linf"
+    return ThreatModel.for_columns(getattr(X, "columns", None), epsilon, norm, clip_values)
 
 
 def _exactly(view: View, labels: np.ndarray, threat: ThreatModel) -> Attacked:

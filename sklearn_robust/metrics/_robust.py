@@ -60,9 +60,10 @@ def robust_score(
     y : array-like of shape (n_samples,)
     sample_weight : array-like of shape (n_samples,), optional
     epsilon : float or array of shape (n_features,), optional
-        Radius in the units of X, of every column or of each; 0: not attackable. None: the
-        estimator's own, as the report trains and tests. A sweep over epsilon must be scored at a
-        fixed one, with `make_robust_scorer`, or the smallest radius wins by construction.
+        Radius in the units of X, of every column or of each; 0: not attackable. A pandas Series
+        is read by the names of the columns, here and in `clip_values`. None: the estimator's
+        own, as the report trains and tests. A sweep over epsilon must be scored at a fixed one,
+        with `make_robust_scorer`, or the smallest radius wins by construction.
     norm : {"linf", "l2", "l1"}, optional
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
@@ -140,7 +141,7 @@ def _sparse_and_linear(
     estimator: Any, X: Any, y: Any, epsilon: Any, norm: str | None, clip_values: Any
 ) -> np.ndarray:
     """Return the exact verdicts on sparse samples, which stay sparse."""
-    threat = threat_of(estimator, epsilon, norm, clip_values)
+    threat = threat_of(estimator, X, epsilon, norm, clip_values)
     linear = as_linear(estimator, X)
     if linear is None:
         raise TypeError(

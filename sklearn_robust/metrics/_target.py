@@ -56,7 +56,7 @@ class Target:
 def target_of(estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any) -> Target:
     """Return the fitted `estimator` and (X, y) as a target; parameters as in `robust_score`."""
     steps, final = unwrap(estimator)
-    raw = threat_of(estimator, 1.0, norm, clip_values)
+    raw = threat_of(estimator, X, 1.0, norm, clip_values)
     if not steps and is_network(final):
         return _network(final, X, y, raw)
     view = look(estimator, X)

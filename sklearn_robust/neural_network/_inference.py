@@ -224,7 +224,8 @@ class NetworkInference(NetworkParameters):
     ) -> ThreatModel:
         """Return the estimator's threat model, parts of it replaced."""
         own_clip = isinstance(clip_values, str) and clip_values == "own"
-        return ThreatModel(
+        return ThreatModel.for_columns(
+            getattr(self, "feature_names_in_", None),
             self.epsilon if epsilon is None else epsilon,
             self.norm if norm is None else norm,
             self.clip_values if own_clip else clip_values,
