@@ -3,7 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 -m venv .venv
-# The pinned torch has a small CPU build on many indexes; skip this line to choose your own.
 .venv/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 exec .venv/bin/python -m benchmarks "${@:-quick}"

@@ -1,4 +1,4 @@
-"""docs/report.md: its tables are the benchmarks' own, its verdicts are those of the figures."""
+"""docs/report*.md: their tables are the benchmarks' own, their verdicts are those of the figures."""
 
 import json
 import re
@@ -12,7 +12,8 @@ from benchmarks import attack_every, interpretability, report, why_cnn
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = (ROOT / "docs" / "report.md").read_text()
+PAGES = ("report", "report_gradients", "report_questions")
+PAGE = "\n".join((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)
 CELLS = report.read(RESULTS / "report")
 
 

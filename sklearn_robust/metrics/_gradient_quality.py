@@ -87,7 +87,7 @@ class GradientQuality:
             "difference": difference,
             "low": low,
             "high": high,
-            "cohen_d": difference / spread if spread > 0 else float("nan"),
+            "cohen_d": float(difference / spread) if spread > 0 else float("nan"),
         }
 
     def to_frame(self) -> pd.DataFrame:

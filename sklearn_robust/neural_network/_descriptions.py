@@ -25,7 +25,7 @@ epsilon : float or array of shape (n_features,), default=0.1
     norm : {"linf", "l2", "l1"}, default="linf"
     pgd_steps : int, default=10
         Steps of the attack in training. One step costs a forward pass and an input gradient, so
-        the training costs about ``pgd_steps + 2`` times standard training.
+        the training costs up to ``pgd_steps + 2`` times standard training.
     step_size : float, array or None, default=None
         Length of one step in the units of X; None: ``2.5 * epsilon / pgd_steps``.
     random_start : bool, default=True
