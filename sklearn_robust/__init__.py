@@ -16,6 +16,7 @@ _PUBLIC = {
     "AdversarialLogisticRegressionCV": "linear_model",
     "BernoulliGenerator": "datasets",
     "BlackBoxWarning": "metrics",
+    "Norm": "_norms",
     "RobustCNNClassifier": "neural_network",
     "RobustFCClassifier": "neural_network",
     "RobustNeuralNetClassifier": "neural_network",

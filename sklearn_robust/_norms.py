@@ -38,15 +38,33 @@ from sklearn_robust._arrays import (
 
 
 class Norm(Protocol):
-    """What the library needs to know of a norm; `register_norm` adds one."""
+    """What the library needs to know of a norm; `register_norm` adds one.
+
+    Every method acts on rows, numpy arrays or torch tensors of shape (n_samples, n_features), and
+    on the unit ball. `capacity`, of that shape and >= 0, is how far each coordinate may move in the
+    direction it is pulled, ``inf`` where nothing limits it; None: no box.
+
+    Attributes
+    ----------
+    name : str
+        What ``norm=`` is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import get_norm
+    >>> l2, z = get_norm("l2"), np.array([[3.0, 4.0]])
+    >>> l2.project(z), l2.project(z, capacity=np.array([[1.0, 0.0]]))
+    (array([[0.6, 0.8]]), array([[1., 0.]]))
+    """
 
     name: str
 
     def length(self, delta: Array) -> Array:
-        """Return ``||delta_i||`` for each row i."""
+        """Return ``||delta_i||`` for each row i, shape (n_samples,)."""
 
     def dual_length(self, weights: Array) -> Array:
-        """Return ``max <weights_i, u>`` over the unit ball for each row i."""
+        """Return ``max <weights_i, u>`` over the unit ball for each row i, shape (n_samples,)."""
 
     def project(self, z: Array, capacity: Array | None = None) -> Array:
         """Return the nearest point (Euclidean) to each row of `z` in unit ball and box."""
@@ -55,10 +73,16 @@ class Norm(Protocol):
         """Return the point of unit ball and box that maximises ``<gradient_i, u>`` for each row."""
 
     def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
-        """Return the least length of a u in the box with ``<pull_i, u> >= gain_i``, else inf."""
+        """Return the least length of a u in the box with ``<pull_i, u> >= gain_i``, else inf.
+
+        `gain` and the lengths have shape (n_samples,).
+        """
 
     def sample(self, like: Array, generator: object) -> Array:
-        """Draw uniformly from the unit ball, one point for each row of `like`."""
+        """Draw uniformly from the unit ball, one point for each row of `like`.
+
+        `generator` is a numpy or torch Generator, on the device of `like`.
+        """
 
 
 class Linf:
@@ -201,6 +225,20 @@ NORMS: dict[str, Norm] = {norm.name: norm for norm in _BUILT_IN}
 def get_norm(name: str) -> Norm:
     """Return the norm of that name, to build another one from.
 
+    Parameters
+    ----------
+    name : str
+        "linf", "l2", "l1", or one that `register_norm` was given.
+
+    Returns
+    -------
+    norm : Norm
+
+    Raises
+    ------
+    ValueError
+        If no norm has that name.
+
     Examples
     --------
     >>> import numpy as np
@@ -223,13 +261,12 @@ def register_norm(norm: Norm) -> None:
 
     Parameters
     ----------
-    norm : object
-        With an attribute `name` and the methods ``length(delta)``, ``dual_length(weights)``,
-        ``project(z, capacity=None)``, ``steepest(gradient, capacity=None)``,
-        ``shortest(pull, gain, capacity=None)`` and ``sample(like, generator)``. All act on the rows
-        of numpy arrays and torch tensors and on the unit ball; `capacity` is how far each
-        coordinate may go in its direction, None for no limit. The page "Extending" of the
-        documentation shows one. A norm registered again under its name replaces the earlier one.
+    norm : Norm
+        An object with an attribute `name` and the methods ``length(delta)``,
+        ``dual_length(weights)``, ``project(z, capacity=None)``, ``steepest(gradient,
+        capacity=None)``, ``shortest(pull, gain, capacity=None)`` and ``sample(like, generator)``.
+        The page "Extending" of the documentation shows one. A norm registered again under its name
+        replaces the earlier one.
 
     Raises
     ------

@@ -176,13 +176,24 @@ def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
                 f"clip_values has {np.size(bound)} values but X has {flat.shape[1]} features. "
                 "Pass one number, or one value per feature."
             )
-    low, high = (as_like(np.ravel(v), flat) for v in clip_values)
-    if len(flat) and ((flat < low) | (flat > high)).any():
+    low, high = (np.ravel(v) for v in clip_values)
+    slack = _rounding(low, high, flat)
+    if (
+        len(flat)
+        and ((flat < as_like(low - slack, flat)) | (flat > as_like(high + slack, flat))).any()
+    ):
         shown = clip_values if all(np.ndim(v) == 0 for v in clip_values) else "the given ranges"
         raise ValueError(
             f"X has values in [{float(flat.min()):.6g}, {float(flat.max()):.6g}] outside "
             f"clip_values={shown}. Scale X, or pass clip_values=None."
         )
+
+
+def _rounding(low: np.ndarray, high: np.ndarray, X: Array) -> np.ndarray:
+    """Return how far outside [low, high] rounding alone may put values of the precision of X."""
+    size = np.maximum(*(np.where(np.isfinite(v), abs(v), 0.0) for v in (low, high)))
+    name = str(X.dtype).removeprefix("torch.")
+    return 4 * np.finfo(name if name.startswith("float") else "float64").eps * size
 
 
 def _extremes(X: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""docs/report*.md: their tables are the benchmarks' own, their verdicts are those of the figures."""
+"""docs/report*.md: tables are the benchmarks' own, verdicts are those of the figures."""
 
 import json
 import re

@@ -59,6 +59,11 @@ class APGD:
         Slope that rectifiers which are off have in the gradient, see `DiversePGD`. 0 is the papers'
         attack; 0.01 often finds more in networks that are robust.
 
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule; by `perturb`, if the model has no gradients or one class.
+
     References
     ----------
     .. [1] F. Croce, M. Hein, "Reliable evaluation of adversarial robustness with an ensemble of
@@ -99,7 +104,14 @@ class APGD:
     ) -> Array:
         """Return the adversarial batch: misclassified where one was found, else of highest loss.
 
-        Parameters as in `PGD.perturb`.
+        Parameters
+        ----------
+        model, X, y, threat, generator
+            As in `PGD.perturb`.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
         """
         check_model(model, self, n_targets=self.n_targets)
         if threat.is_null or not len(X):

@@ -55,6 +55,11 @@ class DiversePGD:
     leaks : tuple of float in [0, 1], default=(0.003, 0.01)
         Slopes that the runs use in turn. ``(0.0,)``: plain gradients.
 
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule; by `perturb`, if the model has no gradients or one class.
+
     References
     ----------
     .. [1] Y. Tashiro, Y. Song, S. Ermon, "Diversity can be transferred: output diversification for
@@ -91,7 +96,17 @@ class DiversePGD:
     def perturb(
         self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
     ) -> Array:
-        """Return the adversarial batch; parameters as in `PGD.perturb`."""
+        """Return the adversarial batch: misclassified where one was found.
+
+        Parameters
+        ----------
+        model, X, y, threat, generator
+            As in `PGD.perturb`.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
+        """
         check_model(model, self)
         if threat.is_null or not len(X):
             return X

@@ -26,6 +26,12 @@ class AttackEnsemble:
     attacks : iterable of attacks
         In the order in which they run: cheap ones first.
 
+    Raises
+    ------
+    ValueError
+        If there is no attack among them, or something without a method `perturb`; by `perturb`, if
+        a member raises it.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,7 +57,18 @@ class AttackEnsemble:
     def perturb(
         self, model: Model, X: Array, y: Array, threat: ThreatModel, generator: Any
     ) -> Array:
-        """Return the adversarial batch; parameters as in `PGD.perturb`."""
+        """Return the adversarial batch: for each sample the point of the first attack to break it.
+
+        Parameters
+        ----------
+        model, X, y, threat, generator
+            As in `PGD.perturb`.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
+            Where none does, the point of the last attack that has run.
+        """
         X_adv, todo = X, is_right(model.logits(X), y)
         for attack in self.attacks:
             if not todo.any():
@@ -113,6 +130,23 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     gradients : bool, default=True
         Whether the model gives gradients. Where it does not, "auto" and "strong" are `Square`,
         with 1000 queries, and with 5000.
+
+    Returns
+    -------
+    attack : Attack
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or the object has no method `perturb`.
+
+    Examples
+    --------
+    >>> from sklearn_robust.attacks import get_attack
+    >>> get_attack("pgd").n_steps, get_attack("strong", gradients=False).n_queries
+    (40, 5000)
+    >>> [type(member).__name__ for member in get_attack("auto").attacks]
+    ['DiversePGD', 'APGD']
     """
     if not isinstance(attack, str):
         if not hasattr(attack, "perturb"):

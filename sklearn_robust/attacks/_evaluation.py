@@ -13,19 +13,53 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from sklearn_robust._arrays import Array, is_torch, make_generator
+from sklearn_robust._arrays import Array, is_torch, make_generator, per_feature
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
 
 Predict = Callable[[np.ndarray], np.ndarray]
+"""A judge: maps samples of shape (n_samples, ...) to class indices of shape (n_samples,)."""
 
 
 class Attack(Protocol):
-    """What searches the threat model; to add one, write a class with this method."""
+    """What searches the threat model; to add one, write a class with this method.
+
+    Examples
+    --------
+    Noise as an attack:
+
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> class Noise:
+    ...     def perturb(self, model, X, y, threat, generator):
+    ...         return threat.around(X).sample(generator)
+    >>> X, y, threat = np.array([[1., 0.]]), np.array([1]), attacks.ThreatModel(0.2)
+    >>> attacks.evaluate(model, X, y, threat, Noise(), attacks.predictor(model)).robust
+    array([ True])
+    """
 
     def perturb(self, model: Any, X: Array, y: Array, threat: ThreatModel, generator: Any) -> Array:
-        """Return the adversarial batch, in the shape of `X` and inside `threat`."""
+        """Return the adversarial batch.
+
+        Parameters
+        ----------
+        model : Model
+            A `DifferentiableModel` if the attack needs gradients.
+        X : array of shape (n_samples, ...)
+            Of numpy or torch, as the model takes it; to be left unchanged.
+        y : array of shape (n_samples,)
+            Class indices.
+        threat : ThreatModel
+        generator : numpy.random.Generator or torch.Generator
+            The only source of random numbers, on the device of X.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
+            Inside `threat`.
+        """
 
 
 @dataclass(frozen=True)
@@ -43,6 +77,18 @@ class AttackRecord:
         Time spent in it, summed over workers.
     n_forwards, n_gradients : int
         Samples it sent forward through the model, and gradients it took with respect to them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y, threat = np.array([[1., 0.], [3., 0.]]), np.array([1, 1]), attacks.ThreatModel(0.5)
+    >>> both = attacks.AttackEnsemble([attacks.FGSM(), attacks.Square(n_queries=20)])
+    >>> for r in attacks.evaluate(model, X, y, threat, both, attacks.predictor(model)).records:
+    ...     print(type(r.attack).__name__, r.n_attacked, r.n_broken, r.n_gradients)
+    FGSM 2 1 2
+    Square 1 0 0
     """
 
     attack: Attack
@@ -71,6 +117,17 @@ class Verdict:
         Index into `records` of the attack that broke the sample; -1: none did.
     n_nan : int
         Samples at which the model gave NaN under attack; they count as broken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y, threat = np.array([[1., 0.], [3., 0.]]), np.array([1, 1]), attacks.ThreatModel(0.5)
+    >>> predict = attacks.predictor(model)
+    >>> verdict = attacks.evaluate(model, X, y, threat, attacks.FGSM(), predict)
+    >>> verdict.broken_by, verdict.X_adv[~verdict.robust]
+    (array([ 0, -1]), array([[0.5, 0.5]]))
     """
 
     X_adv: np.ndarray
@@ -133,6 +190,17 @@ def evaluate(
     -----
     RuntimeWarning
         If the model gives NaN under attack. Such samples count as broken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y, threat = np.array([[1., 0.], [3., 0.]]), np.array([1, 1]), attacks.ThreatModel(0.5)
+    >>> predict = attacks.predictor(model)
+    >>> verdict = attacks.evaluate(model, X, y, threat, attacks.PGD(20), predict)
+    >>> verdict.clean, verdict.robust
+    (array([ True,  True]), array([False,  True]))
     """
     threat.check_data(X)
     clean = predict(X) == y
@@ -157,7 +225,7 @@ def evaluate(
         for batch, result in zip(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
-            X_adv[batch], nan[batch] = result.X_adv, result.nan
+            X_adv[batch], nan[batch] = _in_box(result.X_adv, threat, X_adv), result.nan
             broken = (predict(X_adv[batch]) != y[batch]) | result.nan
             robust[batch], broken_by[batch[broken]] = ~broken, stage
             results.append(result)
@@ -188,7 +256,25 @@ def _check_scores(model: Model, X: np.ndarray, batch_size: int) -> None:
 
 
 def predictor(model: Model) -> Predict:
-    """Return the judge for `evaluate` that takes `model` at its word."""
+    """Return the judge for `evaluate` that takes `model` at its word.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    predict : callable
+        Maps samples of shape (n_samples, ...) to the classes of the largest logits, (n_samples,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> attacks.predictor(model)(np.array([[1., 0.], [0., 1.]]))
+    array([1, 0])
+    """
 
     def predict(X: np.ndarray) -> np.ndarray:
         return to_numpy(model.logits(model.asarray(X))).argmax(axis=1)
@@ -231,6 +317,15 @@ def _attack_batch(
     return _BatchResult(
         to_numpy(found), to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
     )
+
+
+def _in_box(found: np.ndarray, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
+    """Return points in the precision of X; the model's, if lower, may round them out of the box."""
+    found = found.astype(X.dtype, copy=False)
+    if threat.clip_values is None:
+        return found
+    low, high = (per_feature(bound, found) for bound in threat.clip_values)
+    return np.clip(found, low, high)
 
 
 def _parallel(n_jobs: int | None) -> Parallel:

@@ -23,16 +23,54 @@ class Loss:
     To add one, write `value` and `direction`; `at` too if it can be aimed at a class. A class may
     say ``recordable = True`` of itself, though not of its subclasses, if its `direction` depends on
     nothing but its arguments and tensors that are attributes: then training on CUDA can replay it.
+
+    Examples
+    --------
+    The logit of the true class alone, minus sign in front:
+
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> class Doubt(attacks.Loss):
+    ...     name = "doubt"
+    ...     def value(self, logits, y):
+    ...         return -logits[np.arange(len(y)), y]
+    ...     def direction(self, logits, y):
+    ...         return -np.eye(logits.shape[1])[y]
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y, threat = np.array([[1., 0.]]), np.array([1]), attacks.ThreatModel(0.5)
+    >>> attacks.PGD(loss=Doubt()).perturb(model, X, y, threat, np.random.default_rng(0))
+    array([[0.5, 0.5]])
     """
 
     name: str
 
     def value(self, logits: Array, y: Array) -> Array:
-        """Return the loss of each sample; `logits` is (n, n_classes), `y` holds class indices."""
+        """Return the loss of each sample.
+
+        Parameters
+        ----------
+        logits : array of shape (n_samples, n_classes)
+        y : array of shape (n_samples,)
+            Class indices.
+
+        Returns
+        -------
+        value : array of shape (n_samples,)
+        """
         raise NotImplementedError
 
     def direction(self, logits: Array, y: Array) -> Array:
-        """Return d value / d logits times a positive number per sample, shape (n, n_classes)."""
+        """Return d value / d logits times a positive number per sample.
+
+        Parameters
+        ----------
+        logits, y
+            As in `value`.
+
+        Returns
+        -------
+        direction : array of shape (n_samples, n_classes)
+        """
         raise NotImplementedError
 
     def height(self, logits: Array, y: Array) -> Array:
@@ -40,7 +78,23 @@ class Loss:
         return self.value(logits, y)
 
     def at(self, target: Array) -> Loss:
-        """Return the loss that is largest where the samples are classified as `target`."""
+        """Return the loss that is largest where the samples are classified as `target`.
+
+        Parameters
+        ----------
+        target : array of shape (n_samples,)
+            Class indices.
+
+        Returns
+        -------
+        loss : Loss
+            For this batch only.
+
+        Raises
+        ------
+        ValueError
+            If the loss cannot be aimed, as it is by default.
+        """
         raise ValueError(f"loss {self.name!r} cannot be aimed at a class. Use n_targets=0.")
 
     def take(self, keep: Array) -> Loss:
@@ -49,7 +103,17 @@ class Loss:
 
 
 class CrossEntropy(Loss):
-    """``log sum_j exp(z_j) - z_y``."""
+    """``log sum_j exp(z_j) - z_y``.
+
+    Examples
+    --------
+    Where a sample is so sure that 1 - p_y is 0 in floating point, there still is a direction:
+
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import CrossEntropy
+    >>> CrossEntropy().direction(np.array([[0., 100., 1.]]), np.array([1])).round(2)
+    array([[ 0.27, -1.  ,  0.73]])
+    """
 
     name = "cross_entropy"
     recordable = True
@@ -93,6 +157,13 @@ class Margin(Loss):
     References
     ----------
     .. [1] N. Carlini, D. Wagner, "Towards evaluating the robustness of neural networks", 2017, f_6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import Margin
+    >>> Margin().value(np.array([[2., 5., 1.], [2., 0., 1.]]), np.array([1, 1]))
+    array([-3.,  2.])
     """
 
     name = "margin"
@@ -120,6 +191,14 @@ class DLR(Loss):
     ----------
     .. [1] F. Croce, M. Hein, "Reliable evaluation of adversarial robustness with an ensemble of
        diverse parameter-free attacks", ICML 2020.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import DLR
+    >>> logits, y = np.array([[2., 5., 1.]]), np.array([1])
+    >>> DLR().value(logits, y), DLR().value(10 * logits + 3, y)
+    (array([-0.75]), array([-0.75]))
     """
 
     name = "dlr"

@@ -57,6 +57,12 @@ class FMN:
         Slope that rectifiers which are off have in the gradient, see `DiversePGD`; 0 is the paper's
         attack.
 
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule; by `perturb` and `nearest`, if the model has no gradients or
+        one class.
+
     References
     ----------
     .. [1] M. Pintor, F. Roli, W. Brendel, B. Biggio, "Fast minimum-norm adversarial attacks through
@@ -88,7 +94,14 @@ class FMN:
     ) -> Array:
         """Return the nearest mistakes found, projected onto the threat set, and X where none was.
 
-        Parameters as in `PGD.perturb`.
+        Parameters
+        ----------
+        model, X, y, threat, generator
+            As in `PGD.perturb`; nothing is drawn from `generator`.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
         """
         check_model(model, self)
         if threat.is_null or not len(X):
@@ -236,6 +249,21 @@ def nearest_mistakes(
         0 where the sample is misclassified, inf where no mistake was found. The accuracy under
         attack at any epsilon, in these units, is at most ``mean(distance > epsilon)``.
     X_adv : ndarray in the shape of X
+
+    Raises
+    ------
+    ValueError
+        If X leaves the box of `unit`, or the model has no gradients or one class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> X, y, predict = np.array([[1., 0.], [0., 1.]]), np.array([1, 1]), attacks.predictor(model)
+    >>> distance, X_adv = attacks.nearest_mistakes(model, X, y, predict, attacks.ThreatModel(1.0))
+    >>> distance.round(3)  # |x1 - 2 x2| / (1 + 2); the second is misclassified
+    array([0.333, 0.   ])
     """
     unit.check_data(X)
     attack = FMN() if attack is None else attack

@@ -6,6 +6,7 @@ and, where the model is differentiable, `ascent`. Attacks know nothing else of a
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,28 +22,86 @@ if TYPE_CHECKING:
     from sklearn_robust.attacks._graphs import StepGraphs
 
 
+_THREAD = threading.local()
+
+
 class Model(Protocol):
-    """What every attack may ask of a model."""
+    """What every attack may ask of a model; `LinearModel`, `TorchModel`, `ScoreModel` are such.
+
+    Attributes
+    ----------
+    n_classes : int
+
+    Examples
+    --------
+    One of your own, for attacks that need no gradients:
+
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> class Disc:
+    ...     n_classes = 2
+    ...     def asarray(self, X):
+    ...         return np.asarray(X, dtype=np.float64)
+    ...     def labels(self, y):
+    ...         return np.asarray(y)
+    ...     def logits(self, X):
+    ...         return np.column_stack([np.ones(len(X)), (X**2).sum(axis=1)])
+    >>> X, y, threat = np.array([[0.5, 0.5]]), np.array([0]), attacks.ThreatModel(0.4)
+    >>> attacks.Square(50).perturb(Disc(), X, y, threat, np.random.default_rng(0))
+    array([[0.9, 0.9]])
+    """
 
     n_classes: int
 
     def asarray(self, X: Any) -> Array:
-        """Return the samples `X` as the arrays that the model takes."""
+        """Return the samples `X`, (n_samples, ...), as arrays of numpy or torch, in that shape."""
 
     def labels(self, y: Any) -> Array:
-        """Return the class indices `y` as the arrays that the losses take."""
+        """Return the class indices `y`, (n_samples,), as integers of the same library."""
 
     def logits(self, X: Array) -> Array:
         """Return scores of shape (n_samples, n_classes); the largest is the prediction."""
 
 
 class DifferentiableModel(Model, Protocol):
-    """What an attack with gradients may ask of a model."""
+    """What an attack with gradients may ask of a model.
+
+    Examples
+    --------
+    A `Model` of your own with gradients in closed form:
+
+    >>> import numpy as np
+    >>> from sklearn_robust import attacks
+    >>> class Disc:
+    ...     n_classes, asarray, labels = 2, np.asarray, np.asarray
+    ...     def logits(self, X):
+    ...         return np.column_stack([np.ones(len(X)), (X**2).sum(axis=1)])
+    ...     def ascent(self, X, y, loss, leak=0.0):
+    ...         logits = self.logits(X)
+    ...         return logits, 2 * X * loss.direction(logits, y)[:, 1:]
+    >>> X, y, threat = np.array([[0.5, 0.5]]), np.array([0]), attacks.ThreatModel(0.4)
+    >>> attacks.FGSM().perturb(Disc(), X, y, threat, np.random.default_rng(0))
+    array([[0.9, 0.9]])
+    """
 
     def ascent(self, X: Array, y: Array, loss: Loss, leak: float = 0.0) -> tuple[Array, Array]:
         """Return the logits at `X` and ``d loss / d X``, the latter up to a factor per sample.
 
-        With `leak`, rectifiers that are off pass on that share of the gradient, see `_leak`.
+        Parameters
+        ----------
+        X : array of shape (n_samples, ...)
+        y : array of shape (n_samples,)
+            Class indices.
+        loss : Loss
+            Its `direction` is to be pulled back to X.
+        leak : float, default=0.0
+            Share of the gradient that rectifiers pass on which are off; a model without any may
+            leave it aside.
+
+        Returns
+        -------
+        logits : array of shape (n_samples, n_classes)
+        gradient : array in the shape of X
         """
 
 
@@ -53,6 +112,15 @@ class LinearModel:
     ----------
     coef : ndarray of shape (n_classes, n_features)
     intercept : ndarray of shape (n_classes,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import LinearModel, Margin
+    >>> model = LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
+    >>> logits, gradient = model.ascent(np.array([[1., 0.]]), np.array([1]), Margin())
+    >>> logits, gradient
+    (array([[-1.,  1.]]), array([[-2.,  4.]]))
     """
 
     def __init__(self, coef: np.ndarray, intercept: np.ndarray) -> None:
@@ -84,6 +152,17 @@ class TorchModel:
     n_classes : int
     graphs : StepGraphs, optional
         Where attacks whose steps never look at a result find them recorded, on CUDA.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.attacks import PGD, ThreatModel, TorchModel
+    >>> net = torch.nn.Linear(2, 2, bias=False)
+    >>> _ = net.weight.data.copy_(torch.tensor([[-1., 2.], [1., -2.]]))
+    >>> model = TorchModel(net, n_classes=2)
+    >>> X, y = model.asarray([[1., 0.]]), model.labels([1])
+    >>> PGD().perturb(model, X, y, ThreatModel(0.5), torch.Generator())
+    tensor([[0.5000, 0.5000]])
     """
 
     def __init__(
@@ -124,7 +203,7 @@ class TorchModel:
     def ascent(
         self, X: torch.Tensor, y: torch.Tensor, loss: Loss, leak: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        with _searching(self.module):
+        with _searching():
             logits, gradient = self.derivative(X, y, loss, leak)
         # Where the logits are NaN the sample is broken already; the attack must stay finite.
         return logits, gradient.nan_to_num()
@@ -218,17 +297,19 @@ def _leaking(slope: float) -> AbstractContextManager:
     return Leaking(slope)
 
 
-@contextmanager
-def _searching(module: torch.nn.Module) -> Iterator[None]:
-    """Tell layers with a flag `searching` that their gradient is to guide a search.
+def is_search() -> bool:
+    """Return whether the gradient of this forward pass is to guide a search.
 
     A layer that is flat in places has no derivative there, but may know which way leads out.
     """
-    flat = [m for m in module.modules() if getattr(m, "searching", True) is False]
-    for m in flat:
-        m.searching = True  # type: ignore[assignment]
+    return getattr(_THREAD, "searching", False)
+
+
+@contextmanager
+def _searching() -> Iterator[None]:
+    """Let `is_search` say so in this thread; others may want derivatives of the same module."""
+    before, _THREAD.searching = is_search(), True
     try:
         yield
     finally:
-        for m in flat:
-            m.searching = False  # type: ignore[assignment]
+        _THREAD.searching = before

@@ -40,6 +40,11 @@ class FGSM:
     ----------
     loss : {"cross_entropy", "margin", "dlr"} or Loss, default="cross_entropy"
 
+    Raises
+    ------
+    ValueError
+        If the loss is unknown; by `perturb`, if the model has no gradients or one class.
+
     References
     ----------
     .. [1] I. Goodfellow et al., "Explaining and harnessing adversarial examples", 2015.
@@ -67,7 +72,17 @@ class FGSM:
         threat: ThreatModel,
         generator: Any,
     ) -> Array:
-        """Return the adversarial batch; parameters as in `PGD.perturb`."""
+        """Return the adversarial batch.
+
+        Parameters
+        ----------
+        model, X, y, threat, generator
+            As in `PGD.perturb`; nothing is drawn from `generator`.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
+        """
         check_model(model, self)
         if threat.is_null or not len(X):
             return X
@@ -112,6 +127,12 @@ class PGD:
     keep : {"last", "fooling"}, default="last"
         Which iterate to return: the last one, as in the algorithm, or the first that is
         misclassified, which makes a stronger attack and ends once every sample has one.
+
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule; by `perturb`, if the steps together cover less than 1 % of
+        epsilon, or the model has no gradients or one class.
 
     References
     ----------
@@ -162,7 +183,7 @@ class PGD:
         generator: Any,
         logits: Array | None = None,
     ) -> Array:
-        """Return the adversarial batch, in the shape of `X`.
+        """Return the adversarial batch.
 
         Parameters
         ----------
@@ -176,6 +197,10 @@ class PGD:
             Source of the random starts, on the device of X.
         logits : array of shape (n_samples, n_classes), optional
             The logits at `X` if they are known already, which saves a forward pass.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
         """
         check_model(model, self, n_targets=self.n_targets)
         if threat.is_null or not len(X):
@@ -200,6 +225,13 @@ class PGD:
     def _step(self, threat: ThreatModel) -> Any:
         if self.step_size is None:
             return 2.5 * threat.epsilon / self.n_steps
+        self.check_reach(threat)
+        return self.step_size
+
+    def check_reach(self, threat: ThreatModel) -> None:
+        """Raise ValueError if all steps together cover next to nothing of epsilon."""
+        if self.step_size is None:
+            return
         reach, radius = self.n_steps * np.max(self.step_size), np.max(threat.epsilon)
         if reach < _LEAST_REACH * radius:
             raise ValueError(
@@ -207,7 +239,6 @@ class PGD:
                 f"epsilon={radius:g}, got {np.max(self.step_size):g}, which covers "
                 f"{reach / radius:.2%}. Both are in the units of X; pass step_size=None."
             )
-        return self.step_size
 
     def _run(
         self,

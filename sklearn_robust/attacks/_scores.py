@@ -95,6 +95,32 @@ def as_model(estimator: Any) -> Model:
     """Return the door through which attacks see a fitted classifier.
 
     Networks of this library are seen with gradients, everything else through its scores.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted, with `decision_function` or `predict_proba`.
+
+    Returns
+    -------
+    model : TorchModel or ScoreModel
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If it is no classifier, or gives no scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_robust import attacks
+    >>> model = attacks.as_model(DecisionTreeClassifier().fit([[0.], [1.]], [0, 1]))
+    >>> X, y, threat = np.array([[0.4]]), np.array([0]), attacks.ThreatModel(0.2)
+    >>> attacks.Square(10).perturb(model, X, y, threat, np.random.default_rng(0)).round(1)
+    array([[0.6]])
     """
     check_is_fitted(estimator)
     if all(hasattr(estimator, name) for name in ("module_", "classes_", "input_shape_")):

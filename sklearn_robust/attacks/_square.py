@@ -57,6 +57,12 @@ class Square:
         Shape of a sample. None: features have no order. "auto": the shape of X; of rows of
         features, those whose number is a square, 64 or more, are square images.
 
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule; by `perturb`, if the samples do not have `image_shape` or
+        the model has one class.
+
     References
     ----------
     .. [1] M. Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack
@@ -90,7 +96,14 @@ class Square:
     ) -> Array:
         """Return the adversarial batch: misclassified where one was found, else of least margin.
 
-        Parameters as in `PGD.perturb`; `model` needs no gradients.
+        Parameters
+        ----------
+        model, X, y, threat, generator
+            As in `PGD.perturb`; `model` needs no gradients.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
         """
         check_model(model, self, gradients=False)
         if threat.is_null or not len(X):

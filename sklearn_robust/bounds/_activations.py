@@ -55,7 +55,23 @@ class Activation(Protocol):
 
 
 class LeakyReLU:
-    """``max(z, slope z)`` for a slope in [0, 1]; ReLU at 0."""
+    """``max(z, slope z)``.
+
+    Parameters
+    ----------
+    slope : float in [0, 1], default=0.0
+        0: ReLU.
+
+    Examples
+    --------
+    The chord above ReLU on [-1, 3]:
+
+    >>> import torch
+    >>> from sklearn_robust.bounds import LeakyReLU
+    >>> lines = LeakyReLU().enclose(torch.tensor([-1.0]), torch.tensor([3.0]), unit=0.0)
+    >>> lines.upper_slope, lines.upper
+    (tensor([0.7500]), tensor([0.7500]))
+    """
 
     affine = False
     elementwise = True
@@ -91,7 +107,24 @@ class LeakyReLU:
 
 
 class Clamp:
-    """``min(max(z, floor), ceiling)``: hardtanh, ReLU6, ramps."""
+    """``min(max(z, floor), ceiling)``: hardtanh, ReLU6, ramps.
+
+    Parameters
+    ----------
+    floor, ceiling : float
+        With floor < ceiling.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Clamp, interval_bounds, register_layer
+    >>> class Percent(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return x.clip(0, 100)
+    >>> register_layer(Percent, lambda module: [Clamp(0.0, 100.0)])
+    >>> interval_bounds(Percent(), torch.tensor([[-5.0]]), torch.tensor([[50.0]]))
+    (tensor([[0.]]), tensor([[50.]]))
+    """
 
     affine = False
     elementwise = True
@@ -135,6 +168,20 @@ class MaxPool:
     Below, the window's entry with the largest lower bound. Above, with the entry i of the largest
     upper bound and t the second largest upper bound, ``max z <= max(z_i, t)``, and the chord of
     that: never above the usual constant u_i, and exact where entry i wins for certain.
+
+    Parameters
+    ----------
+    size, stride, padding : (int, int)
+        Along height and width.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import MaxPool
+    >>> low, high = torch.tensor([[[[0., 2.]]]]), torch.tensor([[[[1., 3.]]]])
+    >>> lines = MaxPool((1, 2), (1, 2), (0, 0)).enclose(low, high, unit=0.0)
+    >>> lines.upper_at.item(), lines.upper_slope.item(), lines.upper.item()  # the second wins
+    (1, 1.0, 0.0)
     """
 
     affine = False

@@ -81,7 +81,21 @@ class Reshape:
 
 
 class Dense:
-    """``nn.Linear`` on samples that are vectors."""
+    """``nn.Linear`` on samples that are vectors: ``x -> W x + b``.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_out, n_in)
+    bias : Tensor of shape (n_out,) or None
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Dense
+    >>> dense, x = Dense(torch.tensor([[1., -2.]]), torch.tensor([1.])), torch.ones(1, 2)
+    >>> dense.forward(x), dense.absolute(x)
+    (tensor([[0.]]), tensor([[3.]]))
+    """
 
     affine = True
 
@@ -112,6 +126,14 @@ class Scale:
     ----------
     scale, shift : float or Tensor
         A tensor must broadcast against a sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Scale
+    >>> fahrenheit = Scale(1.8, 32.0)
+    >>> fahrenheit.forward(torch.tensor([[20.0, -10.0]]))
+    tensor([[68., 14.]])
     """
 
     affine = True
@@ -146,7 +168,24 @@ class Scale:
 
 
 class Conv:
-    """Two-dimensional convolution with zero padding."""
+    """``nn.Conv2d``, padded with zeros, on samples of shape (n_in, height, width).
+
+    Parameters
+    ----------
+    weight : Tensor of shape (n_out, n_in / groups, kernel height, kernel width)
+    bias : Tensor of shape (n_out,) or None
+    stride, padding, dilation : (int, int)
+        Along height and width.
+    groups : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Conv
+    >>> blur = Conv(torch.full((1, 1, 1, 2), 0.5), None, (1, 1), (0, 0), (1, 1), 1)
+    >>> blur.forward(torch.tensor([[[[1., 3., 5.]]]]))
+    tensor([[[[2., 4.]]]])
+    """
 
     affine = True
 

@@ -30,7 +30,9 @@ def register_average(
     networks : callable
         Maps a module of that type to the modules, each from a batch in the shape that the module
         takes to logits, whose mean it returns in eval mode. They may share parameters. A module
-        that is no mean at the moment maps to itself alone.
+        that is no mean at the moment maps to itself alone. Nothing is checked before a module is
+        bounded, and `certified_correct` raises RuntimeError where a bound contradicts what the
+        module computes.
 
     Examples
     --------

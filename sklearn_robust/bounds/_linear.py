@@ -28,7 +28,9 @@ _CHUNK_VALUES = 2**20
 def worst_case_margins(
     coef: np.ndarray, intercept: np.ndarray, X: Any, y: np.ndarray, threat: ThreatModel
 ) -> np.ndarray:
-    """Return min over rivals j != y_i and over A(x_i) of ``f_y - f_j``, shape (n_samples,).
+    """Return min over rivals j != y_i and over A(x_i) of ``f_y - f_j``.
+
+    Arrays are taken as they are: `threat.check_data(X)` is for the caller to do.
 
     Parameters
     ----------
@@ -40,6 +42,19 @@ def worst_case_margins(
     y : ndarray of int, shape (n_samples,)
         Index of the label of each sample.
     threat : ThreatModel
+
+    Returns
+    -------
+    margins : ndarray of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import ThreatModel
+    >>> from sklearn_robust.bounds import worst_case_margins
+    >>> coef, X = np.array([[1., -2.]]), np.array([[1., 0.], [0., 1.]])
+    >>> worst_case_margins(coef, 0.0, X, np.array([1, 0]), ThreatModel(0.2)).round(3)
+    array([0.4, 1.4])
     """
     margins = np.full(len(y), np.inf)
     for mine, _, margin in _margins_by_rival(coef, intercept, X, y, threat):
@@ -52,8 +67,26 @@ def worst_case_correct(
 ) -> np.ndarray:
     """Return for each sample whether every point of A(x_i) is predicted as y_i.
 
-    Parameters as in `worst_case_margins`. Equal scores go to the class with the lower index, as in
-    scikit-learn's ``predict``, so that with epsilon 0 this is ``predict(X) == y`` to the bit.
+    Equal scores go to the class with the lower index, as in scikit-learn's ``predict``, so that
+    with epsilon 0 this is ``predict(X) == y`` to the bit.
+
+    Parameters
+    ----------
+    coef, intercept, X, y, threat
+        As in `worst_case_margins`.
+
+    Returns
+    -------
+    correct : bool ndarray of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import ThreatModel
+    >>> from sklearn_robust.bounds import worst_case_correct
+    >>> coef, X = np.array([[1., -2.]]), np.array([[1., 0.], [0., 1.]])
+    >>> worst_case_correct(coef, 0.0, X, np.array([1, 0]), ThreatModel(0.4))
+    array([False,  True])
     """
     correct = np.ones(len(y), dtype=bool)
     for mine, rival, margin in _margins_by_rival(coef, intercept, X, y, threat):
@@ -67,13 +100,28 @@ def worst_case_points(
 ) -> np.ndarray:
     """Return a point of A(x_i) at which the margin is as small as `worst_case_margins` says.
 
-    Parameters as in `worst_case_margins`. For two classes it maximises every decreasing loss; for
-    more, it is the point closest to (or furthest beyond) a decision boundary.
+    For two classes it maximises every decreasing loss; for more, it is the point closest to (or
+    furthest beyond) a decision boundary.
+
+    Parameters
+    ----------
+    coef, intercept, X, y, threat
+        As in `worst_case_margins`.
 
     Returns
     -------
     X_adv : ndarray of shape (n_samples, n_features)
         Dense, as a perturbation touches every feature.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.attacks import ThreatModel
+    >>> from sklearn_robust.bounds import worst_case_points
+    >>> coef, X = np.array([[1., -2.]]), np.array([[1., 0.], [0., 1.]])
+    >>> worst_case_points(coef, 0.0, X, np.array([1, 0]), ThreatModel(0.2))
+    array([[0.8, 0.2],
+           [0.2, 0.8]])
     """
     best = np.full(len(y), np.inf)
     chosen = np.zeros(len(y), dtype=np.intp)

@@ -7,6 +7,7 @@ the clip box included, so that a norm added to the kernel is certified without a
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -58,7 +59,7 @@ class BallAndBox:
         # Dual lengths are sums over the features, and the maximisers over ball and box solve for a
         # scale or threshold from such sums. The value is concave in the radius, so a relative
         # error of the radius is no larger in the value.
-        self._outwards = 1 + 8 * X[0].numel() * torch.finfo(X.dtype).eps
+        self._outwards = 1 + 8 * math.prod(X.shape[1:]) * torch.finfo(X.dtype).eps
 
     def minimum(self, a: Tensor) -> Tensor:
         flat = a.flatten(2)

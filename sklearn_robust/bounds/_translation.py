@@ -33,7 +33,10 @@ def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequ
     equivalent : callable
         Maps a module of that type to the sequence of layers, torch's or those of this package
         (`Scale`, `Dense`, `Clamp`, ...), that computes the same in eval mode. Tensors in them
-        keep their gradients, so that certified training reaches learnable parameters.
+        keep their gradients, so that certified training reaches learnable parameters. It may raise
+        `UnsupportedLayerError` for a module that it cannot take apart; nothing is checked before a
+        module is bounded, and `certified_correct` raises RuntimeError where a bound contradicts
+        what the module computes.
 
     Examples
     --------

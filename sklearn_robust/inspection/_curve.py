@@ -39,6 +39,16 @@ class RobustnessCurve:
         Share proven robust: a lower bound.
     n_samples : int, optional
         How many samples the shares are of; needed for intervals.
+
+    Examples
+    --------
+    Figures found elsewhere:
+
+    >>> import numpy as np
+    >>> from sklearn_robust.inspection import RobustnessCurve, RobustnessCurveDisplay
+    >>> curve = RobustnessCurve(np.array([0.0, 0.1, 0.2]), np.array([0.98, 0.9, 0.75]))
+    >>> RobustnessCurveDisplay({"published": curve}, norm="linf").plot().ax_.get_xlabel()
+    'epsilon (linf)'
     """
 
     epsilon: np.ndarray

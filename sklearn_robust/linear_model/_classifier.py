@@ -39,27 +39,64 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         raise NotImplementedError
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return scores of shape (n_samples,) for two classes, else (n_samples, n_classes)."""
+        """Return the scores, of which the largest is predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) for two classes, else (n_samples, n_classes)
+            For two classes positive for ``classes_[1]``.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, accept_sparse=SPARSE, reset=False)
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the label with the highest score; the first one of several."""
+        """Return the label with the highest score; the first one of several.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
         scores = self.decision_function(X)
         index = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
         return self.classes_[index]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the model's probability of each class, shape (n_samples, n_classes)."""
+        """Return the model's probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, n_classes)
+        """
         scores = self.decision_function(X)
         if scores.ndim == 1:
             return np.column_stack([expit(-scores), expit(scores)])
         return softmax(scores, axis=1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithms of `predict_proba`, without its underflow."""
+        """Return the logarithms of `predict_proba`, without its underflow.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, n_classes)
+        """
         scores = self.decision_function(X)
         if scores.ndim == 1:
             return np.column_stack([log_expit(-scores), log_expit(scores)])
@@ -119,12 +156,22 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         """Return the strongest perturbation of each sample, in closed form.
 
         For two classes it maximises the loss. For more it minimises the margin, the score of the
-        label minus the largest other score. Parameters and errors as in `robust_score`.
+        label minus the largest other score.
+
+        Parameters
+        ----------
+        X, y, epsilon, norm, clip_values
+            As in `robust_score`.
 
         Returns
         -------
         X_adv : ndarray of shape (n_samples, n_features)
             Dense, also for a sparse X.
+
+        Raises
+        ------
+        ValueError
+            As in `robust_score`.
         """
         check_is_fitted(self)
         X, index = self._check_labelled(X, y)
@@ -133,13 +180,17 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         return worst_case_points(self.coef_, self.intercept_, X, index, threat)
 
     def input_gradients(self, X: Any, y: Any = None) -> np.ndarray:
-        """Return the gradient of the logistic loss by each sample, shape (n_samples, n_features).
+        """Return the gradient of the logistic loss by each sample.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or None, default=None
             Labels of the loss; None: those predicted.
+
+        Returns
+        -------
+        gradients : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
         if y is None:

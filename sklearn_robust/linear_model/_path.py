@@ -25,13 +25,32 @@ _MAX_ITER = 10_000
 
 
 class AdversarialPath(NamedTuple):
-    """Exact solutions for one radius after the other, in the order asked for."""
+    """Exact solutions for one radius after the other, in the order asked for.
 
-    epsilons: np.ndarray  # (n_epsilons,)
-    coefs: np.ndarray  # (n_epsilons, 1 or n_classes, n_features)
-    intercepts: np.ndarray  # (n_epsilons, 1 or n_classes)
-    dual_gaps: np.ndarray  # (n_epsilons,), the certificate of each
-    n_iters: np.ndarray  # (n_epsilons,)
+    Attributes
+    ----------
+    epsilons : ndarray of shape (n_epsilons,)
+    coefs : ndarray of shape (n_epsilons, 1, n_features) or (n_epsilons, n_classes, n_features)
+        One row of weights for two classes, as in `AdversarialLogisticRegression`.
+    intercepts : ndarray of shape (n_epsilons, 1) or (n_epsilons, n_classes)
+    dual_gaps : ndarray of shape (n_epsilons,)
+        The certificate of each solution.
+    n_iters : ndarray of int, shape (n_epsilons,)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_robust.linear_model import adversarial_logistic_path
+    >>> path = adversarial_logistic_path(*load_iris(return_X_y=True), [0.0, 0.1, 0.2])
+    >>> path.coefs.shape, path.intercepts.shape, bool(path.dual_gaps.max() <= 1e-6)
+    ((3, 3, 4), (3, 3), True)
+    """
+
+    epsilons: np.ndarray
+    coefs: np.ndarray
+    intercepts: np.ndarray
+    dual_gaps: np.ndarray
+    n_iters: np.ndarray
 
 
 def adversarial_logistic_path(
@@ -64,8 +83,16 @@ def adversarial_logistic_path(
 
     Returns
     -------
-    AdversarialPath
-        ``epsilons``, ``coefs``, ``intercepts``, ``dual_gaps``, ``n_iters``.
+    path : AdversarialPath
+        Named tuple of the arrays ``epsilons`` (n_epsilons,), ``coefs`` (n_epsilons, 1 or n_classes,
+        n_features), ``intercepts`` (n_epsilons, 1 or n_classes), ``dual_gaps`` (n_epsilons,) and
+        ``n_iters`` (n_epsilons,), in the order of `epsilons`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule, X is incomplete, or y has samples of less than 2 classes
+        or of one without a positive weight.
 
     Warns
     -----

@@ -90,13 +90,31 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return ``coef_ @ x`` for each row, shape (n_samples,): positive for ``classes_[1]``."""
+        """Return ``coef_ @ x`` for each row: positive for ``classes_[1]``.
+
+        Parameters
+        ----------
+        X : {array, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,)
+        """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **_FORMATS)
         return np.ravel(X @ self.coef_[0])
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the class of each row, shape (n_samples,); a tie goes to ``classes_[0]``."""
+        """Return the class of each row; a tie goes to ``classes_[0]``.
+
+        Parameters
+        ----------
+        X : {array, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
         positive = self.decision_function(X) > 0
         return self.classes_[positive.astype(np.intp)]
 

@@ -1,6 +1,7 @@
 """Numbers about robustness and about input gradients."""
 
 from sklearn_robust.metrics._certified import certified_score
+from sklearn_robust.metrics._diagnostics import Finding
 from sklearn_robust.metrics._distance import adversarial_distance
 from sklearn_robust.metrics._evaluation import BlackBoxWarning
 from sklearn_robust.metrics._gradient_measures import (
@@ -13,12 +14,18 @@ from sklearn_robust.metrics._gradient_measures import (
 from sklearn_robust.metrics._gradient_quality import GradientQuality, gradient_quality
 from sklearn_robust.metrics._gradients import input_gradients
 from sklearn_robust.metrics._perturb import perturb
-from sklearn_robust.metrics._report import RobustnessReport, evaluate_robustness
+from sklearn_robust.metrics._report import (
+    RadiusResult,
+    RobustnessReport,
+    evaluate_robustness,
+)
 from sklearn_robust.metrics._robust import make_robust_scorer, robust_score
 
 __all__ = [
     "BlackBoxWarning",
+    "Finding",
     "GradientQuality",
+    "RadiusResult",
     "RobustnessReport",
     "adversarial_distance",
     "certified_score",

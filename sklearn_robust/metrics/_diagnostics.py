@@ -69,7 +69,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
+    """The result of one check, in the `findings` of a `RobustnessReport`.
 
     Attributes
     ----------
@@ -81,6 +81,17 @@ class Finding:
         What was measured; NaN if the check does not apply.
     message : str
         What was measured, in words, and what to do about it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_robust.metrics import evaluate_robustness
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> report = evaluate_robustness(clf, X, y, 100.0)
+    >>> [(finding.check, round(finding.value, 1)) for finding in report.findings if finding.fired]
+    [('epsilon in the wrong units', 12.8)]
     """
 
     check: str

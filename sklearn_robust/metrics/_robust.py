@@ -221,6 +221,12 @@ def make_robust_scorer(
         ``scorer(estimator, X, y, sample_weight=None)``; picklable, with metadata routing through
         ``set_score_request(sample_weight=True)``.
 
+    Raises
+    ------
+    ValueError
+        If `epsilon` is negative or not finite, the norm or the attack is unknown, or an option
+        does not belong to the attack. What depends on the data is checked by the scorer.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris

@@ -26,7 +26,8 @@ class RandomShift:
     fill : float, default=0.0
         What comes in at the border, in the units of X.
     image_shape : (h, w), (c, h, w) or None, default=None
-        Shape of one image. None: that of X; rows of a square number of features are square.
+        Shape of one image. None: the classifier's `image_shape` if it has one, else that of X;
+        rows of a square number of features are square.
 
     Examples
     --------

@@ -83,6 +83,17 @@ class EMA(WeightAveraging):
     ----------
     decay : float in [0, 1), default=0.999
         An average over about ``1 / (1 - decay)`` steps.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import EMA
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> clf = RobustFCClassifier((16,), epsilon=0.3, lr=0.01, weight_averaging=EMA(0.9),
+    ...                          random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     decay: float = 0.999
@@ -110,6 +121,17 @@ class SWA(WeightAveraging):
     ----------
     .. [1] P. Izmailov et al., "Averaging weights leads to wider optima and better generalization",
        UAI 2018; there with the weights after each epoch.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import SWA
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> clf = RobustFCClassifier((16,), epsilon=0.3, lr=0.01, weight_averaging=SWA(0.5),
+    ...                          random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     start: float = 0.75

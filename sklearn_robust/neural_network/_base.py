@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
@@ -40,6 +42,10 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
     Attributes
     ----------
     {attributes}
+
+    Raises
+    ------
+    {raises}
 
     Examples
     --------
@@ -85,16 +91,17 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
             If the loss becomes NaN or infinite. The model has the weights of the last finished
             epoch and can be used.
         """
-        warm = self.warm_start and hasattr(self, "module_")
-        X, y, weight = self._read_training_data(X, y, sample_weight, reset=not warm)
-        self._check_parameters()
-        if warm and not np.array_equal(np.unique(y), self.classes_):
-            raise ValueError(
-                "warm_start=True needs the classes of the first fit, "
-                f"{self.classes_.tolist()}, got {np.unique(y).tolist()}."
-            )
-        self._start(X, y, weight, np.unique(y), keep_module=warm)
-        data, valid = self._split(X, y, weight)
+        warm = self.warm_start and hasattr(self, "net_")
+        with self._unchanged_if_refused():
+            X, y, weight = self._read_training_data(X, y, sample_weight, reset=not warm)
+            self._check_parameters()
+            if warm and not np.array_equal(np.unique(y), self.classes_):
+                raise ValueError(
+                    "warm_start=True needs the classes of the first fit, "
+                    f"{self.classes_.tolist()}, got {np.unique(y).tolist()}."
+                )
+            self._start(X, y, weight, np.unique(y), keep_module=warm)
+            data, valid = self._split(X, y, weight)
         self._train(data, valid, self.max_epochs, self._checkpoint(X, y, weight))
         self._warn_if_constant(data)
         return self
@@ -118,8 +125,28 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         -------
         self : object
         """
-        first = not hasattr(self, "module_")
-        X, y, weight = self._read_training_data(X, y, sample_weight, reset=first)
+        first = not hasattr(self, "net_")
+        self._check_partial()
+        with self._unchanged_if_refused():
+            X, y, weight = self._read_training_data(X, y, sample_weight, reset=first)
+            self._check_parameters()
+            if first:
+                known = np.unique(y if classes is None else classes)
+                self._start(X, y, weight, known, keep_module=False)
+            elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError(
+                    "classes must be those of the first call to partial_fit, "
+                    f"{self.classes_.tolist()}, got {np.unique(classes).tolist()}."
+                )
+            # All calls share the unit of the first, or weights would cancel within each.
+            batch = self._batch(X, y, weight, getattr(self, "_mean_weight", None))
+        if not first:
+            self.net_.go_on_with(self._threat(), self.lr)
+        self._train(batch, None, 1, going_on=True)
+        return self
+
+    def _check_partial(self) -> None:
+        """Raise ValueError for hyperparameters that need all the data, or all of the training."""
         if isinstance(self.class_weight, str):
             raise ValueError(
                 f"class_weight={self.class_weight!r} needs all the data at once, which partial_fit "
@@ -135,20 +162,17 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
                 f"weight_averaging={self.weight_averaging!r} averages over one training, which "
                 "partial_fit does not know the end of. Use fit, or weight_averaging=None."
             )
-        if first:
-            self._check_parameters()
-            known = np.unique(y if classes is None else classes)
-            self._start(X, y, weight, known, keep_module=False)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(
-                "classes must be those of the first call to partial_fit, "
-                f"{self.classes_.tolist()}, got {np.unique(classes).tolist()}."
-            )
-        if not first:
-            self._check_parameters()
-            self.net_.go_on_with(self._threat(), self.lr)
-        self._train(self._batch(X, y, weight), None, 1, going_on=True)
-        return self
+
+    @contextmanager
+    def _unchanged_if_refused(self) -> Iterator[None]:
+        """Give the estimator its attributes back if an error ends the preparation of a fit."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def _read_training_data(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
@@ -192,11 +216,25 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         )
         return next(parts), next(parts)
 
-    def _batch(self, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None) -> Batch:
-        """Return the data as tensors on the device; samples of weight 0 are left out."""
+    def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+        """Return the weights of samples, those of their classes included."""
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        if self.class_weight is not None:
-            weight = weight * compute_sample_weight(self.class_weight, y)
+        if isinstance(self.class_weight, str):
+            return weight * compute_sample_weight(self.class_weight, y)
+        if self.class_weight is not None:  # of which y need not have all classes
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+            weight = weight * by_class[self._encode(y, len(y))]
+        return weight
+
+    def _batch(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        mean_weight: float | None = None,
+    ) -> Batch:
+        """Return the data as tensors on the device; samples of weight 0 are left out."""
+        weight = self._weights(y, sample_weight)
         keep = weight > 0
         if not keep.any():
             raise ValueError("sample_weight must have a positive entry, got zeros only.")
@@ -208,7 +246,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         return Batch(
             model.asarray(X),
             model.labels(self._encode(y, len(X))),
-            model.asarray(weight / weight.mean()),
+            model.asarray(weight / (mean_weight or weight.mean())),
         )
 
     def _checkpoint(
@@ -243,10 +281,16 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
             if not going_on:  # the next call of partial_fit can use them
                 self.net_.graphs = None
             self.net_.optimizer_.zero_grad()  # the last batch's gradients are of no use to anyone
-            self.module_.eval()
             losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]
             self.n_iter_ = len(losses)  # an interrupted epoch has no row of means
             self.loss_ = losses[-1] if losses else float("nan")
+            self._settle(data.X[:1])
+
+    def _settle(self, X: torch.Tensor) -> None:
+        """Leave the module as it predicts: what layers compute from weights carries no history."""
+        self.module_.eval()
+        with torch.no_grad():
+            self.module_(X)
 
     def _warn_if_constant(self, data: Batch) -> None:
         """Say so if the last epoch predicted one class for everything: training has collapsed."""

@@ -6,13 +6,14 @@ import copy
 import math
 import warnings
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
 
 from sklearn_robust._validation import draw_seed
 from sklearn_robust.attacks import PGD
-from sklearn_robust.neural_network._augmentation import image_size
+from sklearn_robust.neural_network._augmentation import RandomShift, image_size
 from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._callbacks import (
     CheckpointWriter,
@@ -74,6 +75,8 @@ class NetworkConstruction(NetworkInference, ABC):
             warn_of_resolution(self.dtype, self._threat(), X)
         generator = torch.Generator().manual_seed(seeds[0])
         self.classes_ = classes
+        weights = self._weights(y, weight)
+        self._mean_weight = float(weights[weights > 0].mean()) if weights.any() else 1.0
         objective = get_objective(self.training).bound_to(self._attack())
         if not keep_module:
             layers, shape = self._make_front(X, y, weight)
@@ -98,7 +101,9 @@ class NetworkConstruction(NetworkInference, ABC):
             lr_schedule=resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES),
             max_grad_norm=self.max_grad_norm,
             averaging=copy.deepcopy(resolve_averaging(self.weight_averaging)),
-            augmentation=self.augmentation,
+            augmentation=self._shift()
+            if isinstance(self.augmentation, RandomShift)
+            else self.augmentation,
             planned_epochs=self.max_epochs,
             generator=generator,
             noise=torch.Generator(device).manual_seed(team().own_seed(seeds[2])),
@@ -126,21 +131,25 @@ class NetworkConstruction(NetworkInference, ABC):
         return ShiftAverage(network, self.shift_average, image_shape=(channels, height, width))
 
     def _check_logits(self, X: np.ndarray) -> None:
-        """Raise ValueError if the module does not map a sample to one logit per class."""
-        model = self._model()
-        try:
-            logits = model.logits(model.asarray(X))
-        except RuntimeError as error:
-            raise ValueError(
-                f"module fails on a batch of shape {X.shape}, one sample in the shape that X has: "
-                f"{error}"
-            ) from error
-        if tuple(logits.shape) != (len(X), len(self.classes_)):
+        """Raise ValueError if the module does not map a sample to one logit per class.
+
+        Tried as it trains and as it predicts, in float64.
+        """
+        one = f"on a batch of shape {X.shape}, one sample in the shape that X has"
+        logits = self._tried(X, None, one)
+        if not torch.is_tensor(logits) or logits.shape != (len(X), len(self.classes_)):
+            found = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
             raise ValueError(
                 "module must map a batch of shape (n_samples, "
                 f"{', '.join(map(str, self.input_shape_))}) to logits of shape (n_samples, "
-                f"{len(self.classes_)}), got {tuple(logits.shape)} for one sample."
+                f"{len(self.classes_)}), got {found} for one sample."
             )
+        self._tried(
+            X,
+            torch.float64,
+            "in float64, in which predictions are computed",
+            " Let it keep the precision of its input: no casts such as x.float().",
+        )
         # Rounding in float32 is some 1e-7 for each term; logits that sum to 1 by chance are rare.
         if (logits >= 0).all() and abs(float(logits.sum()) - 1) < 1e-5:
             warnings.warn(
@@ -149,6 +158,14 @@ class NetworkConstruction(NetworkInference, ABC):
                 UserWarning,
                 stacklevel=4,
             )
+
+    def _tried(self, X: np.ndarray, dtype: torch.dtype | None, where: str, remedy: str = "") -> Any:
+        """Return what the module makes of X; raise ValueError if it fails."""
+        try:
+            model = self._model(dtype)
+            return model.logits(model.asarray(X))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"module fails {where}: {error}.{remedy}") from error
 
     def _make_net(self, device: torch.device) -> RobustNet:
         optimizer = self.optimizer

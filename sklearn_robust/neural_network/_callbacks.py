@@ -32,10 +32,9 @@ class EpochLine(Callback):
             )
         text += f"  adversarial acc {row['train_adversarial_accuracy']:.4f}"
         if "valid_adversarial_accuracy" in row:
-            text += (
-                f"  valid clean {row['valid_clean_accuracy']:.4f}"
-                f"  valid adversarial {row['valid_adversarial_accuracy']:.4f}"
-            )
+            if "valid_clean_accuracy" in row:
+                text += f"  valid clean {row['valid_clean_accuracy']:.4f}"
+            text += f"  valid adversarial {row['valid_adversarial_accuracy']:.4f}"
         print(f"{text}  {row['dur']:.1f} s", flush=True)
 
 

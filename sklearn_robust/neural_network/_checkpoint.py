@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sklearn_robust.neural_network._net import RobustNet
 
 _NAME = "checkpoint.pt"
+_UNREADABLE = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError)
 
 
 class Checkpoint:
@@ -41,7 +42,7 @@ class Checkpoint:
             "history": net.history.to_list(),
         }
         content = {
-            "about": json.dumps(about, default=float),
+            "about": json.dumps(about, default=_as_plain),
             "module": net.module_.state_dict(),
             "optimizer": net.optimizer_.state_dict(),
             "objective": net.objective.state(),
@@ -70,7 +71,7 @@ class Checkpoint:
         try:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
             about = json.loads(content["about"])
-        except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        except _UNREADABLE as error:
             what = str(error).partition("\n")[0]
             raise ValueError(
                 f"checkpoint: {self.path} cannot be read ({what}). Remove it to begin anew."
@@ -90,6 +91,11 @@ class Checkpoint:
         net.history = type(net.history)(about["history"])
         _restore_random(net, content["random"])
         return about["finished"]
+
+
+def _as_plain(value: Any) -> Any:
+    """Return what JSON can hold of a number, an array or a tensor; of anything else a text."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def _with_state(net: RobustNet) -> Iterable[tuple[str, Any]]:

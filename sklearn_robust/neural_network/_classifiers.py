@@ -41,6 +41,10 @@ class RobustFCClassifier(BaseRobustClassifier):
     ----------
     {attributes}
 
+    Raises
+    ------
+    {raises}
+
     References
     ----------
     .. [1] Collins, Li, Li, "Interpretable gradients with robust training", 2019.
@@ -129,6 +133,10 @@ class RobustCNNClassifier(BaseRobustClassifier):
     Attributes
     ----------
     {attributes}
+
+    Raises
+    ------
+    {raises}
 
     References
     ----------
@@ -242,6 +250,10 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
     Attributes
     ----------
     {attributes}
+
+    Raises
+    ------
+    {raises}
 
     References
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from typing import Any
 
@@ -20,7 +21,6 @@ from sklearn_robust.attacks._model import as_predicting
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.neural_network._net import RobustNet
 from sklearn_robust.neural_network._parameters import NetworkParameters
-from sklearn_robust.neural_network._precision import weight_dtype
 from sklearn_robust.neural_network._setup import available, chunks
 from sklearn_robust.neural_network._units import is_bytes, warn_of_scale
 
@@ -36,20 +36,60 @@ class NetworkInference(NetworkParameters):
     _fitted_top: float
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the logits, (n_samples, n_classes), or their difference for two classes."""
+        """Return the logits, or their difference for two classes.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in `fit`.
+
+        Returns
+        -------
+        scores : float64 ndarray of shape (n_samples, n_classes), (n_samples,) for two classes
+        """
         logits = self._logits(self._read(X))
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class, shape (n_samples, n_classes)."""
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in `fit`.
+
+        Returns
+        -------
+        probability : float64 ndarray of shape (n_samples, n_classes)
+        """
         return softmax(self._logits(self._read(X)), axis=1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Return the logarithm of the probability of each class, (n_samples, n_classes)."""
+        """Return the logarithm of the probability of each class, without underflow.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in `fit`.
+
+        Returns
+        -------
+        log_probability : float64 ndarray of shape (n_samples, n_classes)
+        """
         return log_softmax(self._logits(self._read(X)), axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the predicted label of each sample, shape (n_samples,)."""
+        """Return the predicted label of each sample.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples, as in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
         X = self._read(X)
         return self.classes_[self._predict_index(X)]
 
@@ -115,11 +155,23 @@ class NetworkInference(NetworkParameters):
         step_size: Any = None,
         random_state: Any = 0,
     ) -> np.ndarray:
-        """Return the adversarial batch for (X, y) in the shape of X.
+        """Return the adversarial batch for (X, y).
 
-        Misclassified samples come back as they are (Algorithm 1). The attack is PGD; `n_steps`
-        None takes the estimator's `pgd_steps` and `step_size`. The other parameters are those of
-        `robust_score`; for another attack, see `sklearn_robust.metrics.perturb`.
+        Misclassified samples come back as they are (Algorithm 1). The attack is PGD; for another
+        one, see `sklearn_robust.metrics.perturb`.
+
+        Parameters
+        ----------
+        X, y, epsilon, norm, clip_values, random_state
+            As in `robust_score`.
+        n_steps : int, optional
+            None: the estimator's `pgd_steps`, with its `step_size` unless one is given.
+        step_size : float or array, optional
+            None with `n_steps`: ``2.5 * epsilon / n_steps``.
+
+        Returns
+        -------
+        X_adv : ndarray in the shape of X
         """
         if n_steps is None:
             n_steps, step_size = self.pgd_steps, self.step_size if step_size is None else step_size
@@ -206,7 +258,7 @@ class NetworkInference(NetworkParameters):
     def _model(self, dtype: torch.dtype | None = None) -> TorchModel:
         """Return the door to the module, or to a copy of it in another precision."""
         module = self.module_
-        if dtype is not None and dtype != weight_dtype(self.dtype):
+        if dtype is not None and any(p.dtype != dtype for p in module.parameters()):
             module = copy.deepcopy(module).to(dtype)
         return TorchModel(module, len(self.classes_))
 
@@ -233,19 +285,32 @@ class NetworkInference(NetworkParameters):
 
     def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any, tuple[int, ...]]:
         """Return X as a float array of shape (n_samples, n_features), y, and a sample's shape."""
-        if hasattr(X, "ndim") and X.ndim > 2:
+        if not hasattr(X, "shape") or (hasattr(X, "ndim") and X.ndim > 2):
             X = np.asarray(X)
         if is_bytes(X):
+            X = np.asarray(X) if torch.is_tensor(X) else X
             X = X.astype(np.float32)  # exact, and half of float64
-        shape = X.shape[1:] if hasattr(X, "shape") else None
-        if shape is not None and len(shape) > 1:
+        shape = tuple(X.shape[1:])
+        if len(shape) > 1:
+            if not reset:
+                self._check_layout(shape)
             X = X.reshape(len(X), -1)
         kwargs: dict[str, Any] = {"dtype": [np.float64, np.float32], "reset": reset}
         if y is None:
             X = validate_data(self, X, **kwargs)
         else:
             X, y = validate_data(self, X, y, **kwargs)
-        return X, y, shape if shape is not None and len(shape) > 1 else X.shape[1:]
+        return X, y, shape if len(shape) > 1 else X.shape[1:]
+
+    def _check_layout(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError for images with as many values as those of `fit` in another order."""
+        fitted = self.input_shape_
+        same_size = math.prod(shape) == math.prod(fitted)
+        if len(fitted) > 1 and same_size and _without_ones(shape) != _without_ones(fitted):
+            raise ValueError(
+                f"X has samples of shape {shape}, but fit saw {fitted}. Bring the axes of X into "
+                "that order."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
@@ -264,3 +329,7 @@ class NetworkInference(NetworkParameters):
                     UserWarning,
                     stacklevel=2,
                 )
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)

@@ -112,6 +112,9 @@ class RobustNet(NeuralNet):
                 stacklevel=2,
             )
             checkpoint = None  # it keeps the last finished epoch, to go on from there
+        except BaseException:
+            self.objective.begin()
+            raise
         if trouble is None and not finished and self.averaging is not None:
             self.module_.load_state_dict(self.averaging.weights() or self.module_.state_dict())
         self.notify("on_train_end", X=data, y=None)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, TypedDict
 
+import numpy as np
 from sklearn.base import BaseEstimator
+from skorch.callbacks.scoring import ScoringBase
 
 from sklearn_robust._validation import (
     check_bool,
@@ -18,7 +21,11 @@ from sklearn_robust._validation import (
     check_real,
     check_step_size,
 )
-from sklearn_robust.neural_network._augmentation import check_augmentation, image_size
+from sklearn_robust.neural_network._augmentation import (
+    RandomShift,
+    check_augmentation,
+    image_size,
+)
 from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._descriptions import SECTIONS
 from sklearn_robust.neural_network._parallel import team
@@ -174,7 +181,7 @@ class NetworkParameters(BaseEstimator):
         resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
         resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
         resolve_averaging(self.weight_averaging)
-        check_augmentation(self.augmentation)
+        self._check_augmentation()
         if check_ramp(self.input_ramp) is not None and self.preprocessor is not None:
             raise ValueError(
                 "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
@@ -186,13 +193,44 @@ class NetworkParameters(BaseEstimator):
             check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
         if self.checkpoint is not None:
             self._check_checkpoint()
+        for name in ("random_start", "early_stopping", "warm_start", "cuda_graphs"):
+            check_bool(getattr(self, name), name)
         if self.early_stopping:
             check_real(
                 self.validation_fraction, "validation_fraction", low=0, high=1, open_low=True
             )
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
-        check_bool(self.cuda_graphs, "cuda_graphs")
+            check_real(self.tol, "tol")
+        self._check_callbacks()
         check_dtype(self.dtype, resolve_device(self.device))
+
+    def _check_augmentation(self) -> None:
+        if not isinstance(check_augmentation(self.augmentation), RandomShift):
+            return
+        image_size(self.input_shape_, self._shift().image_shape)
+        if self.clip_values is not None:
+            low, high = (np.min(self.clip_values[0]), np.max(self.clip_values[1]))
+            if not low <= self.augmentation.fill <= high:
+                raise ValueError(
+                    f"augmentation fills with {self.augmentation.fill:g}, outside "
+                    f"clip_values={self.clip_values}. Pass RandomShift(fill=...) with one inside."
+                )
+
+    def _shift(self) -> RandomShift:
+        """Return the `RandomShift` of the hyperparameters for images of the classifier's shape."""
+        ours = getattr(self, "image_shape", None)
+        shape = ours if self.augmentation.image_shape is None else self.augmentation.image_shape
+        return replace(self.augmentation, image_shape=shape)
+
+    def _check_callbacks(self) -> None:
+        for item in self.callbacks or []:
+            callback = item[1] if isinstance(item, tuple) else item
+            if isinstance(callback, ScoringBase):
+                raise ValueError(
+                    f"callbacks cannot hold skorch's {type(callback).__name__}: the net under this "
+                    "classifier has logits and no scores of its own. The history has losses and "
+                    "accuracies; a Callback with on_epoch_end can compute another."
+                )
 
     def _check_checkpoint(self) -> None:
         if not isinstance(self.checkpoint, str | os.PathLike):

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
+from sklearn_robust.attacks._model import is_search
 from sklearn_robust.bounds import Clamp, Scale, register_layer
 
 
@@ -41,12 +42,19 @@ class InputRamp(nn.Module):
     feature, so under linf a signed step along it is a step towards the end of the range of h(x)
     that the derivative behind the ramp asks for. Training and ``input_gradients`` use the true
     derivative.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.neural_network import InputRamp
+    >>> InputRamp(0.25, 0.75)(torch.tensor([0.0, 0.125, 0.5, 1.0]))
+    tensor([0.0000, 0.0000, 0.5000, 1.0000])
     """
 
     start: Tensor
     width: Tensor
     raw_width: Tensor
-    searching = False  # raised by the door through which attacks see the network
+    guides_search = True  # its gradient is another where an attack asks for it
 
     def __init__(self, low: float, high: float, *, learnable: bool = False) -> None:
         super().__init__()
@@ -67,7 +75,7 @@ class InputRamp(nn.Module):
     def forward(self, X: Tensor) -> Tensor:
         low, width = self.knots()
         h = ((X - low) / width).clamp(0, 1)
-        if not self.searching:
+        if not is_search():
             return h
         with torch.no_grad():
             beyond = torch.maximum(low - X, X - (low + width)).clamp(min=0)

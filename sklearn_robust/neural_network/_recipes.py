@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,9 @@ def make_recipe(
         **_NETWORKS[name, architecture],
         **parameters,
     }
+    shift, clip_values = chosen.get("augmentation"), chosen["clip_values"]
+    if "augmentation" not in parameters and shift is not None and clip_values is not None:
+        chosen["augmentation"] = replace(shift, fill=float(np.min(clip_values[0])))
     if name != "report" and "input_ramp" not in chosen:
         chosen["input_ramp"] = _knots(epsilon, chosen["clip_values"])
     return _ARCHITECTURES[architecture](**chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,9 @@ OPTIMIZERS: dict[str, partial[Any]] = {
     "adamw": partial(torch.optim.AdamW, fused=True),
     "sgd": partial(torch.optim.SGD, fused=True),
 }
+
+
+_GLOBAL_GENERATORS = threading.RLock()
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -48,8 +52,11 @@ def chunks(n: int, size: int = 1024) -> list[slice]:
 
 @contextmanager
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators for a while, and give them their state back afterwards."""
+    """Seed torch's global generators for a while, and give them their state back afterwards.
+
+    There is one for all threads, which therefore wait for one another.
+    """
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield

@@ -18,7 +18,7 @@ def is_bytes(X: Any) -> bool:
     """Return whether X holds numbers of type uint8, as images on a disk do."""
     if hasattr(X, "iloc"):
         return all(dtype == np.uint8 for dtype in getattr(X, "dtypes", [None]))
-    return bool(getattr(X, "dtype", None) == np.uint8)
+    return str(getattr(X, "dtype", None)) in ("uint8", "torch.uint8")
 
 
 def warn_of_epsilon(threat: ThreatModel, X: np.ndarray, *, as_bytes: bool) -> None:

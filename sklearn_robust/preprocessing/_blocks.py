@@ -12,13 +12,46 @@ from sklearn.utils.extmath import safe_sparse_dot
 
 
 class Block(Protocol):
-    """A function of rows that can be differentiated."""
+    """A function of rows that can be differentiated; what `register_transformer` asks for.
+
+    Examples
+    --------
+    The product of all features:
+
+    >>> import numpy as np
+    >>> class Product:
+    ...     def __call__(self, X):
+    ...         return X.prod(axis=1, keepdims=True)
+    ...     def pull(self, X, gradient):
+    ...         return gradient * self(X) / X
+    >>> Product().pull(np.array([[2.0, 5.0]]), np.array([[1.0]]))
+    array([[5., 2.]])
+    """
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
-        """Return the transformed rows."""
+        """Return the transformed rows.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_in)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_out)
+        """
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Return the gradient by the input `X`, given that by the output."""
+        """Return the gradient by the input, given that by the output.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_in)
+        gradient : ndarray of shape (n_samples, n_out)
+
+        Returns
+        -------
+        gradient : ndarray of shape (n_samples, n_in)
+        """
 
 
 @dataclass(frozen=True)
@@ -90,6 +123,14 @@ class Elementwise:
     ----------
     func, derivative : callable
         Map an array to an array of its shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.preprocessing import Elementwise
+    >>> log, X = Elementwise(np.log, np.reciprocal), np.array([[1.0, 4.0]])
+    >>> log.pull(X, gradient=np.ones((1, 2)))
+    array([[1.  , 0.25]])
     """
 
     func: Callable[[np.ndarray], np.ndarray]
@@ -104,7 +145,20 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Clip:
-    """Values cut off at `low` and `high`."""
+    """Values cut off at `low` and `high`, beyond which the gradient is 0.
+
+    Parameters
+    ----------
+    low, high : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_robust.preprocessing import Clip
+    >>> clip, X = Clip(0.0, 1.0), np.array([[-3.0, 0.5]])
+    >>> clip(X), clip.pull(X, gradient=np.ones((1, 2)))
+    (array([[0. , 0.5]]), array([[0., 1.]]))
+    """
 
     low: float
     high: float

@@ -73,8 +73,18 @@ def register_transformer(cls: type) -> Callable[[Formula], Formula]:
     ----------
     cls : type
         The transformer's class. The decorated function maps a fitted instance to an `Affine`, an
-        `Elementwise`, any object with ``__call__(X)`` and ``pull(X, gradient)``, or None if this
-        one has no formula.
+        `Elementwise`, any other `Block`, or None if this one has no formula.
+
+    Returns
+    -------
+    decorator : callable
+        Returns the decorated function as it is.
+
+    Raises
+    ------
+    TypeError
+        If `cls` is not a class. A formula that gives something else than ``transform`` raises
+        `CannotFollowError` where it is used.
 
     Examples
     --------
@@ -104,12 +114,22 @@ def declare_derivative(func: Callable, derivative: Callable) -> None:
     derivative : callable
         Maps an array to the derivative at each value; is given the same ``kw_args``.
 
+    Raises
+    ------
+    ValueError
+        If one of the two is not callable.
+
     Examples
     --------
-    >>> from sklearn_robust.preprocessing import declare_derivative
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from sklearn_robust.preprocessing import declare_derivative, follow
     >>> def cube(x):
     ...     return x**3
     >>> declare_derivative(cube, lambda x: 3 * x**2)
+    >>> X = np.array([[1.0, 2.0]])
+    >>> follow(FunctionTransformer(cube).fit(X), X).pull(X, np.ones((1, 2)))
+    array([[ 3., 12.]])
     """
     for name, value in (("func", func), ("derivative", derivative)):
         if not callable(value):

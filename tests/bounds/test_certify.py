@@ -242,3 +242,22 @@ def test_interval_and_linear_bounds_both_certify_what_was_trained_on_intervals()
     # A constant is right for a tenth; most of what withstands the attack must be proven.
     assert 0.5 * attacked < share["ibp"] <= share["crown-ibp"] <= attacked
     assert share["ibp"] > 0.4
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("l2", 0.2), ("l1", 1.0)])
+@pytest.mark.parametrize("method", ["crown", "alpha-crown", "auto"])
+def test_a_batch_may_be_certified_to_the_last_sample(digits, norm, epsilon, method):
+    X, y = digits
+    X, y, X_test, y_test = X[:1000], y[:1000], X[1000:], y[1000:]
+    clf = RobustFCClassifier(
+        (32, 32, 32), norm=norm, epsilon=epsilon, clip_values=(0, 1), max_epochs=8, pgd_steps=3,
+        lr=5e-3, random_state=0,
+    ).fit(X, y)  # fmt: skip
+    threat = ThreatModel(epsilon, norm, (0, 1))
+    together = certified_correct(clf, X_test[:30], y_test[:30], threat, method)
+    alone = [
+        certified_correct(clf, X_test[i : i + 1], y_test[i : i + 1], threat, method)[0]
+        for i in range(30)
+    ]
+    assert 10 < together.sum() < 30
+    np.testing.assert_array_equal(alone, together)

@@ -75,7 +75,6 @@ def test_attacks_see_a_slope_where_the_derivative_is_zero():
     X.requires_grad_()
     module(X)[0, 1].backward()
     assert X.grad[0, [0, 2]].tolist() == [0, 0]
-    assert not module[0].searching
     assert repr(module[0]) == "InputRamp(low=0.25, high=0.75, learnable=False)"
     learnt = repr(InputRamp(0.25, 0.75, learnable=True))
     assert learnt == "InputRamp(low=0.25, high=0.75, learnable=True)"

@@ -44,6 +44,17 @@ class AdversarialWeightPerturbation(TrainingObjective):
     ----------
     .. [1] D. Wu, S.-T. Xia, Y. Wang, "Adversarial weight perturbation helps robust
        generalization", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import TRADES, AdversarialWeightPerturbation
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = AdversarialWeightPerturbation(TRADES(), gamma=0.005)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     objective: AttackObjective | None = None

@@ -117,39 +117,97 @@ class TrainingObjective(ABC):
         y : Tensor of int64, shape (n_samples,)
             Class indices.
         context : TrainingContext
+
+        Returns
+        -------
+        batch_loss : BatchLoss
         """
 
     def validation_loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> BatchLoss:
-        """Return the same for held-out samples; `module` predicts, no gradients are kept."""
+        """Return the same for held-out samples, at the full epsilon.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            In eval mode; no gradients are kept.
+        X, y, context
+            As in `loss`.
+
+        Returns
+        -------
+        batch_loss : BatchLoss
+        """
         return self.loss(module, X, y, context)
 
     def bound_to(self, attack: PGD) -> TrainingObjective:
-        """Return a copy for one training; an objective without an attack of its own takes this."""
+        """Return a copy for one training.
+
+        Parameters
+        ----------
+        attack : PGD
+            The classifier's, for an objective whose field `attack` is None.
+
+        Returns
+        -------
+        objective : TrainingObjective
+        """
         bound = copy.deepcopy(self)
         if getattr(bound, "attack", attack) is None:
             bound.attack = attack  # type: ignore[attr-defined]
         return bound
 
     def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:  # noqa: B027
-        """Raise an error, before any training, if the method does not suit module or threat."""
+        """Raise an error, before any training, if the method does not suit module or threat.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        X : Tensor of shape (1, ...)
+            A sample.
+        threat : ThreatModel
+            At the full epsilon.
+        """
 
     def initialize(self, module: torch.nn.Module, generator: torch.Generator) -> None:  # noqa: B027
-        """Draw fresh weights; called for networks that the library makes. Default: leave them."""
+        """Draw fresh weights; called for networks that the library makes. Default: leave them.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        generator : torch.Generator
+            On the CPU, where the module is.
+        """
 
     def begin(self) -> None:  # noqa: B027
         """Forget what belongs to one training; called when one begins and when it has ended."""
 
     def after_backward(self, module: torch.nn.Module) -> None:  # noqa: B027
-        """Act between the backward pass and the update of the weights."""
+        """Act between the backward pass and the update of the weights.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            With the gradients of its parameters.
+        """
 
     def notes(self) -> dict[str, Any]:
-        """Return what to write into the history after an epoch; numbers, texts, booleans."""
+        """Return what to write into the history after an epoch.
+
+        Returns
+        -------
+        notes : dict of str to number, str or bool
+        """
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Return tensors and plain values from which `restore` goes on bit for bit."""
+        """Return what `restore` needs to go on bit for bit.
+
+        Returns
+        -------
+        state : dict of str to Tensor or plain value
+        """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
@@ -160,9 +218,39 @@ class AttackObjective(TrainingObjective):
     """An objective that first lets an attack find points, and then takes a loss there.
 
     A subclass, a dataclass with the field ``attack``, says which loss: `losses_at`.
+
+    Attributes
+    ----------
+    attack : PGD or None
+        None: PGD with the classifier's `pgd_steps`, `step_size` and `random_start`.
+
+    Examples
+    --------
+    The hinge loss under attack:
+
+    >>> from dataclasses import dataclass
+    >>> from sklearn.datasets import make_blobs
+    >>> from torch.nn.functional import multi_margin_loss
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import AttackObjective, BatchLoss
+    >>> @dataclass
+    ... class Hinge(AttackObjective):
+    ...     attack: object = None
+    ...     def losses_at(self, module, X, X_adv, y, clean_logits):
+    ...         logits = module(X_adv)
+    ...         losses = multi_margin_loss(logits, y, reduction="none")
+    ...         return BatchLoss(losses, logits, clean_logits)
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> clf = RobustFCClassifier((16,), training=Hinge(), epsilon=0.3, lr=0.01, random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     attack: PGD | None
+
+    def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
+        enlarged = self.enlarged(TrainingContext(threat, torch.Generator()))
+        own_attack(self).check_reach(enlarged.threat)
 
     def loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
@@ -184,7 +272,18 @@ class AttackObjective(TrainingObjective):
     def find(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
     ) -> tuple[Tensor, Tensor]:
-        """Return the adversarial batch and the clean logits that the attack began with."""
+        """Return the adversarial batch and the clean logits that the attack began with.
+
+        Parameters
+        ----------
+        module, X, y, context
+            As in `loss`.
+
+        Returns
+        -------
+        X_adv : Tensor in the shape of X
+        clean_logits : Tensor of shape (n_samples, n_classes)
+        """
         model = context.model(module)
         clean_logits = model.logits(X)
         attack = self.tuned(own_attack(self), clean_logits)
@@ -192,14 +291,40 @@ class AttackObjective(TrainingObjective):
         return X_adv, clean_logits
 
     def tuned(self, attack: PGD, clean_logits: Tensor) -> PGD:
-        """Return the attack as this objective needs it."""
+        """Return the attack as this objective needs it; by default as it is.
+
+        Parameters
+        ----------
+        attack : PGD
+        clean_logits : Tensor of shape (n_samples, n_classes)
+            Of the batch to be attacked, in eval mode.
+
+        Returns
+        -------
+        attack : PGD
+        """
         return attack
 
     @abstractmethod
     def losses_at(
         self, module: torch.nn.Module, X: Tensor, X_adv: Tensor, y: Tensor, clean_logits: Tensor
     ) -> BatchLoss:
-        """Return the loss with the attack's points given; `clean_logits` carry no gradient."""
+        """Return the loss with the attack's points given.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            In training mode.
+        X, X_adv : Tensor of shape (n_samples, ...)
+            The samples, and the points that the attack has found.
+        y : Tensor of int64, shape (n_samples,)
+        clean_logits : Tensor of shape (n_samples, n_classes)
+            At X, in eval mode and without gradient.
+
+        Returns
+        -------
+        batch_loss : BatchLoss
+        """
 
 
 def own_attack(objective: Any) -> PGD:

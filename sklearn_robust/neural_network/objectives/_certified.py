@@ -228,6 +228,17 @@ class IntervalTraining(CertifiedObjective):
     .. [1] S. Gowal et al., "On the effectiveness of interval bound propagation for training
        verifiably robust models", 2018.
     .. [2] Z. Shi et al., "Fast certified robust training with short warmup", NeurIPS 2021.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier, certified_score
+    >>> from sklearn_robust.neural_network import IntervalTraining
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = IntervalTraining(kappa=0.0)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> certified_score(clf.fit(X, y), X, y) > 0.9
+    True
     """
 
     kappa: float = 0.5
@@ -274,6 +285,17 @@ class CrownIntervalTraining(IntervalTraining):
     ----------
     .. [1] H. Zhang et al., "Towards stable and efficient training of verifiably robust neural
        networks", ICLR 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier, certified_score
+    >>> from sklearn_robust.neural_network import CrownIntervalTraining
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = CrownIntervalTraining(beta=0.5)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> certified_score(clf.fit(X, y), X, y) > 0.9
+    True
     """
 
     beta: float = 0.0
@@ -296,10 +318,25 @@ def interval_initialize(module: nn.Module, generator: torch.Generator) -> None:
     Weights of linear and convolutional layers are normal with mean 0 and standard deviation
     :math:`\sqrt{2 \pi} / n` for n inputs per unit, biases 0.
 
+    Parameters
+    ----------
+    module : torch.nn.Module
+    generator : torch.Generator
+        On the device of the module.
+
     References
     ----------
     .. [1] Z. Shi et al., "Fast certified robust training with short warmup", NeurIPS 2021,
        section 3.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.neural_network import interval_initialize
+    >>> layer = torch.nn.Linear(500, 100)
+    >>> interval_initialize(layer, torch.Generator().manual_seed(0))
+    >>> round(layer.weight.std().item(), 4), layer.bias.any().item()  # sqrt(2 pi) / 500 = 0.0050
+    (0.005, False)
     """
     layers: list[Any] = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     with torch.no_grad():

@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._pgd import PGD
@@ -56,6 +57,19 @@ class FastAdversarial(TrainingObjective):
     ----------
     .. [1] E. Wong, L. Rice, J. Z. Kolter, "Fast is better than free: revisiting adversarial
        training", ICLR 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import FastAdversarial
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = FastAdversarial(probe_every=10)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
+    >>> clf.net_.history[-1]["multi_step"]
+    False
     """
 
     step: float = 1.25
@@ -72,6 +86,9 @@ class FastAdversarial(TrainingObjective):
         check_real(self.tolerance, "tolerance", low=0, high=1)
         for name in ("probe_every", "probe_steps", "fallback_steps"):
             check_int(getattr(self, name), name, low=1)
+
+    def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
+        self._attack(TrainingContext(threat, torch.Generator())).check_reach(threat)
 
     def loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext

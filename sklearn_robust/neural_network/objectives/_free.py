@@ -39,6 +39,17 @@ class FreeAdversarial(TrainingObjective):
     References
     ----------
     .. [1] A. Shafahi et al., "Adversarial training for free!", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import FreeAdversarial
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = FreeAdversarial(replays=4)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     replays: int = 8
@@ -49,7 +60,7 @@ class FreeAdversarial(TrainingObjective):
         check_int(self.replays, "replays", low=1)
 
     def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
-        if any(hasattr(part, "searching") for part in module.modules()):
+        if any(hasattr(part, "guides_search") for part in module.modules()):
             raise ValueError(
                 "training='free' attacks with the gradient of the training pass, which an "
                 "input_ramp hides where it saturates. Use training='fgsm' or 'pgd'."

@@ -53,6 +53,17 @@ class SmallBoxTraining(CertifiedObjective):
     References
     ----------
     .. [1] M. N. Müller et al., "Certified training: small boxes are all you need", ICLR 2023.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier, certified_score
+    >>> from sklearn_robust.neural_network import SmallBoxTraining
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = SmallBoxTraining(box=0.5)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> certified_score(clf.fit(X, y), X, y) > 0.9
+    True
     """
 
     box: float = 0.6
@@ -69,6 +80,7 @@ class SmallBoxTraining(CertifiedObjective):
                 f"training='sabr' needs norm='linf', whose ball is a box, got {threat.norm!r}. Use "
                 "training='mtl-ibp' or 'ibp'."
             )
+        own_attack(self).check_reach(threat.scaled(self.epsilon_factor * (1 - self.box)))
 
     def loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
@@ -117,6 +129,17 @@ class MixedIntervalTraining(CertifiedObjective):
     ----------
     .. [1] A. De Palma et al., "Expressive losses for verified robustness via convex combinations",
        ICLR 2024.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier, certified_score
+    >>> from sklearn_robust.neural_network import MixedIntervalTraining
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = MixedIntervalTraining(alpha=0.3)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> certified_score(clf.fit(X, y), X, y) > 0.9
+    True
     """
 
     alpha: float = 0.5
@@ -125,6 +148,10 @@ class MixedIntervalTraining(CertifiedObjective):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_real(self.alpha, "alpha", low=0, high=1)
+
+    def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
+        super().check(module, X, threat)
+        own_attack(self).check_reach(threat.scaled(self.epsilon_factor))
 
     def loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext

@@ -38,6 +38,17 @@ class AdversarialCrossEntropy(AttackObjective):
     ----------
     .. [1] Collins, Li, Li, "Interpretable gradients with robust training", 2019, Algorithm 1.
     .. [2] A. Madry et al., "Towards deep learning models resistant to adversarial attacks", 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import AdversarialCrossEntropy
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = AdversarialCrossEntropy(epsilon_factor=1.1)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     attack: PGD | None = None

@@ -25,10 +25,11 @@ class TRADES(AttackObjective):
     .. math:: L(F(x), y) + \beta \, \mathrm{KL}(p(x) \,\|\, p(x')), \qquad
               x' \approx \arg\max_{x' \in A(x)} \mathrm{KL}(p(x) \,\|\, p(x'))
 
-    with p the probabilities of the network [1]_, eq. (5). The attack climbs the divergence, on all
-    samples; costs one forward pass more than ``training="pgd"``. [1]_ starts the attack from
-    normal noise of standard deviation 0.001; here it starts as the attack does, uniformly in the
-    ball. At x itself the divergence has no gradient, so a random start is needed.
+    with p the probabilities of the network [1]_, eq. (5). The attack climbs the divergence, on
+    all samples, where ``training="pgd"`` skips those already wrong; costs one forward and one
+    backward pass more than that. [1]_ starts the attack from normal noise of standard deviation
+    0.001; here it starts as the attack does, uniformly in the ball. At x itself the divergence has
+    no gradient, so a random start is needed.
 
     Parameters
     ----------
@@ -41,6 +42,17 @@ class TRADES(AttackObjective):
     ----------
     .. [1] H. Zhang et al., "Theoretically principled trade-off between robustness and accuracy",
        ICML 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.neural_network import TRADES
+    >>> X, y = make_blobs(200, centers=[[-1, -1], [1, 1]], cluster_std=0.3, random_state=0)
+    >>> training = TRADES(beta=3.0)
+    >>> clf = RobustFCClassifier((16,), training=training, epsilon=0.3, lr=0.01, random_state=0)
+    >>> clf.fit(X, y).robust_score(X, y) > 0.9
+    True
     """
 
     beta: float = 6.0

@@ -1,0 +1,151 @@
+"""What cannot be trained is refused before any training, and leaves the estimator as it was."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import BatchScoring, EpochScoring
+from torch import nn
+
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
+from sklearn_robust.neural_network import (
+    AdversarialWeightPerturbation,
+    FastAdversarial,
+    MixedIntervalTraining,
+    RandomShift,
+    SmallBoxTraining,
+)
+
+SETTINGS = {"epsilon": 0.1, "clip_values": (0, 1), "pgd_steps": 2, "random_state": 0}
+
+
+class NeverTrained:
+    """An optimizer that must not be asked for a step."""
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+
+def test_a_refused_fit_leaves_a_fitted_model_as_it_was(digits):
+    X, y, *_ = digits
+    clf = RobustFCClassifier((16,), max_epochs=3, **SETTINGS).fit(X, y)
+    before, state = clf.predict_proba(X), dict(vars(clf))
+    clf.set_params(training="sabr", norm="l2")
+    for attempt in (clf.fit, clf.partial_fit):
+        with pytest.raises(ValueError, match="training='sabr' needs norm='linf'"):
+            attempt(X[:, :32], y) if attempt == clf.fit else clf.fit(X, y % 3)
+    clf.set_params(training="pgd", norm="linf")
+    assert vars(clf) == state
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(clf)).predict_proba(X), before)
+
+
+def test_after_a_refused_first_call_partial_fit_begins_anew(digits):
+    X, y, *_ = digits
+    clf = RobustFCClassifier((16,), training="sabr", norm="l2", **SETTINGS)
+    with pytest.raises(ValueError, match="sabr"):
+        clf.partial_fit(X, y)
+    assert not hasattr(clf, "classes_")
+    assert clf.set_params(norm="linf").partial_fit(X, y).n_iter_ == 1
+
+
+class Casting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, X):
+        return self.layer(X.float())
+
+
+class TwoOutputs(Casting):
+    def forward(self, X):
+        return self.layer(X), X
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Casting, r"fails in float64, in which predictions are computed: .*no casts"),
+        (TwoOutputs, "got tuple for one sample"),
+    ],
+)
+def test_modules_that_could_not_predict_are_refused_before_training(digits, module, message):
+    X, y, *_ = digits
+    clf = RobustNeuralNetClassifier(module, optimizer=NeverTrained, **SETTINGS)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+
+
+def test_spectral_norm_predicts_and_is_pickled(digits):
+    X, y, *_ = digits
+
+    def network():
+        return nn.Sequential(
+            nn.utils.spectral_norm(nn.Linear(64, 16)), nn.ReLU(), nn.Linear(16, 10)
+        )
+
+    clf = RobustNeuralNetClassifier(network, max_epochs=1, **SETTINGS).fit(X, y)
+    clf.predict(X)
+    assert not clf.module_[0].weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        "pgd",
+        "trades",
+        "mart",
+        AdversarialWeightPerturbation(),
+        SmallBoxTraining(),
+        MixedIntervalTraining(),
+    ],
+    ids=str,
+)
+def test_steps_that_lead_nowhere_are_refused_before_training(digits, training):
+    X, y, *_ = digits
+    options = {**SETTINGS, "epsilon": 0.3}
+    clf = RobustFCClassifier(
+        (16,), training=training, step_size=1e-4, optimizer=torch.optim.SGD, **options
+    )
+    with pytest.raises(ValueError, match="step_size must let 2 steps cover"):
+        clf.fit(X, y)
+    assert not hasattr(clf, "net_")
+    with pytest.raises(ValueError, match="step_size must let 1 steps cover"):
+        RobustFCClassifier((16,), training=FastAdversarial(step=1e-4), **options).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"callbacks": [EpochScoring("accuracy")]}, "callbacks cannot hold skorch's EpochScoring"),
+        ({"callbacks": [("a", BatchScoring("accuracy"))]}, "skorch's BatchScoring"),
+        ({"augmentation": RandomShift(1, fill=3.0)}, "augmentation fills with 3, outside"),
+        ({"augmentation": RandomShift(1, image_shape=(3, 3))}, r"image_shape must be \(h, w\)"),
+        ({"early_stopping": "yes"}, "early_stopping must be True or False"),
+        ({"random_start": "no"}, "random_start must be True or False"),
+        ({"early_stopping": True, "tol": None}, "tol must be a finite number"),
+    ],
+    ids=str,
+)
+def test_parameters_are_checked_before_training(digits, parameters, message):
+    X, y, *_ = digits
+    with pytest.raises(ValueError, match=message):
+        RobustFCClassifier((8,), **SETTINGS, **parameters).fit(X, y)
+
+
+def test_images_in_another_order_of_axes_are_refused():
+    X = np.random.default_rng(0).random((30, 3, 8, 8))
+    clf = RobustCNNClassifier(filters=(4,), hidden_layer_sizes=(8,), max_epochs=1, **SETTINGS)
+    clf.fit(X, np.arange(30) % 3)
+    flat = clf.predict(X.reshape(30, -1))
+    np.testing.assert_array_equal(clf.predict(X), flat)
+    with pytest.raises(ValueError, match=r"samples of shape \(8, 8, 3\), but fit saw \(3, 8, 8\)"):
+        clf.predict(X.transpose(0, 2, 3, 1))
+
+
+def test_a_channel_of_one_may_be_left_out(digits):
+    X, y, *_ = digits
+    clf = RobustFCClassifier((8,), max_epochs=1, **SETTINGS).fit(X.reshape(-1, 8, 8), y)
+    np.testing.assert_array_equal(clf.predict(X.reshape(-1, 1, 8, 8)), clf.predict(X))
