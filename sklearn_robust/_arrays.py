@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -40,6 +41,16 @@ def as_like(value: Any, x: Array) -> Array:
             value = value.copy()  # in a worker process it may be another's memory; torch warns
         return torch.as_tensor(value, dtype=x.dtype, device=x.device)
     return np.asarray(value, dtype=x.dtype)
+
+
+def as_floats(x: Array) -> Array:
+    """Return `x` with floating point numbers: whole ones could not hold what is added to them."""
+    if is_torch(x):
+        return x if x.is_floating_point() else x.to(namespace(x).get_default_dtype())
+    if sparse.issparse(x):
+        return x if x.dtype.kind == "f" else x.astype(np.float64)
+    x = np.asarray(x)
+    return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
 def rows(x: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, as_like, is_torch, namespace, per_feature, rows
+from sklearn_robust._arrays import Array, as_floats, as_like, is_torch, namespace, per_feature, rows
 from sklearn_robust._norms import NORMS, Norm
 from sklearn_robust._validation import (
     check_clip_values,
@@ -21,6 +21,7 @@ from sklearn_robust._validation import (
     check_in_range,
     check_norm,
     in_order,
+    rounding,
 )
 
 
@@ -117,7 +118,7 @@ class ThreatModel:
         inside = self.size(b + np.sign(a - b) * (moved - ulp).clip(0), b) <= 1 + resolution
         if self.clip_values is not None:
             low, high = (np.ravel(v) for v in self.clip_values)
-            slack = resolution * np.maximum(abs(low), abs(high))
+            slack = rounding(low, high, X_adv)
             inside &= ((a >= low - slack) & (a <= high + slack)).all(1)
         return inside
 
@@ -133,7 +134,8 @@ class Neighbourhood:
     """The sets A(x_i) around one batch, with what does not change between steps computed once."""
 
     def __init__(self, threat: ThreatModel, X: Array) -> None:
-        self.threat, self.X = threat, X
+        self.threat, self.X = threat, as_floats(X)
+        X = self.X
         self._norm = threat.geometry
         self.epsilon = per_feature(threat.epsilon, X)
         self._low = self._high = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -177,7 +178,7 @@ def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
                 "Pass one number, or one value per feature."
             )
     low, high = (np.ravel(v) for v in clip_values)
-    slack = _rounding(low, high, flat)
+    slack = rounding(low, high, flat)
     if (
         len(flat)
         and ((flat < as_like(low - slack, flat)) | (flat > as_like(high + slack, flat))).any()
@@ -189,7 +190,7 @@ def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
         )
 
 
-def _rounding(low: np.ndarray, high: np.ndarray, X: Array) -> np.ndarray:
+def rounding(low: np.ndarray, high: np.ndarray, X: Array) -> np.ndarray:
     """Return how far outside [low, high] rounding alone may put values of the precision of X."""
     size = np.maximum(*(np.where(np.isfinite(v), abs(v), 0.0) for v in (low, high)))
     name = str(X.dtype).removeprefix("torch.")
@@ -208,6 +209,11 @@ def check_finite(X: Array, name: str) -> None:
     bad = ~rows(X).isfinite().all(dim=1) if is_torch(X) else ~np.isfinite(rows(X)).all(axis=1)
     if bad.any():
         raise ValueError(f"{name} has NaN or infinite values in {int(bad.sum())} samples.")
+
+
+def check_seed(random_state: Any) -> None:
+    """Raise ValueError unless `random_state` can give a seed; draws nothing from it."""
+    draw_seed(copy.copy(random_state))
 
 
 def draw_seed(random_state: Any) -> int:

@@ -94,3 +94,23 @@ def test_data_that_do_not_fit_are_refused():
         ThreatModel([0.1, 0.2, 0.3]).check_data(X)
     with pytest.raises(ValueError, match="clip_values has 3 values but X has 2 features"):
         ThreatModel(0.1, clip_values=(np.zeros(3), np.ones(3))).check_data(X)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_whole_numbers_can_be_moved_by_fractions(norm, library):
+    X = np.array([[3, -2, 1], [0, 5, 2]])
+    pull = np.ones((2, 3))
+    threat = ThreatModel(0.7, norm, (-10, 10))
+    expected = threat.around(X.astype(float)).furthest(pull)
+    if library == "torch":
+        X, pull = torch.from_numpy(X), torch.from_numpy(pull).float()
+    found = np.asarray(threat.around(X).furthest(pull))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert (found != np.asarray(X)).any(axis=1).all()
+
+
+def test_a_box_open_to_one_side_still_ends_at_the_other():
+    threat = ThreatModel(0.1, clip_values=(0, np.inf))
+    X = np.array([[0.02], [5.0]])
+    assert threat.contains(np.array([[-0.05], [5.1]]), X).tolist() == [False, True]

@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from sklearn_robust._arrays import Array, is_torch, make_generator, per_feature
+from sklearn_robust._arrays import Array, as_floats, is_torch, make_generator, per_feature
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
@@ -202,6 +202,7 @@ def evaluate(
     >>> verdict.clean, verdict.robust
     (array([ True,  True]), array([False,  True]))
     """
+    X = as_floats(X)
     threat.check_data(X)
     clean = predict(X) == y
     _check_scores(model, X[clean], batch_size)
@@ -226,7 +227,7 @@ def evaluate(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
             X_adv[batch], nan[batch] = _in_box(result.X_adv, threat, X_adv), result.nan
-            broken = (predict(X_adv[batch]) != y[batch]) | result.nan
+            broken = mistaken(predict, X_adv[batch], y[batch], result.nan)
             robust[batch], broken_by[batch[broken]] = ~broken, stage
             results.append(result)
         records.append(
@@ -253,6 +254,14 @@ def _check_scores(model: Model, X: np.ndarray, batch_size: int) -> None:
             f"The model gives NaN for {n_nan} of {len(X)} samples as they are. There is no "
             "robustness to measure: check its weights, and the scale of X."
         )
+
+
+def mistaken(predict: Predict, X: np.ndarray, y: np.ndarray, nan: np.ndarray) -> np.ndarray:
+    """Return where `predict` is wrong; NaN counts as that, and a predictor might not take it."""
+    wrong = nan.copy()
+    if not nan.all():
+        wrong[~nan] = predict(X[~nan]) != y[~nan]
+    return wrong
 
 
 def predictor(model: Model) -> Predict:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, namespace, rows
+from sklearn_robust._arrays import Array, as_floats, namespace, rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_real
-from sklearn_robust.attacks._evaluation import to_numpy
-from sklearn_robust.attacks._losses import Loss, Margin, is_right
+from sklearn_robust.attacks._evaluation import mistaken, to_numpy
+from sklearn_robust.attacks._losses import Loss, Margin, has_nan, is_right
 from sklearn_robust.attacks._model import DifferentiableModel
 from sklearn_robust.attacks._search import (
     check_model,
@@ -265,6 +265,7 @@ def nearest_mistakes(
     >>> distance.round(3)  # |x1 - 2 x2| / (1 + 2); the second is misclassified
     array([0.333, 0.   ])
     """
+    X = as_floats(X)
     unit.check_data(X)
     attack = FMN() if attack is None else attack
     distance, X_adv = np.where(predict(X) == y, np.inf, 0.0), np.array(X)
@@ -272,19 +273,24 @@ def nearest_mistakes(
     for start in range(0, len(todo), batch_size):
         batch = todo[start : start + batch_size]
         found = attack.nearest(model, model.asarray(X[batch]), model.labels(y[batch]), unit)[1]
-        X_adv[batch] = _judged(to_numpy(found), X[batch], y[batch], predict, unit)
+        X_adv[batch] = _judged(model, to_numpy(found), (X[batch], y[batch]), predict, unit)
     moved = (X_adv != X).reshape(len(X), -1).any(axis=1)
     distance[moved] = unit.size(X_adv[moved], X[moved])
     return distance, X_adv
 
 
 def _judged(
-    found: np.ndarray, X: np.ndarray, y: np.ndarray, predict: Callable, unit: ThreatModel
+    model: DifferentiableModel,
+    found: np.ndarray,
+    data: tuple[np.ndarray, np.ndarray],
+    predict: Callable,
+    unit: ThreatModel,
 ) -> np.ndarray:
     """Return the points that `predict` too gets wrong, pushed outwards if need be, else X.
 
     On the boundary the sign of a margin is rounding: the attack's may differ from the judge's.
     """
+    X, y = data
     X_adv = np.array(X)
     for nudge in _NUDGES:
         doubtful = (X_adv == X).reshape(len(X), -1).all(axis=1)
@@ -292,6 +298,7 @@ def _judged(
             break
         around = unit.around(X[doubtful])
         further = around.from_unit((1 + nudge) * around.to_unit(found[doubtful]))
-        wrong = predict(further) != y[doubtful]
+        nan = to_numpy(has_nan(model.logits(model.asarray(further))))
+        wrong = mistaken(predict, further, y[doubtful], nan)
         X_adv[np.flatnonzero(doubtful)[wrong]] = further[wrong]
     return X_adv

@@ -19,6 +19,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.extmath import safe_sparse_dot
 
+from sklearn_robust._arrays import as_floats
 from sklearn_robust._threat import ThreatModel
 
 # Dense samples worked on at a time: their perturbed copies then stay within some tens of MB.
@@ -130,6 +131,7 @@ def worst_case_points(
         rows = np.flatnonzero(mine)[better]
         best[rows], chosen[rows] = margin[better], rival
     weights = _two_rows(coef)
+    X = as_floats(X)
     out = np.empty(X.shape, dtype=X.dtype)
     for part in _chunks(X):
         pull = weights[chosen[part]] - weights[y[part]]
@@ -178,6 +180,7 @@ def _margins_by_rival(
     coef: np.ndarray, intercept: np.ndarray, X: Any, y: np.ndarray, threat: ThreatModel
 ) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
     """Yield, for each class as rival, (samples of other classes, the class, their margins)."""
+    _check_indices(y, 2 if len(coef) == 1 else len(coef), X.shape[0])
     # Scores as a whole and by the expression of scikit-learn's decision_function: computed in
     # chunks they could differ in the last bit, and with them a tie.
     scores = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
@@ -204,6 +207,16 @@ def _drops(
         moved = threat.around(x).furthest(pull) - x
         drops[part] = (moved * pull).sum(axis=1)
     return drops.clip(0, None)  # rounding only
+
+
+def _check_indices(y: np.ndarray, n_classes: int, n_samples: int) -> None:
+    y = np.asarray(y)
+    whole = y.shape == (n_samples,) and y.dtype.kind in "iub"
+    if not whole or (len(y) and not 0 <= y.min() <= y.max() < n_classes):
+        raise ValueError(
+            f"y must hold the index of each sample's class, {n_samples} integers from 0 to "
+            f"{n_classes - 1}, got {y!r}."
+        )
 
 
 def _two_rows(coef: np.ndarray) -> np.ndarray:

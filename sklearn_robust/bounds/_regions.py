@@ -103,7 +103,6 @@ def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Reg
     widening = (_STORED if rounding else 0.0) * (X.abs() + 3 * epsilon)
     low, high = X - epsilon - widening, X + epsilon + widening
     if threat.clip_values is not None:
-        slack = _STORED if rounding else 0.0
         floor, ceiling = (
             torch.as_tensor(v, dtype=X.dtype, device=X.device) for v in threat.clip_values
         )
@@ -111,7 +110,8 @@ def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Reg
             floor = floor.reshape(X.shape[1:])
         if ceiling.ndim:
             ceiling = ceiling.reshape(X.shape[1:])
-        margin = slack * torch.maximum(floor.abs(), ceiling.abs())
+        ends = (torch.where(end.isfinite(), end.abs(), 0.0) for end in (floor, ceiling))
+        margin = (_STORED if rounding else 0.0) * torch.maximum(*ends)
         low, high = torch.maximum(low, floor - margin), torch.minimum(high, ceiling + margin)
     hull = Box(low, high)
     return hull if threat.norm == "linf" else BallAndBox(X, threat, widening, hull)

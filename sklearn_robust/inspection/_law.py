@@ -20,6 +20,8 @@ def law_for(model: Any, generator: BernoulliGenerator) -> float | None:
     if np.ndim(model.epsilon) or model.epsilon == 0:
         return None
     share = 1 - 1 / model.attack_every if model.solver == "pgd" else 0.0
+    if share and (generator.tau_ == 0.5).any():
+        return None  # separable: without a penalty the mixture has no minimiser
     return generator.threshold(model.epsilon, clean_share=share)
 
 

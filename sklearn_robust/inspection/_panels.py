@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from sklearn_robust._validation import check_option, in_order
+from sklearn_robust.metrics._samples import with_known_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,6 +93,7 @@ class Rows:
     """
 
     def __init__(self, X: Any, image_shape: tuple[int, ...] | None, unit: Any) -> None:
+        X = with_known_columns(X)
         self.names: np.ndarray | None = None
         self._columns: Any = slice(None)
         if hasattr(X, "columns"):
@@ -101,6 +103,8 @@ class Rows:
         if unit is not None:
             columns = X.columns[self._columns] if hasattr(X, "columns") else None
             self._unit = np.asarray(in_order(unit, columns, "unit"), dtype=np.float64)
+            if columns is not None and self._unit.shape == (X.shape[1],):
+                self._unit = self._unit[self._columns]
             if not (np.isfinite(self._unit) & (self._unit > 0)).all():
                 raise ValueError(f"unit must hold finite numbers > 0, got {unit!r}.")
         self._shape = image_shape
@@ -115,6 +119,7 @@ class Rows:
         return shaped(self._select(gradients) * self._unit, self._shape)
 
     def _select(self, X: Any) -> np.ndarray:
+        X = with_known_columns(X)
         if hasattr(X, "columns"):
             return np.asarray(X.loc[:, self._columns], dtype=np.float64)
         return np.asarray(np.asarray(X)[:, self._columns], dtype=np.float64)

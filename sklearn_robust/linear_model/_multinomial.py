@@ -34,7 +34,7 @@ class MultinomialSolution:
     coef: np.ndarray  # (n_classes, n_features)
     intercept: np.ndarray  # (n_classes,), sum 0
     objective: float  # F, with weights that sum to 1
-    dual_gap: float  # relative; with C=inf the relative gradient of the smooth function
+    dual_gap: float  # relative; with C=inf what `_Run._stationarity` says
     n_iter: int  # Newton steps
     converged: bool
     separable: bool
@@ -67,6 +67,7 @@ def solve_multinomial(
     )
     run = _Run(problem, tol, verbose)
     run.minimise(max_iter, start)
+    run.return_to_best()
     return MultinomialSolution(
         coef=run.W,
         intercept=run.b - run.b.mean(),
@@ -90,6 +91,7 @@ class _Run:
         self.bound, self.gap, self.value = -np.inf, np.inf, np.inf
         self.n_iter, self.separable = 0, False
         self._gradient_at_zero: float | None = None
+        self._best: tuple[float, float, np.ndarray, np.ndarray] | None = None
 
     @property
     def done(self) -> bool:
@@ -115,6 +117,11 @@ class _Run:
             self._check()
             if not problem.attacked and not self.gap < before:
                 return  # nothing is left but rounding
+
+    def return_to_best(self) -> None:
+        """Take the best point seen if the last one is neither it nor good enough."""
+        if self._best is not None and not self.done and self._best[0] < self.value:
+            self.value, self.gap, self.W, self.b = self._best
 
     def _move_u0(self) -> None:
         """Move u0 to the maximiser, and choose mu so that typical pairs are within its reach."""
@@ -195,20 +202,34 @@ class _Run:
             self.gap = self._stationarity(p, u)
             exponents[problem.each, problem.y] = -np.inf
             self.separable = bool((exponents.max(axis=1) < 0).all())
+        if self._best is None or self.value < self._best[0]:
+            self._best = self.value, self.gap, self.W, self.b
         if self.verbose:
             print(f"iteration {self.n_iter:5d}  objective {self.value:.9g}  gap {self.gap:.2e}")
 
     def _stationarity(self, p: np.ndarray, u: np.ndarray) -> float:
-        """Return the largest entry of a subgradient relative to that of the clean loss at 0."""
+        """Return how far the point is from a minimum where there is no certificate.
+
+        The larger of two shares: of the largest entry of a gradient with some u in that of the
+        clean loss at 0, and of what these u fall short of the lengths T in F. A minimum has both 0.
+        """
         problem = self.problem
-        gradient = np.asarray(problem.XT @ problem.residual(p)).T
-        if problem.attacked:
-            gradient = problem.fit(gradient, problem.pair_weights(p), u)[1]
+        pull = np.asarray(problem.XT @ problem.residual(p)).T
         if self._gradient_at_zero is None:
             prior = np.broadcast_to(problem.share, p.shape)
             at_zero = np.asarray(problem.XT @ problem.residual(prior))
             self._gradient_at_zero = max(float(abs(at_zero).max()), np.finfo(float).tiny)
-        return float(abs(gradient).max()) / self._gradient_at_zero
+        if not problem.attacked:
+            return float(abs(pull).max()) / self._gradient_at_zero
+        weights, z = problem.pair_weights(p), problem.z(self.W)
+        lengths = problem.lengths(z)
+        own = pull + problem.spread(weights[:, None] * problem.radius * u)
+        found = []
+        for fitted, gradient in ((u, own), problem.fit(pull, weights, u)):
+            short = float(weights @ (lengths - (fitted * z).sum(axis=1)))
+            steep = float(abs(gradient).max()) / self._gradient_at_zero
+            found.append(max(steep, short / max(self.value, np.finfo(float).tiny)))
+        return min(found)
 
     def _centre(self, T: np.ndarray) -> np.ndarray:
         """Improve b by two Newton steps, so that the classes balance; return the exponents."""

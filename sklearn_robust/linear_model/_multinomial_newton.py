@@ -98,7 +98,8 @@ class Model:
             sums = laplacian.sum(axis=2)
             laplacian[:, range(problem.K), range(problem.K)] -= sums
             blocks += laplacian
-        return np.linalg.inv(blocks)
+        # Without a penalty the same added to all classes changes nothing: singular along it.
+        return np.linalg.pinv(blocks, rcond=1e-12, hermitian=True)
 
 
 class _Projection:

@@ -132,7 +132,8 @@ class _Model:
         """Go to the minimum along a direction and return the new residual."""
         H, changes = self._product(direction)
         curvature = float(direction @ H)
-        self._apply(direction, H, changes, length / curvature)
+        if curvature > 0:  # else flat in this direction, and nothing to be gained
+            self._apply(direction, H, changes, length / curvature)
         return np.where(self.free, self.rest, 0.0)
 
     def _move(self, direction: np.ndarray, length: float) -> None:

@@ -11,6 +11,7 @@ from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_epsilon, check_int, check_norm, check_real
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._epsilon_max import epsilon_max
@@ -271,11 +272,11 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         self.epsilons_ = self._grid(X, y, weight)
         splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
         self.scores_ = np.array(
-            [self._score_fold(X, y, weight, plain, train, test) for train, test in splits]
+            [self._score_fold(X, y, weight, plain, threat, *split) for split in splits]
         )
         means = self.scores_.mean(axis=0)
         self.epsilon_ = float(self.epsilons_[means >= means.max() - 1e-12].min())
-        best = self._model(self.epsilon_).fit(X, y, sample_weight=weight)
+        best = self._model(self.epsilon_, threat).fit(X, y, sample_weight=weight)
         self.coef_, self.intercept_ = best.coef_, best.intercept_
         self.dual_gap_, self.n_iter_ = best.dual_gap_, best.n_iter_
         return self
@@ -287,6 +288,8 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
     def _grid(self, X: Any, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """Return the radii to choose from."""
         if np.ndim(self.epsilons) > 0:
+            if not len(self.epsilons):
+                raise ValueError("epsilons must hold at least one radius, got none.")
             return np.atleast_1d(check_epsilon(self.epsilons, name="epsilons"))
         n = check_int(self.epsilons, "epsilons", low=1)
         largest = 0.0
@@ -309,6 +312,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         y: np.ndarray,
         weight: np.ndarray,
         plain: np.ndarray,
+        threat: ThreatModel,
         train: np.ndarray,
         test: np.ndarray,
     ) -> list[float]:
@@ -328,19 +332,17 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         for epsilon, coef, intercept in zip(
             path.epsilons, path.coefs, path.intercepts, strict=True
         ):
-            model = self._model(float(epsilon))
+            model = self._model(float(epsilon), threat)
             model.classes_, model.n_features_in_ = np.unique(y[train]), X.shape[1]
             model.coef_, model.intercept_ = coef, intercept
             if self.scoring is None:
-                score = model.robust_score(
-                    X[test], y[test], plain[test], epsilon=self.scoring_epsilon
-                )
+                score = model.robust_score(X[test], y[test], plain[test], epsilon=threat.epsilon)
             else:
                 score = check_scoring(model, scoring=self.scoring)(model, X[test], y[test])
             scores.append(float(score))
         return scores
 
-    def _model(self, epsilon: float) -> AdversarialLogisticRegression:
+    def _model(self, epsilon: float, threat: ThreatModel) -> AdversarialLogisticRegression:
         return AdversarialLogisticRegression(
             epsilon,
             norm=self.norm,
@@ -348,6 +350,6 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
             fit_intercept=self.fit_intercept,
             tol=self.tol,
             max_iter=self.max_iter,
-            clip_values=self.clip_values,
+            clip_values=threat.clip_values,
             verbose=self.verbose,
         )

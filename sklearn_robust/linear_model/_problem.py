@@ -228,7 +228,8 @@ def _project_l1(g: np.ndarray, axes: np.ndarray) -> np.ndarray:
     total = np.cumsum(magnitude[order] / axes[order])
     inverse = np.cumsum(1 / axes[order] ** 2)
     mu = (total - 1) / inverse
-    last = np.flatnonzero(mu < (magnitude * axes)[order])[-1]
+    reached = np.flatnonzero(mu < (magnitude * axes)[order])
+    last = reached[-1] if len(reached) else 0  # beside a huge g the 1 is lost in rounding
     return np.sign(g) * np.maximum(magnitude - mu[last] / axes, 0)
 
 

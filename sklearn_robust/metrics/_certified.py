@@ -61,7 +61,7 @@ def certified_score(
     """
     check_option(method, "method", METHODS)
     threat = threat_of(estimator, X, epsilon, norm, clip_values)
-    target = target_of(estimator, X, y, norm, clip_values)
+    target = target_of(estimator, X, y, norm, clip_values, threat.epsilon)
     if target.certify is None:
         raise TypeError(
             f"{type(estimator).__name__} cannot be certified: {target.obstacle.rstrip('.')}. Use "

@@ -56,6 +56,17 @@ class Suspect:
         """Whether attacks with gradients can be run at all."""
         return hasattr(self.model, "ascent")
 
+    def spread(self) -> float:
+        """Return the range of the values that may move: that of the box where it is finite."""
+        flat = self.X.reshape(len(self.X), -1)
+        movable = np.broadcast_to(np.ravel(self.threat.epsilon) > 0, flat.shape[1:])
+        low, high = flat.min(0), flat.max(0)
+        if self.threat.clip_values is not None:
+            floor, ceiling = map(np.ravel, self.threat.clip_values)
+            low = np.where(np.isfinite(floor), floor, low)
+            high = np.where(np.isfinite(ceiling), ceiling, high)
+        return float(high[movable].max() - low[movable].min()) if movable.any() else 0.0
+
     def accuracy(self, attack: Any, threat: ThreatModel | None = None) -> float:
         """Return the share of the samples that survive an attack."""
         return float(self.survivors(attack, threat).mean())
@@ -116,8 +127,7 @@ def diagnose(suspect: Suspect) -> list[Finding]:
 
 def epsilon_in_the_wrong_units(suspect: Suspect) -> Finding:
     """Compare epsilon with the range of the data."""
-    low, high = suspect.threat.clip_values or (suspect.X.min(), suspect.X.max())
-    spread = float(np.max(high) - np.min(low))
+    spread = suspect.spread()
     ratio = float(np.max(suspect.threat.epsilon)) / spread if spread else np.inf
     # Between a thousandth and the whole of the range lies every radius used for any data set; an
     # l2 or l1 ball adds up over the features.
@@ -184,8 +194,7 @@ def black_box_beats_white_box(suspect: Suspect) -> Finding | None:
 
 def robust_at_any_radius(suspect: Suspect) -> Finding | None:
     """Attack with a radius as large as the data: nothing but a constant survives that."""
-    low, high = suspect.threat.clip_values or (suspect.X.min(), suspect.X.max())
-    spread = float(np.max(high) - np.min(low))
+    spread = suspect.spread()
     radius = float(suspect.threat.geometry.length(np.full((1, suspect.X[0].size), spread))[0])
     movable = np.asarray(suspect.threat.epsilon) > 0
     if not spread or not movable.all():
@@ -195,7 +204,7 @@ def robust_at_any_radius(suspect: Suspect) -> Finding | None:
     share = suspect.accuracy(attack, wide)
     # A sample may be turned into any other, but a class that covers nearly everything may stay.
     chance = np.bincount(suspect.y).max() / len(suspect.y)
-    fired = share > max(0.1, 0.5 * chance)
+    fired = bool(share > max(0.1, 0.5 * chance))
     return Finding(
         "robust at any radius", fired, share,
         f"{share:.0%} of the samples survive a radius of {radius:.4g}, the size of the data "

@@ -65,6 +65,7 @@ def attack_estimator(
 ) -> Attacked:
     """Attack any fitted classifier but a bare network; parameters as in `robust_score`."""
     threat = threat_of(estimator, X, epsilon, norm, clip_values)
+    seed = draw_seed(random_state)
     view = look(estimator, X, threat.epsilon)
     samples = view.samples
     labels = encode_labels(y, estimator.classes_, len(samples.rows))
@@ -92,7 +93,7 @@ def attack_estimator(
         on_rows,
         chosen,
         view.predict,
-        seed=draw_seed(random_state),
+        seed=seed,
         batch_size=256 if gradients else _SCORES_BATCH,
         n_jobs=n_jobs,
         verbose=verbose,

@@ -18,6 +18,7 @@ from sklearn_robust.metrics._gradient_measures import (
     ink_energy,
 )
 from sklearn_robust.metrics._gradients import input_gradients
+from sklearn_robust.metrics._samples import numeric_columns, with_known_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,6 +199,10 @@ def gradient_quality(
     0.54 0.55
     """
     gradients = np.asarray(input_gradients(estimator, X, y), dtype=np.float64)
+    X = with_known_columns(X)
+    if hasattr(X, "iloc"):
+        numeric = numeric_columns(X)
+        X, gradients = X.loc[:, numeric], gradients[:, numeric]
     samples = np.asarray(X, dtype=np.float64)
     n = len(samples)
     if n < 2:

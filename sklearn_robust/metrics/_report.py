@@ -228,6 +228,8 @@ def evaluate_robustness(
     >>> [round(r.attacked, 3) for r in report.radii], [r.gap for r in report.radii]
     ([0.96, 0.924], [0.0, 0.0])
     """
+    if isinstance(epsilons, np.ndarray):
+        epsilons = np.atleast_1d(epsilons)
     given = epsilons if isinstance(epsilons, Iterable) else [epsilons]
     radii = sorted({check_real(e, "each of epsilons", low=0) for e in given})
     if not radii:

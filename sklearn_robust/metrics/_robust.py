@@ -8,7 +8,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from sklearn_robust._validation import check_epsilon, check_norm, encode_labels, weighted_share
+from sklearn_robust._validation import (
+    check_clip_values,
+    check_epsilon,
+    check_norm,
+    check_seed,
+    encode_labels,
+    weighted_share,
+)
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.bounds._linear import worst_case_correct
 from sklearn_robust.metrics._evaluation import attack_estimator, threat_of
@@ -241,6 +248,9 @@ def make_robust_scorer(
     check_epsilon(epsilon)
     if norm is not None:
         check_norm(norm)
+    if not isinstance(clip_values, str) or clip_values != "own":
+        check_clip_values(clip_values)
+    check_seed(random_state)
     choose_attack(attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts)
     return RobustScorer(
         epsilon,

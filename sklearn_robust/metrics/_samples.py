@@ -127,11 +127,22 @@ def numeric_columns(X: Any) -> np.ndarray:
     return np.array(numbers, dtype=bool)
 
 
+def with_known_columns(X: Any) -> Any:
+    """Return X, dense; raise TypeError for tables other than pandas', whose names would be lost."""
+    if hasattr(X, "columns") and not hasattr(X, "iloc"):
+        raise TypeError(
+            f"X is a {type(X).__module__.partition('.')[0]} table; its columns are found by name "
+            "in DataFrames of pandas only. Pass X.to_pandas(), or an array."
+        )
+    return X.toarray() if sparse.issparse(X) else X
+
+
 def as_table(X: Any) -> Any:
     """Return `X` as a DataFrame or an array of two dimensions."""
+    X = with_known_columns(X)
     if hasattr(X, "iloc"):
         return X
-    X = X.toarray() if sparse.issparse(X) else np.asarray(X)
+    X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"X must have shape (n_samples, n_features), got {X.shape}.")
     return X

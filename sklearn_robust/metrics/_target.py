@@ -53,19 +53,24 @@ class Target:
     obstacle: str = ""
 
 
-def target_of(estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any) -> Target:
-    """Return the fitted `estimator` and (X, y) as a target; parameters as in `robust_score`."""
+def target_of(
+    estimator: Any, X: Any, y: Any, norm: str | None, clip_values: Any, epsilon: Any = 1.0
+) -> Target:
+    """Return the fitted `estimator` and (X, y) as a target; parameters as in `robust_score`.
+
+    Columns where `epsilon` is 0 may go through any transformer.
+    """
     steps, final = unwrap(estimator)
     raw = threat_of(estimator, X, 1.0, norm, clip_values)
     if not steps and is_network(final):
         return _network(final, X, y, raw)
-    view = look(estimator, X)
+    view = look(estimator, X, epsilon)
     labels = encode_labels(y, estimator.classes_, len(view.samples.rows))
 
     def threat(epsilon: Any) -> ThreatModel:
         return view.samples.threat(epsilon, raw.norm, raw.clip_values)
 
-    threat(1.0).check_data(view.samples.rows)
+    threat(epsilon).check_data(view.samples.rows)
     exact, distance = _exactly(view, labels)
     certify: Any = None
     if exact is not None:

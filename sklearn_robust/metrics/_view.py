@@ -110,6 +110,12 @@ def look(estimator: Any, X: Any, epsilon: Any = None) -> View:
     if not hasattr(estimator, "classes_"):
         raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
     X = as_table(X)
+    n_features = getattr(estimator, "n_features_in_", X.shape[1])
+    if X.shape[1] != n_features:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
+            f"{n_features} features as input."
+        )
     numeric = numeric_columns(X)
     if hasattr(X, "iloc") and len(X):
         estimator.predict(X.iloc[:1])  # scikit-learn's own check of the names
@@ -224,6 +230,9 @@ class _RawScores:
         return self.score(self.samples.restore(rows))
 
 
+_STEEP = 1e100  # whose square is a number too
+
+
 class _Behind:
     """A linear classifier behind a differentiable block."""
 
@@ -235,6 +244,13 @@ class _Behind:
         return self.linear.logits(self.block(X))
 
     def ascent(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        logits, gradient = self.derivative(X, y, loss)
+        # A derivative may be infinite in places, as that of a square root is at 0.
+        return logits, np.nan_to_num(gradient, posinf=_STEEP, neginf=-_STEEP)
+
+    def derivative(
         self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
         logits, gradient = self.linear.ascent(self.block(X), y, loss)

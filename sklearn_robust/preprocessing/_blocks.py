@@ -140,7 +140,9 @@ class Elementwise:
         return np.asarray(self.func(X), dtype=np.float64)
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        return gradient * self.derivative(X)
+        # Infinite in places, as that of a square root is at 0; what follows deals with it.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return gradient * self.derivative(X)
 
 
 @dataclass(frozen=True)

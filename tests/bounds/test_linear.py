@@ -117,3 +117,20 @@ def test_sparse_without_box_is_never_made_dense():
     X.toarray = X.todense = None
     margins = worst_case_margins(coef, np.zeros(1), X, y, ThreatModel(0.1))
     np.testing.assert_allclose(margins, -(X @ coef[0]) - 0.1 * abs(coef).sum(), rtol=1e-12)
+
+
+def test_whole_numbers_have_the_worst_case_of_the_same_fractions():
+    X, y = np.array([[3, -2, 1], [0, 5, 2]]), np.array([1, 0])
+    coef, intercept = np.array([[1.0, -1, 0.5]]), np.array([0.1])
+    for clip_values in (None, (-10, 10)):
+        threat = ThreatModel(0.7, clip_values=clip_values)
+        for measure in (worst_case_margins, worst_case_points):
+            expected = measure(coef, intercept, X.astype(float), y, threat)
+            np.testing.assert_array_equal(measure(coef, intercept, X, y, threat), expected)
+
+
+@pytest.mark.parametrize("y", [[-1, 1], [0, 2], [0.0, 1.0], [0], ["a", "b"]], ids=str)
+def test_labels_must_be_indices_of_classes(y):
+    X = np.array([[2.0, 0], [-2, 0]])
+    with pytest.raises(ValueError, match="y must hold the index of each sample's class"):
+        worst_case_margins(np.array([[1.0, 0]]), np.zeros(1), X, np.array(y), ThreatModel(0.1))

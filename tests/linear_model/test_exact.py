@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import lsq_linear
-from sklearn.datasets import make_classification
+from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_robust.linear_model import epsilon_max
+from sklearn_robust.linear_model import AdversarialLogisticRegression, epsilon_max
 from sklearn_robust.linear_model._exact import make_problem, solve, solve_path
 from sklearn_robust.linear_model._lbfgs import lbfgs
 from sklearn_robust.linear_model._losses import LOSSES
@@ -267,3 +267,15 @@ def test_projection_is_optimal(norm, seed):
     dual = {"linf": 1, "l2": 2, "l1": np.inf}[norm]
     reach = np.linalg.norm(rest, dual)
     np.testing.assert_allclose(v @ (g - v), reach, rtol=1e-9, atol=1e-9 * (g @ g))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("factor", [1.0, 1e6])
+@pytest.mark.parametrize("epsilon", [1e-15, 1e-12, 1e-8])
+def test_radii_that_are_nothing_beside_the_data(n_classes, factor, epsilon):
+    X, y = load_iris(return_X_y=True)
+    X, y = factor * X[y < n_classes], y[y < n_classes]
+    for norm in ("linf", "l2", "l1"):
+        clf = AdversarialLogisticRegression(epsilon, norm=norm, C=1e-3).fit(X, y)
+        standard = AdversarialLogisticRegression(0, C=1e-3).fit(X, y)
+        assert clf.objective_ == pytest.approx(standard.objective_, rel=1e-5)

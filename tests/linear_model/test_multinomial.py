@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.special import logsumexp, softmax
-from sklearn.datasets import load_digits, load_iris, make_classification
+from sklearn.datasets import load_digits, load_iris, load_wine, make_classification
 from sklearn.preprocessing import scale
 
 from sklearn_robust.linear_model import _multinomial
@@ -143,3 +143,24 @@ def test_newton_step_solves_for_the_gradient(norm):
     up, down = gradient(W + h * dW, b + h * db)[0], gradient(W - h * dW, b - h * db)[0]
     # H d = -g by central differences; the kinks of the projection are not within h.
     np.testing.assert_allclose((up - down) / (2 * h), -gW, atol=1e-7)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("epsilon", [0.1, 0.3, 1.0, 2.0])
+def test_without_a_penalty_the_minimum_is_the_limit_of_small_ones(norm, epsilon):
+    X, y = load_iris(return_X_y=True)
+    free = solve_multinomial(X, y, epsilon=epsilon, norm=norm, C=np.inf)
+    assert free.converged
+    # With a penalty the value is certified, and no less than the minimum without one.
+    for C in (1e4, 1e6):
+        held = solve_multinomial(X, y, epsilon=epsilon, norm=norm, C=C, tol=1e-8)
+        penalty = (held.coef**2).sum() / (2 * C * len(y))
+        loss = held.objective - penalty
+        assert free.objective <= held.objective * (1 + 1e-6)
+    assert free.objective == pytest.approx(loss, rel=2e-4)
+
+
+def test_where_it_does_not_converge_it_returns_the_best_point():
+    X, y = load_wine(return_X_y=True)
+    found = solve_multinomial(scale(X), y, epsilon=1.0, norm="l1", C=np.inf)
+    assert found.converged or found.objective < np.log(3)

@@ -22,6 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
+    KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
@@ -33,9 +34,15 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_robust import RobustFCClassifier, input_gradients, make_robust_scorer, robust_score
+from sklearn_robust import (
+    AdversarialLogisticRegression,
+    RobustFCClassifier,
+    input_gradients,
+    make_robust_scorer,
+    robust_score,
+)
 from sklearn_robust.attacks import APGD, PGD, Square, ThreatModel
-from sklearn_robust.metrics import BlackBoxWarning, perturb
+from sklearn_robust.metrics import BlackBoxWarning, certified_score, perturb
 from sklearn_robust.metrics._view import look
 
 X, Y = load_wine(return_X_y=True)
@@ -521,3 +528,70 @@ def test_scores_that_are_nan_are_refused():
     pipe[-1].coef_[0, 0] = np.nan
     with pytest.raises(ValueError, match="Pipeline gives NaN or infinite scores for 178 of 178"):
         robust_score(pipe, X, Y, epsilon=1.0)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_derivatives_that_are_infinite_in_places_do_not_stop_an_attack(norm):
+    y = np.repeat([0, 1], 50)
+    counts = np.random.default_rng(0).poisson(np.c_[1 + 2 * y, 2 - y, 1 + y]).astype(float)
+    assert (counts == 0).any()
+    for final in (LogisticRegression(), AdversarialLogisticRegression(0.3)):
+        clf = make_pipeline(FunctionTransformer(np.sqrt), final).fit(counts, y)
+        settings = {"epsilon": 0.5, "norm": norm, "clip_values": (0, 50)}
+        for attack in ("auto", "pgd", "apgd"):
+            X_adv = perturb(clf, counts, y, attack=attack, **settings)
+            assert ThreatModel(0.5, norm, (0, 50)).contains(X_adv, counts).all()
+        assert robust_score(clf, counts, y, **settings) < clf.score(counts, y)
+
+
+def test_what_becomes_nan_under_attack_is_broken():
+    y = np.repeat([0, 1], 50)
+    counts = np.random.default_rng(0).poisson(np.c_[1 + 2 * y, 2 - y, 1 + y]).astype(float)
+    clf = make_pipeline(FunctionTransformer(np.sqrt), LogisticRegression()).fit(counts, y)
+    nan = pytest.warns(RuntimeWarning, match="The model gave NaN under attack")
+    with nan, np.errstate(invalid="ignore"):
+        score = robust_score(clf, counts, y, epsilon=0.5)
+    boxed = robust_score(clf, counts, y, epsilon=0.5, clip_values=(0, 50))
+    assert score < boxed
+
+
+def test_a_branch_without_radius_does_not_hinder_a_certificate():
+    X, y = load_iris(return_X_y=True)
+    columns = make_column_transformer((KBinsDiscretizer(3), [0]), (StandardScaler(), [1, 2, 3]))
+    clf = make_pipeline(columns, LogisticRegression()).fit(X, y)
+    radius = [0, 0.2, 0.3, 0.1]
+    assert certified_score(clf, X, y, epsilon=radius) == robust_score(clf, X, y, epsilon=radius)
+
+
+def test_another_number_of_columns_is_refused_as_scikit_learn_does():
+    clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
+    with pytest.raises(ValueError, match="X has 5 features, but Pipeline is expecting 13"):
+        robust_score(clf, X[:, :5], Y, epsilon=0.1)
+
+
+class ForeignTable:
+    """A table with names that is not pandas'."""
+
+    columns = ("a", "b")
+
+
+def test_tables_whose_names_would_be_lost_are_refused():
+    clf = LogisticRegression().fit(X[:, :2], Y)
+    for measure in (robust_score, input_gradients):
+        with pytest.raises(
+            TypeError, match=r"found by name in DataFrames of pandas only.*to_pandas"
+        ):
+            options = {"epsilon": 0.1} if measure is robust_score else {}
+            measure(clf, ForeignTable(), Y, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"clip_values": (1, 0)}, "clip_values must be"),
+        ({"random_state": "a"}, "random_state must"),
+    ],
+)
+def test_a_scorer_refuses_options_before_any_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_robust_scorer(epsilon=0.1, **options)

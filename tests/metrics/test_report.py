@@ -196,3 +196,13 @@ def test_labels_of_another_number_are_refused(n, robust_fc):
     digits = np.zeros((30, 64))
     with pytest.raises(ValueError, match=f"X has 30 samples but y has {n}"):
         robust_fc.input_gradients(digits, np.zeros(n, dtype=int))
+
+
+@pytest.mark.parametrize("clip_values", [(0, np.inf), (-np.inf, 10), (0, 10), None], ids=str)
+def test_diagnostics_know_the_range_of_what_may_move(clip_values):
+    X, y = load_iris(return_X_y=True)
+    clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    report = evaluate_robustness(clf, X, y, np.array(0.1), clip_values=clip_values)
+    assert not [finding.check for finding in report.findings if finding.fired]
+    (ratio,) = [f.value for f in report.findings if f.check == "epsilon in the wrong units"]
+    assert 0.01 <= ratio <= 0.02  # 0.1 of 7.8 or 10

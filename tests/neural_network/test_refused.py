@@ -101,7 +101,7 @@ def test_spectral_norm_predicts_and_is_pickled(digits):
         SmallBoxTraining(),
         MixedIntervalTraining(),
     ],
-    ids=str,
+    ids=lambda training: training if isinstance(training, str) else type(training).__name__,
 )
 def test_steps_that_lead_nowhere_are_refused_before_training(digits, training):
     X, y, *_ = digits
@@ -127,7 +127,7 @@ def test_steps_that_lead_nowhere_are_refused_before_training(digits, training):
         ({"random_start": "no"}, "random_start must be True or False"),
         ({"early_stopping": True, "tol": None}, "tol must be a finite number"),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_parameters_are_checked_before_training(digits, parameters, message):
     X, y, *_ = digits
