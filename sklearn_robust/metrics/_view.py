@@ -111,7 +111,7 @@ def look(estimator: Any, X: Any, epsilon: Any = None) -> View:
         raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
     X = as_table(X)
     n_features = getattr(estimator, "n_features_in_", X.shape[1])
-    if X.shape[1] != n_features:
+    if X.shape[1] != n_features and not hasattr(X, "iloc"):  # which may have further columns
         raise ValueError(
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
             f"{n_features} features as input."

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from skorch.callbacks import EpochScoring
 from skorch.callbacks.scoring import ScoringBase
 
 from sklearn_robust._validation import (
@@ -181,7 +182,6 @@ class NetworkParameters(BaseEstimator):
         resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
         resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
         resolve_averaging(self.weight_averaging)
-        self._check_augmentation()
         if check_ramp(self.input_ramp) is not None and self.preprocessor is not None:
             raise ValueError(
                 "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
@@ -189,6 +189,7 @@ class NetworkParameters(BaseEstimator):
             )
         if check_int(self.shift_average, "shift_average", low=0) and self.preprocessor is None:
             image_size(self.input_shape_, getattr(self, "image_shape", None), "shift_average")
+        self._check_augmentation()
         if self.max_grad_norm is not None:
             check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
         if self.checkpoint is not None:
@@ -225,11 +226,12 @@ class NetworkParameters(BaseEstimator):
     def _check_callbacks(self) -> None:
         for item in self.callbacks or []:
             callback = item[1] if isinstance(item, tuple) else item
-            if isinstance(callback, ScoringBase):
+            own = isinstance(callback, EpochScoring) and callable(callback.scoring)
+            if isinstance(callback, ScoringBase) and (not own or callback.use_caching):
                 raise ValueError(
-                    f"callbacks cannot hold skorch's {type(callback).__name__}: the net under this "
-                    "classifier has logits and no scores of its own. The history has losses and "
-                    "accuracies; a Callback with on_epoch_end can compute another."
+                    f"callbacks cannot hold this {type(callback).__name__}: the net under the "
+                    "classifier has logits and no scores of scikit-learn's. Its history has losses "
+                    "and accuracies; for others, EpochScoring(function, use_caching=False)."
                 )
 
     def _check_checkpoint(self) -> None:

@@ -119,8 +119,8 @@ def test_steps_that_lead_nowhere_are_refused_before_training(digits, training):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"callbacks": [EpochScoring("accuracy")]}, "callbacks cannot hold skorch's EpochScoring"),
-        ({"callbacks": [("a", BatchScoring("accuracy"))]}, "skorch's BatchScoring"),
+        ({"callbacks": [EpochScoring("accuracy")]}, "callbacks cannot hold this EpochScoring"),
+        ({"callbacks": [("a", BatchScoring("accuracy"))]}, "this BatchScoring"),
         ({"augmentation": RandomShift(1, fill=3.0)}, "augmentation fills with 3, outside"),
         ({"augmentation": RandomShift(1, image_shape=(3, 3))}, r"image_shape must be \(h, w\)"),
         ({"early_stopping": "yes"}, "early_stopping must be True or False"),

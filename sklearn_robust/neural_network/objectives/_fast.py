@@ -88,7 +88,8 @@ class FastAdversarial(TrainingObjective):
             check_int(getattr(self, name), name, low=1)
 
     def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
-        self._attack(TrainingContext(threat, torch.Generator())).check_reach(threat)
+        if not threat.is_null:
+            self._attack(TrainingContext(threat, torch.Generator())).check_reach(threat)
 
     def loss(
         self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
