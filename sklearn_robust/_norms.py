@@ -25,7 +25,6 @@ from typing import Protocol
 from sklearn_robust._arrays import (
     Array,
     as_like,
-    is_torch,
     namespace,
     put_rows,
     random_normal,
@@ -35,6 +34,7 @@ from sklearn_robust._arrays import (
     sort_rows,
     take_rows,
 )
+from sklearn_robust._levels import concat, l1_threshold, l2_scale, level, pulled, ratio
 
 
 class Norm(Protocol):
@@ -107,9 +107,9 @@ class Linf:
 
     def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
         if capacity is None:
-            return _ratio(gain, self.dual_length(pull))
-        magnitude, capacity = _pulled(pull, capacity)
-        return _level(capacity, magnitude, magnitude * capacity, gain)
+            return ratio(gain, self.dual_length(pull))
+        magnitude, capacity = pulled(pull, capacity)
+        return level(capacity, magnitude, magnitude * capacity, gain)
 
     def sample(self, like: Array, generator: object) -> Array:
         return 2 * random_uniform(like, generator) - 1
@@ -130,7 +130,7 @@ class L2:
         if capacity is None:
             return z / self.length(z).clip(1, None)[:, None]
         xp, magnitude = namespace(z), abs(z)
-        scale = _l2_scale(magnitude, capacity).clip(None, 1)
+        scale = l2_scale(magnitude, capacity).clip(None, 1)
         return _inside(self, xp.sign(z) * xp.minimum(magnitude * scale[:, None], capacity))
 
     def steepest(self, gradient: Array, capacity: Array | None = None) -> Array:
@@ -143,17 +143,17 @@ class L2:
             return gradient / xp.where(length > 0, length, as_like(1, length))
         magnitude = abs(gradient)
         # An infinite scale means that the whole box lies in the ball: go to its corner.
-        scale = _l2_scale(magnitude, capacity).clip(None, xp.finfo(magnitude.dtype).max)
+        scale = l2_scale(magnitude, capacity).clip(None, xp.finfo(magnitude.dtype).max)
         u = xp.sign(gradient) * xp.minimum(magnitude * scale[:, None], capacity)
         return _inside(self, u)
 
     def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
         if capacity is None:
-            return _ratio(gain, self.dual_length(pull))
+            return ratio(gain, self.dual_length(pull))
         xp = namespace(pull)
-        magnitude, capacity = _pulled(pull, capacity)
+        magnitude, capacity = pulled(pull, capacity)
         safe = xp.where(magnitude > 0, magnitude, as_like(1, pull))
-        scale = _level(capacity / safe, magnitude**2, magnitude * capacity, gain)
+        scale = level(capacity / safe, magnitude**2, magnitude * capacity, gain)
         reachable = scale < xp.inf
         finite = xp.where(reachable, scale, as_like(0, scale))
         u = xp.minimum(magnitude * finite[:, None], capacity)
@@ -180,7 +180,7 @@ class L1:
         xp, magnitude = namespace(z), abs(z)
         if capacity is None:
             capacity = xp.full_like(z, xp.inf)
-        threshold = _l1_threshold(magnitude, capacity)[:, None]
+        threshold = l1_threshold(magnitude, capacity)[:, None]
         u = xp.sign(z) * xp.minimum((magnitude - threshold).clip(0, None), capacity)
         return _inside(self, u)
 
@@ -196,13 +196,13 @@ class L1:
 
     def shortest(self, pull: Array, gain: Array, capacity: Array | None = None) -> Array:
         if capacity is None:
-            return _ratio(gain, self.dual_length(pull))
+            return ratio(gain, self.dual_length(pull))
         xp = namespace(pull)
-        magnitude, capacity = _pulled(pull, capacity)
+        magnitude, capacity = pulled(pull, capacity)
         _, order = sort_rows(-magnitude)
         magnitude, capacity = take_rows(magnitude, order), take_rows(capacity, order)
         gains = magnitude * capacity
-        before = _concat(xp.zeros_like(gains[:, :1]), gains.cumsum(1)[:, :-1])
+        before = concat(xp.zeros_like(gains[:, :1]), gains.cumsum(1)[:, :-1])
         safe = xp.where(magnitude > 0, magnitude, as_like(1, magnitude))
         # Each coordinate gives what is still missing, or all it has.
         used = xp.minimum((gain[:, None] - before).clip(0, None) / safe, capacity)
@@ -300,95 +300,3 @@ def register_norm(norm: Norm) -> None:
 def _inside(norm: Norm, u: Array) -> Array:
     """Take back what cancellation in the scale or threshold of a row let it exceed length 1."""
     return u / norm.length(u).clip(1, None)[:, None]
-
-
-def _ratio(gain: Array, slope: Array) -> Array:
-    """Return gain / slope, 0 where nothing is to be gained and inf where nothing can be."""
-    xp = namespace(slope)
-    ratio = gain / xp.where(slope > 0, slope, as_like(1, slope))
-    ratio = xp.where(slope > 0, ratio, as_like(xp.inf, slope))
-    return xp.where(gain > 0, ratio, as_like(0, slope))
-
-
-def _pulled(pull: Array, capacity: Array) -> tuple[Array, Array]:
-    """Return ``|pull|``, and the capacity with 0 for what is not pulled, however far it may go."""
-    magnitude = abs(pull)
-    return magnitude, namespace(pull).where(magnitude > 0, capacity, as_like(0, capacity))
-
-
-def _level(kink: Array, slope: Array, full: Array, gain: Array) -> Array:
-    """Return the least t >= 0 with ``sum_j min(slope_j t, full_j) >= gain``, inf if there is none.
-
-    Coordinate j grows with `slope` until t reaches its `kink`, and then gives `full`.
-    """
-    xp = namespace(slope)
-    kink, order = sort_rows(kink)
-    full, slope = take_rows(full, order), take_rows(slope, order)
-    growing = xp.flip(xp.flip(slope, (1,)).cumsum(1), (1,)) - slope
-    filled = full.cumsum(1)
-    finite = (kink < xp.inf) & (filled < xp.inf)
-    at_kink = xp.where(finite, filled + xp.where(finite, kink, as_like(0, kink)) * growing,
-                       as_like(xp.inf, kink))  # fmt: skip
-    n_full = (at_kink < gain[:, None]).sum(1)
-    last = (n_full - 1).clip(0, None)[:, None]
-    none_full = (n_full == 0)[:, None]
-    have = xp.where(none_full, as_like(0, filled), take_rows(filled, last))[:, 0]
-    rate = xp.where(none_full, slope.sum(1)[:, None], take_rows(growing, last))[:, 0]
-    missing = gain - xp.where(have < xp.inf, have, as_like(0, have))
-    return _ratio(missing, xp.where(n_full < kink.shape[1], rate, as_like(0, rate)))
-
-
-def _l2_scale(magnitude: Array, capacity: Array) -> Array:
-    """Return s with ``sum_j min(s m_j, c_j)^2 = 1``; inf where the box lies within the ball.
-
-    The sum is piecewise quadratic in s with a kink at c_j / m_j, where coordinate j fills up.
-    """
-    xp = namespace(magnitude)
-    movable = (magnitude > 0) & (capacity > 0)
-    capacity = xp.where(movable, capacity, as_like(0, capacity))
-    magnitude = xp.where(movable, magnitude, as_like(0, magnitude))
-    safe = xp.where(movable, magnitude, as_like(1, magnitude))
-    kink, order = sort_rows(capacity / safe)
-    capacity, magnitude = take_rows(capacity, order), take_rows(magnitude, order)
-    finite = kink < xp.inf
-    full = (xp.where(finite, capacity, as_like(0, capacity)) ** 2).cumsum(1)
-    squares = magnitude**2
-    # Summed from the right, so that nothing is left by rounding once every coordinate is full.
-    free = xp.flip(xp.flip(squares, (1,)).cumsum(1), (1,)) - squares
-    at_kink = xp.where(
-        finite, full + xp.where(finite, kink, as_like(0, kink)) ** 2 * free, as_like(xp.inf, full)
-    )
-    n_full = (at_kink <= 1).sum(1)
-    last = (n_full - 1).clip(0, None)[:, None]
-    none_full = (n_full == 0)[:, None]
-    used = xp.where(none_full, as_like(0, full), take_rows(full, last))
-    left = xp.where(none_full, squares.sum(1)[:, None], take_rows(free, last))
-    left_safe = xp.where(left > 0, left, as_like(1, left))
-    scale = xp.where(left > 0, ((1 - used) / left_safe) ** 0.5, as_like(xp.inf, left))
-    return scale[:, 0]
-
-
-def _l1_threshold(magnitude: Array, capacity: Array) -> Array:
-    """Return the least t >= 0 with ``sum_j min(max(m_j - t, 0), c_j) <= 1``.
-
-    The sum is piecewise linear and falling in t: coordinate j starts to count at m_j, going down,
-    and stops growing at m_j - c_j.
-    """
-    xp = namespace(magnitude)
-    fills = (magnitude - capacity).clip(0, None)
-    kinks, order = sort_rows(-_concat(magnitude, fills))
-    kinks = -kinks
-    slopes = take_rows(_concat(xp.ones_like(magnitude), -xp.ones_like(magnitude)), order).cumsum(1)
-    gaps = kinks[:, :-1] - kinks[:, 1:]
-    total = _concat(xp.zeros_like(kinks[:, :1]), (slopes[:, :-1] * gaps).cumsum(1))
-    last = ((total <= 1).sum(1) - 1)[:, None]
-    start, used, slope = (take_rows(a, last) for a in (kinks, total, slopes))
-    slope = xp.where(slope > 0, slope, as_like(1, slope))
-    threshold = start - (1 - used) / slope
-    # The last kink of all is at 0 or above it: reaching it within the ball means no shrinking.
-    return xp.where(last == kinks.shape[1] - 1, as_like(0, start), threshold)[:, 0].clip(0, None)
-
-
-def _concat(a: Array, b: Array) -> Array:
-    xp = namespace(a)
-    return xp.cat((a, b), 1) if is_torch(a) else xp.concatenate((a, b), 1)

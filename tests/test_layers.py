@@ -12,7 +12,7 @@ import sklearn_robust
 PACKAGE = Path(sklearn_robust.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = (
-    {"_version", "_arrays", "_norms"},
+    {"_version", "_arrays", "_levels", "_norms"},
     {"_validation"},
     {"_threat"},
     {"datasets", "preprocessing"},
@@ -23,6 +23,13 @@ LAYERS = (
     {"_show_versions"},
     {"__main__"},
 )
+# Bounds judge samples through the door of attacks; otherwise layers stand side by side.
+ALONGSIDE = {
+    ("_levels", "_arrays"),
+    ("_norms", "_arrays"),
+    ("_norms", "_levels"),
+    ("bounds", "attacks"),
+}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -55,8 +62,7 @@ def test_imports_go_one_way(path):
             continue  # a report draws itself: imported when drawing, as the test below proves
         assert RANK[name] <= RANK[own]
         if RANK[name] == RANK[own] and name != own:
-            # Bounds judge samples through the door of attacks; otherwise layers stand side by side.
-            assert (own, name) in {("_norms", "_arrays"), ("bounds", "attacks")}
+            assert (own, name) in ALONGSIDE
 
 
 def _modules_after(code):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn_robust.attacks._ensemble import get_attack
-from sklearn_robust.attacks._evaluation import Attack
 from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks._verdict import Attack
 
 
 def choose_attack(

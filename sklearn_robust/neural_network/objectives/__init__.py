@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn_robust.neural_network.objectives._attacked import AttackObjective
 from sklearn_robust.neural_network.objectives._awp import AdversarialWeightPerturbation
 from sklearn_robust.neural_network.objectives._base import (
-    AttackObjective,
     BatchLoss,
     TrainingContext,
     TrainingObjective,

@@ -13,11 +13,11 @@ from sklearn_robust._validation import check_real
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.bounds._regions import Box, make_region
 from sklearn_robust.bounds._translation import Known
+from sklearn_robust.neural_network.objectives._attacked import own_attack
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,
     cross_entropy,
-    own_attack,
     standard_loss,
 )
 from sklearn_robust.neural_network.objectives._certified import (

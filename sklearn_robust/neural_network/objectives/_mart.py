@@ -11,8 +11,8 @@ from torch.nn import functional
 from sklearn_robust._validation import check_real
 from sklearn_robust.attacks._losses import pick, without
 from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.neural_network.objectives._attacked import AttackObjective
 from sklearn_robust.neural_network.objectives._base import (
-    AttackObjective,
     BatchLoss,
     kl_divergence,
 )
