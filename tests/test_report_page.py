@@ -144,5 +144,19 @@ def test_robust_networks_are_as_near_the_reports_figures_as_the_page_says():
             seen.append((cell["architecture"], cell["epsilon"], cell["clip"]))
             # Not so the FC at 0.3, of which the page says so.
             assert (away <= near[cell["architecture"]]) == (seen[-1][:2] != ("fc", 0.3)), cell
-    boxes = [("cnn", e, clip) for e in (0.1, 0.2, 0.3) for clip in (False, True)]
-    assert sorted(seen) == sorted([*boxes, *(("fc", e, False) for e in (0.1, 0.2, 0.3))])
+    kinds = [(e, clip) for e in (0.1, 0.2, 0.3) for clip in (False, True)]
+    assert sorted(seen) == sorted((name, *kind) for name in ("cnn", "fc") for kind in kinds)
+
+
+def test_the_box_is_what_brings_clean_accuracies_near_the_reports():
+    clean = {
+        (r["architecture"], r["epsilon"], r["clip"]): 100 * r["clean"]
+        for r in CELLS
+        if r["n_train"] == 60000 and (r["architecture"] == "cnn" or r["protocol"] in report.FULL)
+    }
+    for name, figures in report.PRINTED.items():
+        for epsilon, (_, (theirs, _)) in figures.items():
+            away = {clip: abs(clean[name, epsilon, clip] - theirs) for clip in (False, True)}
+            if (name, epsilon) != ("fc", 0.1):  # 98.80 and 98.93 against 98.7: within noise
+                assert away[True] < away[False], (name, epsilon)
+            assert away[True] <= 0.25, (name, epsilon)
