@@ -1,0 +1,205 @@
+"""The choice of a radius by cross-validation over the path of exact solutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_epsilon, check_int
+from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
+from sklearn_robust.linear_model._epsilon_max import epsilon_max
+from sklearn_robust.linear_model._logistic import AdversarialLogisticRegression
+from sklearn_robust.linear_model._path import adversarial_logistic_path
+
+
+class AdversarialLogisticRegressionCV(RobustLinearClassifier):
+    """Adversarial logistic regression with the training radius chosen by cross-validation.
+
+    On each fold the whole path of radii is solved at once; the radius with the best mean score is
+    then fitted to all data.
+
+    The default score is exact robust accuracy at one *fixed* radius, `scoring_epsilon`: the one
+    the model will be attacked with. Scoring each model at its own training radius would choose 0
+    by construction, as an adversary without reach does no harm.
+
+    Parameters
+    ----------
+    epsilons : int or array-like, default=10
+        Training radii to choose from; an int stands for so many equally spaced ones from 0 up to,
+        but without, the one at which all weights are zero.
+    scoring_epsilon : float or array of shape (n_features,), default=0.1
+        Radius of the adversary that a model is scored against, in the units of X.
+    norm, C, fit_intercept, tol, max_iter, class_weight, clip_values, verbose
+        As in `AdversarialLogisticRegression`.
+    cv : int, splitter, iterable of splits or None, default=None
+        As in scikit-learn; None: 5 stratified folds.
+    scoring : str, callable or None, default=None
+        None: exact robust accuracy at `scoring_epsilon`. Else a scorer of scikit-learn's form,
+        ``scorer(estimator, X, y)``.
+
+    Attributes
+    ----------
+    epsilon_ : float
+        The radius chosen; the smallest of several with the best score.
+    epsilons_ : ndarray of shape (n_epsilons,)
+    scores_ : ndarray of shape (n_folds, n_epsilons)
+    coef_, intercept_, classes_, dual_gap_, n_iter_, n_features_in_, feature_names_in_
+        As in `AdversarialLogisticRegression`, of the model fitted to all data.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn_robust.linear_model import AdversarialLogisticRegressionCV
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> clf = AdversarialLogisticRegressionCV([0, 0.1, 0.2, 0.3], scoring_epsilon=0.2)
+    >>> clf.fit(scale(X), y).epsilon_
+    0.3
+    """
+
+    def __init__(
+        self,
+        epsilons: Any = 10,
+        *,
+        scoring_epsilon: Any = 0.1,
+        norm: str = "linf",
+        C: float = 1.0,
+        fit_intercept: bool = True,
+        tol: float = 1e-6,
+        max_iter: int | None = None,
+        class_weight: Any = None,
+        clip_values: Any = None,
+        cv: Any = None,
+        scoring: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.epsilons = epsilons
+        self.scoring_epsilon = scoring_epsilon
+        self.norm = norm
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.clip_values = clip_values
+        self.cv = cv
+        self.scoring = scoring
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> AdversarialLogisticRegressionCV:
+        """Choose the radius by cross-validation, and fit with it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights in training and in the default score.
+
+        Returns
+        -------
+        self : AdversarialLogisticRegressionCV
+        """
+        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=SPARSE)
+        check_classification_targets(y)
+        threat = self._threat(X)
+        if threat.clip_values is not None:
+            threat.check_data(X)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        weight = self._weights(X, index, sample_weight)
+        plain = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        self.epsilons_ = self._grid(X, y, weight)
+        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
+        self.scores_ = np.array(
+            [self._score_fold(X, y, weight, plain, threat, *split) for split in splits]
+        )
+        means = self.scores_.mean(axis=0)
+        self.epsilon_ = float(self.epsilons_[means >= means.max() - 1e-12].min())
+        best = self._model(self.epsilon_, threat).fit(X, y, sample_weight=weight)
+        self.coef_, self.intercept_ = best.coef_, best.intercept_
+        self.dual_gap_, self.n_iter_ = best.dual_gap_, best.n_iter_
+        return self
+
+    @property
+    def _own_epsilon(self) -> Any:
+        return self.scoring_epsilon
+
+    def _grid(self, X: Any, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the radii to choose from."""
+        if np.ndim(self.epsilons) > 0:
+            if not len(self.epsilons):
+                raise ValueError("epsilons must hold at least one radius, got none.")
+            return np.atleast_1d(check_epsilon(self.epsilons, name="epsilons"))
+        n = check_int(self.epsilons, "epsilons", low=1)
+        largest = 0.0
+        for i, label in enumerate(self.classes_):
+            for other in self.classes_[:i]:
+                mine = np.flatnonzero((y == label) | (y == other))
+                pair = epsilon_max(
+                    X[mine],
+                    y[mine] == label,
+                    norm=self.norm,
+                    sample_weight=weight[mine],
+                    fit_intercept=self.fit_intercept,
+                )
+                largest = max(largest, pair)
+        return np.linspace(0, largest, n, endpoint=False)
+
+    def _score_fold(
+        self,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray,
+        plain: np.ndarray,
+        threat: ThreatModel,
+        train: np.ndarray,
+        test: np.ndarray,
+    ) -> list[float]:
+        path = adversarial_logistic_path(
+            X[train],
+            y[train],
+            self.epsilons_,
+            norm=self.norm,
+            C=self.C,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            sample_weight=weight[train],
+            verbose=self.verbose,
+        )
+        scores = []
+        for epsilon, coef, intercept in zip(
+            path.epsilons, path.coefs, path.intercepts, strict=True
+        ):
+            model = self._model(float(epsilon), threat)
+            model.classes_, model.n_features_in_ = np.unique(y[train]), X.shape[1]
+            model.coef_, model.intercept_ = coef, intercept
+            if self.scoring is None:
+                score = model.robust_score(X[test], y[test], plain[test], epsilon=threat.epsilon)
+            else:
+                score = check_scoring(model, scoring=self.scoring)(model, X[test], y[test])
+            scores.append(float(score))
+        return scores
+
+    def _model(self, epsilon: float, threat: ThreatModel) -> AdversarialLogisticRegression:
+        return AdversarialLogisticRegression(
+            epsilon,
+            norm=self.norm,
+            C=self.C,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            clip_values=threat.clip_values,
+            verbose=self.verbose,
+        )
