@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -213,23 +212,28 @@ def check_finite(X: Array, name: str) -> None:
 
 def check_seed(random_state: Any) -> None:
     """Raise ValueError unless `random_state` can give a seed; draws nothing from it."""
-    draw_seed(copy.copy(random_state))
+    if random_state is None or isinstance(
+        random_state, np.random.Generator | np.random.RandomState
+    ):
+        return
+    if not isinstance(random_state, Integral) or isinstance(random_state, bool):
+        raise ValueError(
+            "random_state must be None, an integer >= 0, a numpy RandomState or Generator, "
+            f"got {random_state!r}."
+        )
+    check_int(random_state, "random_state", low=0)
 
 
 def draw_seed(random_state: Any) -> int:
     """Return a seed for local generators; None takes fresh entropy, never numpy's global state."""
+    check_seed(random_state)
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31))
-    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
-        return check_int(random_state, "random_state", low=0)
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
-    raise ValueError(
-        "random_state must be None, an integer >= 0, a numpy RandomState or Generator, "
-        f"got {random_state!r}."
-    )
+    return int(random_state)
 
 
 def encode_labels(y: Any, classes: np.ndarray, n_samples: int) -> np.ndarray:

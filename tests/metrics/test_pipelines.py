@@ -595,3 +595,10 @@ def test_tables_whose_names_would_be_lost_are_refused():
 def test_a_scorer_refuses_options_before_any_fit(options, message):
     with pytest.raises(ValueError, match=message):
         make_robust_scorer(epsilon=0.1, **options)
+
+
+@pytest.mark.parametrize("make", [np.random.RandomState, np.random.default_rng])
+def test_making_a_scorer_draws_nothing_from_a_generator(make):
+    used = make(0)
+    make_robust_scorer(epsilon=0.1, random_state=used)
+    assert used.normal() == make(0).normal()

@@ -78,14 +78,14 @@ def test_partial_fit_weighs_one_chunk_against_another(digits):
     X, y, *_ = digits
     parts = [y == 0, y == 1]
 
-    def trained(class_weight=None, sample_weight=(1.0, 1.0), class_dict=(0, 1)):
+    def trained(class_weight=None, sample_weight=(1.0, 1.0), classes=(0, 1)):
         clf = RobustFCClassifier((8,), epsilon=0.1, class_weight=class_weight, **SETTINGS)
         for part, weight in zip(parts, sample_weight, strict=True):
             weights = np.full(part.sum(), weight)
-            clf.partial_fit(X[part], y[part], classes=class_dict, sample_weight=weights)
+            clf.partial_fit(X[part], y[part], classes=classes, sample_weight=weights)
         return clf.predict_proba(X)
 
     plain, weighted = trained(), trained({0: 1.0, 1: 0.01})
     assert weighted[:, 1].mean() < plain[:, 1].mean()
     np.testing.assert_allclose(trained(sample_weight=(1.0, 0.01)), weighted)
-    trained({0: 1.0, 9: 3.0}, class_dict=(0, 1, 9))  # no chunk has a nine
+    trained({0: 1.0, 9: 3.0}, classes=(0, 1, 9))  # no chunk has a nine

@@ -32,9 +32,11 @@ def test_a_refused_fit_leaves_a_fitted_model_as_it_was(digits):
     clf = RobustFCClassifier((16,), max_epochs=3, **SETTINGS).fit(X, y)
     before, state = clf.predict_proba(X), dict(vars(clf))
     clf.set_params(training="sabr", norm="l2")
-    for attempt in (clf.fit, clf.partial_fit):
+    for samples, labels in ((X[:, :32], y), (X, y % 3)):
         with pytest.raises(ValueError, match="training='sabr' needs norm='linf'"):
-            attempt(X[:, :32], y) if attempt == clf.fit else clf.fit(X, y % 3)
+            clf.fit(samples, labels)
+    with pytest.raises(ValueError, match="X has 32 features"):
+        clf.partial_fit(X[:, :32], y)
     clf.set_params(training="pgd", norm="linf")
     assert vars(clf) == state
     np.testing.assert_array_equal(clf.predict_proba(X), before)
