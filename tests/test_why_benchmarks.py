@@ -49,17 +49,17 @@ def test_networks_map_flat_images_to_logits(images, name):
 
 
 @pytest.mark.parametrize(
-    ("network", "patch"),
+    ("make", "patch"),
     [
-        (dense(10, (40,)), (slice(None), slice(None))),
-        (dense(10, (7,), first="shared", filters=40), (5, 5)),
-        (convolutional(10, (40, 4)), (slice(9, 13), slice(9, 13))),
-        (convolutional(10, (40, 4), unshared=1), (slice(9, 13), slice(9, 13))),
+        (lambda: dense(10, (40,)), (slice(None), slice(None))),
+        (lambda: dense(10, (7,), first="shared", filters=40), (5, 5)),
+        (lambda: convolutional(10, (40, 4)), (slice(9, 13), slice(9, 13))),
+        (lambda: convolutional(10, (40, 4), unshared=1), (slice(9, 13), slice(9, 13))),
     ],
     ids=["dense", "pixels", "convolution", "unshared convolution"],
 )
-def test_a_unit_is_off_up_to_its_threshold_and_on_beyond_it(network, patch):
-    network.double()
+def test_a_unit_is_off_up_to_its_threshold_and_on_beyond_it(make, patch):
+    network = make().double()
     radius, weights = silence(network)
     if len(radius) > 40:  # units of an unshared layer: those of the place (5, 5) of 14 x 14
         here = slice(40 * (5 * 14 + 5), 40 * (5 * 14 + 6))
