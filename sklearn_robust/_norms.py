@@ -218,8 +218,8 @@ class L1:
         return sign * magnitude / (magnitude.sum(1)[:, None] + rest)
 
 
-_BUILT_IN = (Linf(), L2(), L1())
-NORMS: dict[str, Norm] = {norm.name: norm for norm in _BUILT_IN}
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
+BUILT_IN = tuple(NORMS)
 
 
 def get_norm(name: str) -> Norm:
@@ -292,7 +292,7 @@ def register_norm(norm: Norm) -> None:
             f"norm must have the methods {', '.join(methods)}; {type(norm).__name__} lacks "
             f"{', '.join(missing)}."
         )
-    if norm.name in {own.name for own in _BUILT_IN}:
+    if norm.name in BUILT_IN:
         raise ValueError(f"norm must have a name of its own, got {norm.name!r}.")
     NORMS[norm.name] = norm
 

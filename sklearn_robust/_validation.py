@@ -13,7 +13,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_robust._arrays import Array, as_like, is_torch, rows
-from sklearn_robust._norms import NORMS
+from sklearn_robust._norms import BUILT_IN, NORMS
 
 
 def check_real(
@@ -79,6 +79,13 @@ def check_option(value: Any, name: str, options: Iterable[str]) -> str:
 def check_norm(norm: Any) -> str:
     """Return `norm` if the library knows it."""
     return check_option(norm, "norm", NORMS)
+
+
+def check_built_in_norm(norm: str, otherwise: str) -> None:
+    """Raise an error for a registered norm where each norm has formulas of its own."""
+    if norm not in BUILT_IN:
+        known = ", ".join(map(repr, BUILT_IN))
+        raise ValueError(f"norm must be one of {known} here, got {norm!r}. {otherwise}")
 
 
 def check_epsilon(

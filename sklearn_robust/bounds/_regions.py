@@ -1,8 +1,8 @@
 r"""The sets of inputs over which networks are bounded: what linear functions attain on them.
 
 The bounds need two things of a set: its enclosing box, and the minimum of ``<a, x>`` for many a.
-For the box both are plain; for l2 and l1 the minimum comes from the threat model's own formulas,
-the clip box included, so that a norm added to the kernel is certified without a line here.
+For the box both are plain; for l2 and l1, whose unit balls lie in the unit box, the minimum comes
+from the threat model's own formulas, the clip box included.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_built_in_norm
 
 # Attacks store their points in float32, whose rounding ThreatModel.contains forgives; the sets are
 # wider by as much, so that what is certified also holds for those points.
@@ -97,7 +98,13 @@ def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Reg
     threat : ThreatModel
     rounding : bool
         Widen the set by what storing a point of it in float32 may add.
+
+    Raises
+    ------
+    ValueError
+        If the norm is a registered one, whose ball may leave the box that is taken around it.
     """
+    check_built_in_norm(threat.norm, "Networks have no bounds for others; attack them instead.")
     epsilon = torch.as_tensor(threat.epsilon, dtype=X.dtype, device=X.device)
     epsilon = epsilon.reshape(X.shape[1:]) if epsilon.ndim else epsilon
     widening = (_STORED if rounding else 0.0) * (X.abs() + 3 * epsilon)

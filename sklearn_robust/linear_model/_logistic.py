@@ -16,6 +16,7 @@ from sklearn_robust._validation import check_int, check_option, check_real, draw
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._multinomial import solve_multinomial
+from sklearn_robust.linear_model._problem import check_solvable
 
 # Enough for the exact solver to reach rounding; the report's 100 steps of Adam.
 _DEFAULT_MAX_ITER = {"exact": 10_000, "pgd": 100}
@@ -218,7 +219,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         return self.epsilon
 
     def _check_parameters(self) -> None:
-        check_option(self.solver, "solver", ("exact", "pgd"))
+        if check_option(self.solver, "solver", ("exact", "pgd")) == "exact":
+            check_solvable(self.norm)
         check_real(self.C, "C", low=0, open_low=True, infinite=True)
         check_real(self.tol, "tol", low=0, open_low=True)
         check_real(self.lr, "lr", low=0, open_low=True)

@@ -9,11 +9,12 @@ from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._validation import check_epsilon, check_int, check_norm, check_real
+from sklearn_robust._validation import check_epsilon, check_int, check_real
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE
 from sklearn_robust.linear_model._exact import solve_path
 from sklearn_robust.linear_model._logistic import warn_not_converged
 from sklearn_robust.linear_model._multinomial import solve_multinomial
+from sklearn_robust.linear_model._problem import check_solvable
 
 _MAX_ITER = 10_000
 
@@ -108,7 +109,7 @@ def adversarial_logistic_path(
     epsilons = np.atleast_1d(check_epsilon(np.atleast_1d(epsilons), name="epsilons"))
     if epsilons.ndim != 1:
         raise ValueError(f"epsilons must be one-dimensional, got shape {epsilons.shape}.")
-    check_norm(norm)
+    check_solvable(norm)
     check_real(C, "C", low=0, open_low=True, infinite=True)
     check_real(tol, "tol", low=0, open_low=True)
     max_iter = _MAX_ITER if max_iter is None else check_int(max_iter, "max_iter", low=1)

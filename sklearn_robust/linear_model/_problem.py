@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from sklearn_robust._validation import check_built_in_norm, check_norm
 from sklearn_robust.linear_model._losses import MarginLoss
 
 # Rows whose weighted copy is held at a time while a Hessian is summed up: it stays in the cache.
@@ -176,6 +177,12 @@ class Problem:
         least = min(plus, minus)
         factor = np.where(up, least / plus, least / minus)
         return state.a * factor, state.s * factor
+
+
+def check_solvable(norm: str) -> None:
+    """Raise an error for a norm without formulas here."""
+    otherwise = "AdversarialLogisticRegression(solver='pgd') takes others too."
+    check_built_in_norm(check_norm(norm), otherwise)
 
 
 def dual_length(norm: str, ew: np.ndarray) -> float:

@@ -161,6 +161,7 @@ class CertifiedObjective(TrainingObjective):
 
     def check(self, module: nn.Module, X: Tensor, threat: ThreatModel) -> None:
         Network(module, X, rounding=False)  # raises for a layer without bounds
+        make_region(X, threat)  # raises for a norm without bounds
 
     def initialize(self, module: nn.Module, generator: torch.Generator) -> None:
         if self.initialization:
