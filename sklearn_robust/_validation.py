@@ -23,14 +23,15 @@ def check_real(
     low: float = -math.inf,
     high: float = math.inf,
     open_low: bool = False,
+    open_high: bool = False,
     infinite: bool = False,
 ) -> float:
-    """Return `value` as float if it is a number in [low, high] (or (low, high])."""
+    """Return `value` as float if it is a number in [low, high], whose ends may be left out."""
     rule = "a number" if infinite else "a finite number"
     if low > -math.inf:
         rule += f" {'>' if open_low else '>='} {low:g}"
     if high < math.inf:
-        rule += f" and <= {high:g}"
+        rule += f" and {'<' if open_high else '<='} {high:g}"
     if (
         isinstance(value, bool | np.bool_)
         or not isinstance(value, Real)
@@ -38,9 +39,15 @@ def check_real(
         or (math.isinf(value) and not infinite)
         or not low <= float(value) <= high
         or (open_low and value == low)
+        or (open_high and value == high)
     ):
         raise ValueError(f"{name} must be {rule}, got {value!r}.")
     return float(value)
+
+
+def check_level(value: Any, name: str = "confidence_level") -> float:
+    """Return a level of confidence as float if it is in (0, 1)."""
+    return check_real(value, name, low=0, high=1, open_low=True, open_high=True)
 
 
 def check_int(value: Any, name: str, *, low: int) -> int:

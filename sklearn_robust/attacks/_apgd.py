@@ -49,6 +49,7 @@ class APGD:
     ----------
     n_steps : int, default=100
         Steps of one run; each costs a forward pass and a gradient, and a run one more forward pass.
+        One before the first run tells which samples are right.
     loss : {"cross_entropy", "margin", "dlr"} or Loss, default="cross_entropy"
     n_targets : int, default=0
         0: untargeted. Otherwise one run per restart towards each of the likeliest wrong classes, of

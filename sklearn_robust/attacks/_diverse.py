@@ -50,7 +50,7 @@ class DiversePGD:
         Runs, each on the samples still classified correctly.
     n_start_steps : int, default=5
         Steps of one run before that. A run costs a forward pass and a gradient for each step, and
-        one forward pass.
+        one forward pass; one before the first run tells which samples are right.
     loss : {"margin", "cross_entropy", "dlr"} or Loss, default="margin"
     leaks : tuple of float in [0, 1], default=(0.003, 0.01)
         Slopes that the runs use in turn. ``(0.0,)``: plain gradients.

@@ -10,7 +10,13 @@ import numpy as np
 from sklearn_robust._arrays import Array, namespace, per_feature, rows
 from sklearn_robust._norms import NORMS
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_int, check_option, check_real, check_step_size
+from sklearn_robust._validation import (
+    check_bool,
+    check_int,
+    check_option,
+    check_real,
+    check_step_size,
+)
 from sklearn_robust.attacks._losses import Loss, get_loss
 from sklearn_robust.attacks._model import DifferentiableModel
 from sklearn_robust.attacks._search import (
@@ -34,7 +40,7 @@ class FGSM:
     .. math:: X_{adv} = \arg\max_{x' \in A(x)} \langle \nabla_x L(F(x), y), x' \rangle
 
     which is ``x + epsilon * sign(gradient)`` under linf [1]_ and exact for a linear model.
-    Costs a forward pass and a gradient.
+    Costs a forward pass, which tells which samples are right, then another one and a gradient.
 
     Parameters
     ----------
@@ -107,7 +113,8 @@ class PGD:
     Parameters
     ----------
     n_steps : int, default=10
-        Steps k. Costs k forward passes and k gradients with respect to the input.
+        Steps k of one run: k forward passes and k gradients with respect to the input. One forward
+        pass before the first run, and one between runs, tell which samples are right.
     step_size : float, array or None, default=None
         Length alpha of one step in the units of X. None: ``2.5 * epsilon / n_steps``.
     random_start : bool, default=True
@@ -120,7 +127,7 @@ class PGD:
     n_targets : int, default=0
         0: untargeted. Otherwise one run per restart towards each of the `n_targets` likeliest wrong
         classes (all of them if there are fewer), with the targeted form of the loss.
-    momentum : float in [0, 1), default=0
+    momentum : float in [0, 1], default=0
         Steps follow ``m <- momentum * m + gradient / |gradient|_1`` [3]_.
     only_correct : bool, default=True
         Leave samples as they are which are misclassified already.
@@ -167,6 +174,8 @@ class PGD:
         check_targets(self.n_targets, self.loss)
         get_loss(self.loss)
         check_step_size(self.step_size)
+        check_bool(self.random_start, "random_start")
+        check_bool(self.only_correct, "only_correct")
         check_option(self.keep, "keep", ("last", "fooling"))
         check_real(self.momentum, "momentum", low=0, high=1)
         if self.n_restarts > 1 and not self.random_start:

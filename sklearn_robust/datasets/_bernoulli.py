@@ -19,6 +19,7 @@ from sklearn_robust._norms import NORMS
 from sklearn_robust._validation import (
     check_epsilon,
     check_int,
+    check_level,
     check_norm,
     check_option,
     check_real,
@@ -233,9 +234,7 @@ class BernoulliGenerator(BaseEstimator):
             return ErrorBound(float(error), float(-np.expm1(-(total**2) * n / (2 * d))))
         if kind == "sharp":
             return ErrorBound(float(np.exp(-2 * s**2 / d)), float(-np.expm1(-n * s / 2)))
-        confidence = check_real(confidence, "confidence", low=0, high=1, open_low=True)
-        if confidence == 1:
-            raise ValueError("confidence must be below 1, got 1.0. Nothing is certain here.")
+        confidence = check_level(confidence, "confidence")
         log = np.log(2 / (1 - confidence))
         signal = max(0.0, 2 * s - np.sqrt(2 * s * log / n))
         length = np.sqrt(4 * s + (d - 4 * s) / n) + np.sqrt(2 * d * log / n)
@@ -264,11 +263,7 @@ class BernoulliGenerator(BaseEstimator):
             1 / (C n_samples) of that training.
         """
         epsilon = check_real(epsilon, "epsilon", low=0)
-        clean_share = check_real(clean_share, "clean_share", low=0, high=1)
-        if clean_share == 1:
-            raise ValueError(
-                "clean_share must be below 1, got 1.0: without an attack there is no threshold."
-            )
+        clean_share = check_real(clean_share, "clean_share", low=0, high=1, open_high=True)
         if clean_share == 0 or epsilon == 0:
             return epsilon / 2
         solution = self._mean_field(epsilon, clean_share, penalty)

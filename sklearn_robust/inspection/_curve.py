@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from scipy.stats import beta
 
-from sklearn_robust._validation import check_real
+from sklearn_robust._validation import check_level
 from sklearn_robust.inspection._panels import by_name, single_axes
 from sklearn_robust.metrics import RobustnessReport, evaluate_robustness
 
@@ -275,7 +275,7 @@ class RobustnessCurveDisplay:
         self : object
         """
         if confidence_level is not None:
-            check_real(confidence_level, "confidence_level", low=0, high=1, open_low=True)
+            check_level(confidence_level)
         self.figure_, self.ax_ = single_axes(ax)
         self.attacked_lines_: dict[str, Line2D] = {}
         self.certified_lines_: dict[str, Line2D] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from sklearn_robust._validation import check_real, draw_seed
+from sklearn_robust._validation import check_level, draw_seed
 from sklearn_robust.metrics._gradient_measures import (
     effective_complexity,
     gini_sparsity,
@@ -75,8 +75,8 @@ class GradientQuality:
     n_zero: int
 
     def interval(self, measure: str, *, confidence_level: float = 0.95) -> tuple[float, float]:
-        """Return Student's interval of a measure's mean over the samples."""
-        check_real(confidence_level, "confidence_level", low=0, high=1)
+        """Return Student's interval of a measure's mean over the samples; the level in (0, 1)."""
+        check_level(confidence_level)
         return _interval(self.values[measure], confidence_level)
 
     def effect(self, other: GradientQuality, measure: str) -> dict[str, float]:

@@ -101,7 +101,7 @@ class EMA(WeightAveraging):
     _steps: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_real(self.decay, "decay", low=0, high=1)
+        check_real(self.decay, "decay", low=0, high=1, open_high=True)
 
     def rate(self, progress: float) -> float:
         t = self._steps
@@ -139,7 +139,7 @@ class SWA(WeightAveraging):
     _steps: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_real(self.start, "start", low=0, high=1)
+        check_real(self.start, "start", low=0, high=1, open_high=True)
 
     def rate(self, progress: float) -> float | None:
         return None if progress < self.start else 1 / (self._steps + 1)

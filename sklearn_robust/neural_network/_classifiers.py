@@ -28,7 +28,7 @@ class RobustFCClassifier(BaseRobustClassifier):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int, default=(1024, 1024)
-    dropout : float, default=0.0
+    dropout : float in [0, 1), default=0.0
         Share of units dropped after each hidden layer, in training only.
     batch_norm : bool, default=False
         Normalise what enters each ReLU, by the batch in training, by averages over batches later.
@@ -82,7 +82,7 @@ class RobustFCClassifier(BaseRobustClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_real(self.dropout, "dropout", low=0, high=1)
+        check_real(self.dropout, "dropout", low=0, high=1, open_high=True)
         check_bool(self.batch_norm, "batch_norm")
         check_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
 
@@ -113,7 +113,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
     image_shape : (h, w), (c, h, w) or None, default=None
         Shape of one image. None: that of X; rows of a square number of features are square
         images, any other row is an image of height 1.
-    dropout : float, default=0.4
+    dropout : float in [0, 1), default=0.4
         Share of units dropped before the logits, in training only.
     filters : sequence of int, default=(32, 64)
         Filters of each convolution.
@@ -183,7 +183,7 @@ class RobustCNNClassifier(BaseRobustClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_real(self.dropout, "dropout", low=0, high=1)
+        check_real(self.dropout, "dropout", low=0, high=1, open_high=True)
         check_bool(self.batch_norm, "batch_norm")
         check_int(self.kernel_size, "kernel_size", low=1)
         check_option(self.downsampling, "downsampling", ("pool", "stride"))

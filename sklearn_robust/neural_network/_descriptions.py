@@ -73,7 +73,7 @@ epsilon : float or array of shape (n_features,), default=0.1
         Hold out `validation_fraction` of the data, stop when the accuracy there under attack, or
         proven where bounds are trained, has not risen by `tol` for `n_iter_no_change` epochs, and
         keep the best epoch's weights. Epochs count once `epsilon_schedule` has reached its end.
-    validation_fraction : float, default=0.1
+    validation_fraction : float in (0, 1), default=0.1
     n_iter_no_change : int, default=5
     tol : float, default=1e-4
     warm_start : bool, default=False

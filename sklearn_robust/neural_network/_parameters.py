@@ -198,7 +198,12 @@ class NetworkParameters(BaseEstimator):
             check_bool(getattr(self, name), name)
         if self.early_stopping:
             check_real(
-                self.validation_fraction, "validation_fraction", low=0, high=1, open_low=True
+                self.validation_fraction,
+                "validation_fraction",
+                low=0,
+                high=1,
+                open_low=True,
+                open_high=True,
             )
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
             check_real(self.tol, "tol")

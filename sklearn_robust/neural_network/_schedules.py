@@ -71,9 +71,7 @@ class OneCycle:
     last: float = 1e-4
 
     def __post_init__(self) -> None:
-        check_real(self.peak, "peak", low=0, high=1, open_low=True)
-        if self.peak == 1:
-            raise ValueError("peak must be below 1, got 1.")
+        check_real(self.peak, "peak", low=0, high=1, open_low=True, open_high=True)
         check_real(self.first, "first", low=0, high=1)
         check_real(self.last, "last", low=0, high=1)
 

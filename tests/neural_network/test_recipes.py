@@ -116,6 +116,8 @@ def test_early_stopping_judges_and_keeps_the_average(digits):
     [
         ({"lr_schedule": "cosine"}, "lr_schedule must be one of 'constant', 'one-cycle', 'multi"),
         ({"weight_averaging": "mean"}, "weight_averaging must be None, 'ema', 'swa' or an"),
+        ({"dropout": 1.0}, "dropout must be a finite number >= 0 and < 1"),
+        ({"validation_fraction": 1.0, "early_stopping": True}, "validation_fraction must be .* < 1"),
         ({"max_grad_norm": 0}, "max_grad_norm must be a finite number > 0, got 0"),
     ],
 )
@@ -127,12 +129,14 @@ def test_bad_settings_are_refused(digits, parameters, message):
 def test_bad_schedules_and_averages_are_refused(digits):
     with pytest.raises(ValueError, match=r"start must be below end, got 0\.5 and 0\.5"):
         Ramp(0.5, 0.5)
-    with pytest.raises(ValueError, match="peak must be below 1, got 1"):
+    with pytest.raises(ValueError, match="peak must be a finite number > 0 and < 1, got 1"):
         OneCycle(peak=1)
     with pytest.raises(ValueError, match="factor must be a finite number > 0"):
         MultiStep(factor=0)
-    with pytest.raises(ValueError, match="decay must be a finite number >= 0 and <= 1"):
-        EMA(2)
+    with pytest.raises(ValueError, match="decay must be a finite number >= 0 and < 1"):
+        EMA(1)
+    with pytest.raises(ValueError, match="start must be a finite number >= 0 and < 1"):
+        SWA(1.0)
     with pytest.raises(ValueError, match="averages over one training, which partial_fit does not"):
         tiny(weight_averaging="ema").partial_fit(*digits[:2])
 
