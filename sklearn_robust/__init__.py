@@ -7,9 +7,54 @@ imported only by those who touch a network.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn_robust._version import __version__
+
+if TYPE_CHECKING:  # what type checkers and editors see
+    from sklearn_robust import (
+        attacks as attacks,
+        bounds as bounds,
+        datasets as datasets,
+        inspection as inspection,
+        linear_model as linear_model,
+        metrics as metrics,
+        neural_network as neural_network,
+        preprocessing as preprocessing,
+    )
+    from sklearn_robust._norms import (
+        Norm as Norm,
+        get_norm as get_norm,
+        register_norm as register_norm,
+    )
+    from sklearn_robust._show_versions import show_versions as show_versions
+    from sklearn_robust.datasets import (
+        BernoulliGenerator as BernoulliGenerator,
+        load_mnist as load_mnist,
+        make_modified_bernoulli as make_modified_bernoulli,
+    )
+    from sklearn_robust.linear_model import (
+        AdversarialLogisticRegression as AdversarialLogisticRegression,
+        AdversarialLogisticRegressionCV as AdversarialLogisticRegressionCV,
+        SampleMeanClassifier as SampleMeanClassifier,
+        adversarial_logistic_path as adversarial_logistic_path,
+        epsilon_max as epsilon_max,
+    )
+    from sklearn_robust.metrics import (
+        BlackBoxWarning as BlackBoxWarning,
+        adversarial_distance as adversarial_distance,
+        certified_score as certified_score,
+        evaluate_robustness as evaluate_robustness,
+        input_gradients as input_gradients,
+        make_robust_scorer as make_robust_scorer,
+        perturb as perturb,
+        robust_score as robust_score,
+    )
+    from sklearn_robust.neural_network import (
+        RobustCNNClassifier as RobustCNNClassifier,
+        RobustFCClassifier as RobustFCClassifier,
+        RobustNeuralNetClassifier as RobustNeuralNetClassifier,
+    )
 
 _PUBLIC = {
     "AdversarialLogisticRegression": "linear_model",
@@ -50,12 +95,14 @@ _SUBPACKAGES = (
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"sklearn_robust.{_PUBLIC[name]}"), name)
-    if name in _SUBPACKAGES:
-        return importlib.import_module(f"sklearn_robust.{name}")
-    raise AttributeError(f"module 'sklearn_robust' has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _PUBLIC:
+            return getattr(importlib.import_module(f"sklearn_robust.{_PUBLIC[name]}"), name)
+        if name in _SUBPACKAGES:
+            return importlib.import_module(f"sklearn_robust.{name}")
+        raise AttributeError(f"module 'sklearn_robust' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

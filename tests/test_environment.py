@@ -1,6 +1,8 @@
 """The environment report, and the package as it is built, installed and first used."""
 
+import ast
 import importlib.metadata
+import inspect
 import os
 import re
 import shutil
@@ -31,6 +33,25 @@ def test_the_report_names_versions_devices_and_threads(capsys):
     assert "    openblas" in report or "    mkl" in report
     sklearn_robust.show_versions()
     assert capsys.readouterr().out == report
+
+
+@pytest.mark.parametrize(
+    "package", [sklearn_robust, sklearn_robust.bounds], ids=["whole", "bounds"]
+)
+def test_type_checkers_see_the_names_that_are_loaded_on_first_use(package):
+    (block,) = (
+        node
+        for node in ast.parse(inspect.getsource(package)).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    seen = {alias.asname: line.module for line in block.body for alias in line.names}
+    here = package.__name__
+    if package is sklearn_robust:
+        lazy = {name: f"{here}.{module}" for name, module in package._PUBLIC.items()}
+        lazy |= dict.fromkeys(package._SUBPACKAGES, here)
+    else:
+        lazy = {name: f"{here}.{module}" for name, module in package._TORCH_BACKED.items()}
+    assert seen == lazy
 
 
 def test_the_report_says_nothing_about_files_user_or_host(capsys):

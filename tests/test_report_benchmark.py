@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import _report_cells, interpretability, quick, report, training
+from benchmarks import __main__ as command, _report_cells, interpretability, quick, report, training
 from benchmarks._results import earlier_rows, write_json
 from sklearn_robust import load_mnist
 

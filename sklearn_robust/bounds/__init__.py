@@ -6,7 +6,7 @@ Torch is imported only when a name that needs it is used.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._linear import (
@@ -14,6 +14,25 @@ from sklearn_robust.bounds._linear import (
     worst_case_margins,
     worst_case_points,
 )
+
+if TYPE_CHECKING:  # what type checkers and editors see
+    from sklearn_robust.bounds._activations import (
+        Clamp as Clamp,
+        LeakyReLU as LeakyReLU,
+        MaxPool as MaxPool,
+    )
+    from sklearn_robust.bounds._affine import (
+        Conv as Conv,
+        Dense as Dense,
+        Scale as Scale,
+    )
+    from sklearn_robust.bounds._averages import register_average as register_average
+    from sklearn_robust.bounds._intervals import interval_bounds as interval_bounds
+    from sklearn_robust.bounds._margins import margin_bounds as margin_bounds
+    from sklearn_robust.bounds._translation import (
+        UnsupportedLayerError as UnsupportedLayerError,
+        register_layer as register_layer,
+    )
 
 _TORCH_BACKED = {
     "Clamp": "_activations",
@@ -38,11 +57,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _TORCH_BACKED:
-        module = importlib.import_module(f"sklearn_robust.bounds.{_TORCH_BACKED[name]}")
-        return getattr(module, name)
-    raise AttributeError(f"module 'sklearn_robust.bounds' has no attribute {name!r}")
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _TORCH_BACKED:
+            module = importlib.import_module(f"sklearn_robust.bounds.{_TORCH_BACKED[name]}")
+            return getattr(module, name)
+        raise AttributeError(f"module 'sklearn_robust.bounds' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -160,7 +160,10 @@ def test_bad_parameters_are_named_before_any_draw(parameters, message):
         (lambda law: law.accuracy(np.ones(3), intercept=np.nan), "intercept must be"),
         (lambda law: law.error_bound(0), "n_samples must be"),
         (lambda law: law.error_bound(5, kind="best"), "kind must be one of"),
-        (lambda law: law.error_bound(5, kind="confidence", confidence=1.0), "confidence must be .* < 1"),
+        (
+            lambda law: law.error_bound(5, kind="confidence", confidence=1.0),
+            "confidence must be .* < 1",
+        ),
         (lambda law: law.threshold(-1), "epsilon must be"),
         (lambda law: law.threshold(0.1, clean_share=1.0), "clean_share must be .* < 1"),
         (lambda law: law.threshold(0.1, clean_share=0.5, penalty=-1), "penalty must be"),

@@ -117,7 +117,10 @@ def test_early_stopping_judges_and_keeps_the_average(digits):
         ({"lr_schedule": "cosine"}, "lr_schedule must be one of 'constant', 'one-cycle', 'multi"),
         ({"weight_averaging": "mean"}, "weight_averaging must be None, 'ema', 'swa' or an"),
         ({"dropout": 1.0}, "dropout must be a finite number >= 0 and < 1"),
-        ({"validation_fraction": 1.0, "early_stopping": True}, "validation_fraction must be .* < 1"),
+        (
+            {"validation_fraction": 1.0, "early_stopping": True},
+            "validation_fraction must be .* < 1",
+        ),
         ({"max_grad_norm": 0}, "max_grad_norm must be a finite number > 0, got 0"),
     ],
 )
