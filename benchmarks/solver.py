@@ -327,39 +327,20 @@ def _rows(result: dict[str, Any]) -> list[list[str]]:
 
 
 def _missed(summary: dict[str, Any]) -> list[str]:
-    """Return a line for each goal that is missed, with the most likely cause."""
+    """Return a line for each goal that is missed."""
     goals = [
-        (
-            "geometric mean of the ratios at 1e-6",
-            summary["1e-06"]["geometric_mean"],
-            1,
-            "ill-conditioned supports, each round of which takes many products",
-        ),
-        (
-            "worst ratio at 1e-6",
-            summary["1e-06"]["worst"],
-            3,
-            "many correlated weights that cross zero, so that each round fixes and frees some",
-        ),
-        (
-            "worst path, in single fits",
-            summary["path_worst"],
-            10,
-            "two or three rounds at each radius, of a few products each",
-        ),
+        ("geometric mean of the ratios at 1e-6", summary["1e-06"]["geometric_mean"], 1),
+        ("worst ratio at 1e-6", summary["1e-06"]["worst"], 3),
+        ("worst path, in single fits", summary["path_worst"], 10),
     ]
     lines = [
-        f"- Missed: {name} is {value:.2g}, the goal {goal}. Most likely cause: {cause}."
-        for name, value, goal, cause in goals
+        f"- Missed: {name} is {value:.2g}, the goal {goal}."
+        for name, value, goal in goals
         if value > goal
     ]
     least = summary.get("conic_times_slower", {}).get("least", math.inf)
     if least < 100:
-        lines.append(
-            f"- Missed: the conic solver takes {least:.0f} times as long at least, the goal 100. "
-            "Most likely cause: on the smallest problem a fit is mostly fixed cost, of validation "
-            "and of calls on short arrays."
-        )
+        lines.append(f"- Missed: the conic solver takes {least:.0f} times as long, the goal 100.")
     return lines
 
 
