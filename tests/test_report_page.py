@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ("report", "report_gradients", "report_questions")
 PAGE = "\n".join((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)
+TEXT = " ".join(PAGE.split())  # without its lines
 CELLS = report.read(RESULTS / "report")
 
 
@@ -103,7 +104,10 @@ def test_the_verdicts_on_gradients_are_those_of_the_figures():
         measure: [mean[clip, "cnn", e, measure] for clip in ("free", "clipped") for e in (0.1, 0.2)]
         for measure in ("gini", "cosine", "ink")
     }
-    assert [round(share, 2) for share in (min(cnn["ink"]), max(cnn["ink"]))] == [0.79, 0.92]
+    low, high, plain = (
+        100 * v for v in (min(cnn["ink"]), max(cnn["ink"]), mean["free", "cnn", 0.0, "ink"])
+    )
+    assert f"{low:.0f} to {high:.0f} % on or beside ink against {plain:.0f} for a standard" in TEXT
     assert 0.38 < min(cnn["cosine"]) < max(cnn["cosine"]) < 0.46
     assert mean["free", "cnn", 0.0, "cosine"] == pytest.approx(0.23, abs=0.005)
     for clip in ("free", "clipped"):
@@ -114,8 +118,8 @@ def test_the_verdicts_on_gradients_are_those_of_the_figures():
                 assert mean[clip, "cnn", e, measure] > fc > mean[clip, "fc", 0.0, measure]
     assert mean["clipped", "fc", 0.3, "gini"] < mean["clipped", "fc", 0.0, "gini"]
     assert mean["clipped", "fc", 0.3, "ink"] < mean["clipped", "fc", 0.0, "ink"]
-    assert [round(v, 2) for v in (min(anew[3]), max(anew[3]))] == [0.25, 0.47]
-    assert [round(v, 2) for v in (min(anew[4]), max(anew[4]))] == [0.11, 0.23]
+    kept, none = (f"{min(anew[n]):.2f} to {max(anew[n]):.2f}" for n in (3, 4))
+    assert f"keep a rank correlation of {kept}; with that one too, {none}:" in TEXT
 
 
 def test_the_verdict_on_the_reports_own_setting_is_that_of_the_figures():
