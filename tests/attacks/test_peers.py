@@ -55,7 +55,6 @@ def test_strong_leaves_no_more_standing_than_peers(peer, robust_fc, samples, nor
     # Points a millionth of the radius too far are their rounding, others would be a defect.
     assert threat.scaled(1 + 1e-6).contains(found, X).all()
     theirs = (predict(X) == y) & (predict(found) == y)
-    # The goal is 0.3 points, less than one sample of a hundred.
     assert ours.sum() <= theirs.sum()
     assert np.mean(ours) < np.mean(predict(X) == y)
 
