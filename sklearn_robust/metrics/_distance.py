@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust.attacks import FMN, nearest_mistakes
+from sklearn_robust.metrics._evaluation import check_scores
 from sklearn_robust.metrics._target import target_of
 
 
@@ -79,6 +80,8 @@ def adversarial_distance(
             f"adversarial_distance needs gradients, and {type(estimator).__name__} has none: "
             f"{target.obstacle}. Use robust_score with attack='square' at the radii of interest."
         )
+    if target.view is not None:
+        check_scores(target.view, stacklevel=3)
     return nearest_mistakes(target.model, target.X, target.y, target.predict, unit, attack=attack)[
         0
     ]

@@ -71,21 +71,15 @@ def attack_estimator(
     labels = encode_labels(y, estimator.classes_, len(samples.rows))
     on_rows = samples.threat(threat.epsilon, threat.norm, threat.clip_values)
     on_rows.check_data(samples.rows)
-    _check_scores(view)
-    if view.linear is not None and isinstance(attack, str) and attack in ("auto", "strong"):
+    check_scores(view, stacklevel=4)
+    if view.linear is not None and _is_ours(attack):
         choose_attack(attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts)
         return _exactly(view, labels, on_rows)
     gradients = hasattr(view.model, "ascent")
     chosen = choose_attack(
         attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts, gradients=gradients
     )
-    if not gradients and isinstance(attack, str) and attack in ("auto", "strong"):
-        warnings.warn(
-            f"{type(estimator).__name__} is attacked through its scores alone, which overstates "
-            f"its robustness: {view.obstacle} Pass attack='square' if that is meant.",
-            BlackBoxWarning,
-            stacklevel=3,
-        )
+    warn_of_scores_alone(view, attack, stacklevel=4)
     verdict = evaluate(
         view.model,
         samples.rows,
@@ -139,7 +133,24 @@ def _exactly(view: View, labels: np.ndarray, threat: ThreatModel) -> Attacked:
     return Attacked(clean, robust, view, worst)
 
 
-def _check_scores(view: View) -> None:
+def _is_ours(attack: Any) -> bool:
+    """Whether the choice of the attack is left to the library."""
+    return isinstance(attack, str) and attack in ("auto", "strong")
+
+
+def warn_of_scores_alone(view: View, attack: Any, *, stacklevel: int) -> None:
+    """Say that a classifier without gradients will look better than it is."""
+    if not hasattr(view.model, "ascent") and _is_ours(attack):
+        warnings.warn(
+            f"{type(view.estimator).__name__} is attacked through its scores alone, which "
+            f"overstates its robustness: {view.obstacle} Pass attack='square' if that is meant.",
+            BlackBoxWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def check_scores(view: View, *, stacklevel: int) -> None:
+    """Raise an error for scores that are no numbers, and say where they do not decide."""
     scores = _scores(view)
     bad = ~np.isfinite(scores).all(axis=1)
     if bad.any():
@@ -157,7 +168,7 @@ def _check_scores(view: View) -> None:
             "The attack follows the scores, which overstates robustness. Measure the classifier "
             "inside.",
             BlackBoxWarning,
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
 
 

@@ -15,6 +15,7 @@ from sklearn_robust._validation import check_option, check_real, draw_seed
 from sklearn_robust.attacks import evaluate
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.metrics._diagnostics import Finding, Suspect, diagnose
+from sklearn_robust.metrics._evaluation import check_scores, warn_of_scores_alone
 from sklearn_robust.metrics._report_html import report_html
 from sklearn_robust.metrics._target import Target, target_of
 
@@ -192,7 +193,7 @@ def evaluate_robustness(
     epsilons : float or iterable of float
         Radii in the units of X.
     norm, clip_values, attack, random_state, n_jobs, verbose
-        As in `robust_score`.
+        As in `robust_score`; a classifier whose scores are linear is always attacked exactly.
     certify : bool, default=True
         Whether to prove lower bounds, where the estimator has them: linear classifiers exactly,
         networks by bounds. Classifiers known by their scores alone have none.
@@ -205,6 +206,11 @@ def evaluate_robustness(
     Returns
     -------
     report : RobustnessReport
+
+    Warns
+    -----
+    BlackBoxWarning
+        As in `robust_score`.
 
     Raises
     ------
@@ -237,6 +243,9 @@ def evaluate_robustness(
     check_option(method, "method", ("auto", "ibp", "crown-ibp", "crown", "alpha-crown"))
     target = target_of(estimator, X, y, norm, clip_values)
     chosen = choose_attack(attack, gradients=hasattr(target.model, "ascent"))
+    if target.view is not None:
+        check_scores(target.view, stacklevel=3)
+        warn_of_scores_alone(target.view, attack, stacklevel=3)
     seed = draw_seed(random_state)
     clean = target.predict(target.X) == target.y
     threats = [target.threat(radius) for radius in radii]

@@ -40,6 +40,8 @@ class Target:
         From (threat model, candidates, method) to the samples proven robust.
     obstacle : str
         Why `certify` is None.
+    view : View or None
+        Where these come from; None for a network of this library by itself.
     """
 
     model: Any
@@ -51,6 +53,7 @@ class Target:
     distance: Callable[[ThreatModel], np.ndarray] | None
     certify: Callable[[ThreatModel, np.ndarray, str], np.ndarray] | None
     obstacle: str = ""
+    view: View | None = None
 
 
 def target_of(
@@ -79,7 +82,7 @@ def target_of(
         certify = _by_bounds(view.model.module, view.samples.rows, labels)
     return Target(
         view.model, view.predict, view.samples.rows, labels, threat, exact, distance, certify,
-        view.obstacle or "it is neither linear nor a network",
+        view.obstacle or "it is neither linear nor a network", view,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from sklearn_robust import (
     robust_score,
 )
 from sklearn_robust.attacks import Square
-from sklearn_robust.metrics import BlackBoxWarning, certified_score
+from sklearn_robust.metrics import BlackBoxWarning, certified_score, evaluate_robustness
 
 
 def _step(X):
@@ -183,3 +183,5 @@ def test_a_threshold_of_its_own_is_said():
     ).fit(X, y)
     with pytest.warns(BlackBoxWarning, match="predicts another class than its scores favour"):
         robust_score(clf, X, y, epsilon=0.01, attack=Square(50))
+    with pytest.warns(BlackBoxWarning, match="predicts another class than its scores favour"):
+        evaluate_robustness(clf, X, y, [0.01], attack=Square(50))

@@ -13,7 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_robust import RobustFCClassifier, input_gradients
-from sklearn_robust.metrics import certified_score, evaluate_robustness, robust_score
+from sklearn_robust.metrics import (
+    BlackBoxWarning,
+    certified_score,
+    evaluate_robustness,
+    robust_score,
+)
 from sklearn_robust.metrics._diagnostics import Finding
 
 RADII = (0.02, 0.05, 0.1)
@@ -81,6 +86,9 @@ def test_scores_alone_prove_nothing(digits):
     assert np.isnan(report.radii[0].certified)
     assert report.radii[0].attacked < report.radii[0].clean
     assert report.certificate.startswith("none: RandomForestClassifier")
+    with pytest.warns(BlackBoxWarning, match="attacked through its scores alone") as caught:
+        evaluate_robustness(forest, X_test[:10], y_test[:10], [0.1], diagnostics=False)
+    assert caught[0].filename == __file__
     with pytest.raises(TypeError, match="RandomForestClassifier cannot be certified"):
         certified_score(forest, X_test, y_test, epsilon=0.1)
 
