@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.special import logit
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_robust.attacks._model import Model, TorchModel
 
 _TINY = np.finfo(np.float64).tiny
+_SURE = -float(np.log(_TINY))  # the logit of a probability that is 1 but for that
 
 
 class ScoreModel:
@@ -40,8 +46,10 @@ class ScoreModel:
         """Return the door to a fitted scikit-learn classifier.
 
         The scores are those of `decision_function` where there is one, else the logarithm of
-        `predict_proba`, which goes on falling where a probability is 1 to the last digit.
+        `predict_proba`, which goes on falling where a probability is 1 to the last digit. With a
+        threshold of its own (scikit-learn's `FixedThresholdClassifier`) they are relative to it.
         """
+        estimator = _scoring(estimator)
         if hasattr(estimator, "decision_function"):
             score: Callable = _Decision(estimator)
         elif hasattr(estimator, "predict_proba"):
@@ -70,6 +78,53 @@ class ScoreModel:
                 f"{len(X), self.n_classes}, got {scores.shape}."
             )
         return scores
+
+
+def _scoring(estimator: Any) -> Any:
+    """Return a fitted classifier in a form whose highest score is that of the predicted class."""
+    if isinstance(estimator, FrozenEstimator):
+        return _scoring(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        last = estimator.steps[-1][1]
+        found = _scoring(last)
+        return estimator if found is last else _Last(estimator, found)
+    if getattr(estimator, "decision_function_shape", None) == "ovo":  # scores of pairs of classes
+        estimator = copy.copy(estimator)
+        estimator.decision_function_shape = "ovr"
+    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return _AboveThreshold(estimator)
+    return estimator
+
+
+class _Last:
+    """A fitted pipeline with another last step."""
+
+    def __init__(self, pipeline: Pipeline, last: Any) -> None:
+        self.front, self.last, self.classes_ = pipeline[:-1], last, pipeline.classes_
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        return self.last.decision_function(self.front.transform(X))
+
+
+class _AboveThreshold:
+    """How far a fitted binary classifier's score is above the threshold from which it says yes."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator, self.classes_ = estimator, estimator.classes_
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        outer = self.estimator
+        inner = getattr(outer, "estimator_", outer.estimator)
+        positive = getattr(outer, "pos_label", None) in (None, self.classes_[1])
+        threshold = getattr(outer, "best_threshold_", getattr(outer, "threshold", "auto"))
+        if outer.response_method != "decision_function" and hasattr(inner, "predict_proba"):
+            share = inner.predict_proba(X)[:, 1 if positive else 0]
+            above = logit(share) - logit(0.5 if threshold == "auto" else threshold)
+            above = above.clip(-_SURE, _SURE)  # a NaN stays one
+        else:
+            score = inner.decision_function(X) * (1 if positive else -1)
+            above = score - (0.0 if threshold == "auto" else threshold)
+        return above if positive else -above
 
 
 class _Decision:

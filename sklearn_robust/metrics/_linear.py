@@ -21,8 +21,9 @@ class LinearView(NamedTuple):
 def as_linear(estimator: Any, X: Any) -> LinearView | None:
     """Return the linear form of a fitted classifier, or None if it has none.
 
-    Having ``coef_`` is not enough (one-against-one SVMs have it too): the scores that it gives on
-    `X` must be those of ``decision_function``.
+    Having ``coef_`` is not enough: the scores that it gives on `X` must be those of
+    ``decision_function``, and the highest one that of the predicted class. One-against-one SVMs
+    have scores of pairs of classes, which for three classes are as many.
     """
     check_is_fitted(estimator)
     needed = ("coef_", "intercept_", "classes_", "decision_function")
@@ -33,6 +34,8 @@ def as_linear(estimator: Any, X: Any) -> LinearView | None:
     n_classes = len(estimator.classes_)
     if len(coef) != (1 if n_classes == 2 else n_classes):
         return None
+    if n_classes > 2 and getattr(estimator, "decision_function_shape", None) == "ovo":
+        return None
     intercept = np.broadcast_to(np.ravel(estimator.intercept_).astype(float), (len(coef),))
     scores = estimator.decision_function(X)
     if not np.isfinite(scores).all():
@@ -42,4 +45,16 @@ def as_linear(estimator: Any, X: Any) -> LinearView | None:
     scale = 1 + np.abs(ours).max()
     if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=1e-4 * scale):
         return None
+    highest = (ours > 0).ravel() if n_classes == 2 else ours.argmax(axis=1)
+    others = estimator.predict(X) != estimator.classes_[highest.astype(int)]
+    if others.any() and not _tied(ours[others]).all():
+        return None
     return LinearView(coef, intercept, X)
+
+
+def _tied(scores: np.ndarray) -> np.ndarray:
+    """Return which rows rounding may have decided."""
+    if scores.shape[1] == 1:
+        return abs(scores[:, 0]) < 1e-9
+    top = np.sort(scores, axis=1)[:, -2:]
+    return top[:, 1] - top[:, 0] < 1e-9

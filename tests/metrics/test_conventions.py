@@ -1,16 +1,20 @@
 """What scikit-learn's own habits ask of the measures: names, orders, views, single samples."""
 
+import copy
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from scipy.special import logit
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
-from sklearn.datasets import load_wine
+from sklearn.datasets import load_breast_cancer, load_wine, make_blobs
 from sklearn.decomposition import FactorAnalysis, FastICA
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -21,7 +25,9 @@ from sklearn.preprocessing import (
     QuantileTransformer,
     SplineTransformer,
     StandardScaler,
+    scale,
 )
+from sklearn.svm import SVC
 
 from sklearn_robust import (
     AdversarialLogisticRegression,
@@ -30,7 +36,7 @@ from sklearn_robust import (
     input_gradients,
     robust_score,
 )
-from sklearn_robust.attacks import Square
+from sklearn_robust.attacks import ScoreModel, Square
 from sklearn_robust.metrics import BlackBoxWarning, certified_score, evaluate_robustness
 
 
@@ -175,13 +181,74 @@ def test_signs_need_a_dtype_with_signs():
         BernoulliGenerator(3).sample(3, dtype="uint8")
 
 
-def test_a_threshold_of_its_own_is_said():
-    X, y = load_wine(return_X_y=True)
-    X, y = X[y < 2], y[y < 2]
+@pytest.mark.parametrize("threshold", [0.1, 0.9])
+@pytest.mark.parametrize("positive", [0, 1])
+@pytest.mark.parametrize("response", ["predict_proba", "decision_function"])
+@pytest.mark.parametrize("place", ["alone", "in a pipeline"])
+def test_scores_are_taken_relative_to_a_threshold_of_its_own(threshold, positive, response, place):
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = scale(X)[::4], y[::4]
+    inner = LogisticRegression().fit(X, y)
+    above = logit(threshold)  # the decision function of the positive class, from which it says yes
     clf = FixedThresholdClassifier(
-        LogisticRegression(max_iter=5000), threshold=0.9, response_method="predict_proba"
+        FrozenEstimator(inner),
+        threshold=threshold if response == "predict_proba" else above,
+        pos_label=positive,
+        response_method=response,
     ).fit(X, y)
+    if place == "in a pipeline":
+        clf = make_pipeline(FunctionTransformer(), clf).fit(X, y)
+    shifted = copy.deepcopy(inner)
+    shifted.intercept_ = inner.intercept_ - (above if positive else -above)
+    np.testing.assert_array_equal(clf.predict(X), shifted.predict(X))
+    exact = robust_score(shifted, X, y, epsilon=0.2)
+    # Only an upper bound, as it sees scores alone; for a linear rule in few features a tight one.
+    assert exact <= robust_score(clf, X, y, epsilon=0.2, attack="square") <= exact + 0.01
+    (radius,) = evaluate_robustness(clf, X, y, [0.2], attack="square", diagnostics=False).radii
+    assert exact <= radius.attacked <= exact + 0.01
+
+
+def test_a_threshold_found_by_cross_validation_is_known_too():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = scale(X)[::4], y[::4]
+    clf = TunedThresholdClassifierCV(LogisticRegression(), scoring="accuracy", cv=3).fit(X, y)
+    model = ScoreModel.of(clf)
+    np.testing.assert_array_equal(model.logits(X).argmax(1), clf.predict(X))
+
+
+class Hesitant(ClassifierMixin, BaseEstimator):
+    """Says yes only to scores above 2."""
+
+    def fit(self, X, y):
+        self.inner_ = LogisticRegression().fit(X, y)
+        self.classes_ = self.inner_.classes_
+        return self
+
+    def decision_function(self, X):
+        return self.inner_.decision_function(X)
+
+    def predict(self, X):
+        return (self.decision_function(X) > 2).astype(int)
+
+
+def test_a_prediction_that_scores_do_not_decide_is_said():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = scale(X)[::4], y[::4]
+    clf = Hesitant().fit(X, y)
     with pytest.warns(BlackBoxWarning, match="predicts another class than its scores favour"):
         robust_score(clf, X, y, epsilon=0.01, attack=Square(50))
     with pytest.warns(BlackBoxWarning, match="predicts another class than its scores favour"):
         evaluate_robustness(clf, X, y, [0.01], attack=Square(50))
+
+
+@pytest.mark.parametrize("classes", [3, 4])
+def test_scores_of_pairs_of_classes_are_not_taken_for_scores_of_classes(classes):
+    X, y = make_blobs(120, centers=classes, n_features=4, cluster_std=4, random_state=0)
+    ovo, ovr = (
+        SVC(kernel="linear", decision_function_shape=shape).fit(X, y) for shape in ("ovo", "ovr")
+    )
+    options = {"epsilon": 0.5, "attack": "square"}
+    assert robust_score(ovo, X, y, epsilon=0, attack="square") == ovo.score(X, y)
+    assert robust_score(ovo, X, y, **options) == robust_score(ovr, X, y, **options)
+    with pytest.raises(TypeError, match="SVC cannot be certified"):
+        certified_score(ovo, X[:1], y[:1], epsilon=0.5)
