@@ -31,7 +31,7 @@ def level(kink: Array, slope: Array, full: Array, gain: Array) -> Array:
     xp = namespace(slope)
     kink, order = sort_rows(kink)
     full, slope = take_rows(full, order), take_rows(slope, order)
-    growing = xp.flip(xp.flip(slope, (1,)).cumsum(1), (1,)) - slope
+    growing = _after(slope)
     filled = full.cumsum(1)
     finite = (kink < xp.inf) & (filled < xp.inf)
     at_kink = xp.where(finite, filled + xp.where(finite, kink, as_like(0, kink)) * growing,
@@ -60,8 +60,7 @@ def l2_scale(magnitude: Array, capacity: Array) -> Array:
     finite = kink < xp.inf
     full = (xp.where(finite, capacity, as_like(0, capacity)) ** 2).cumsum(1)
     squares = magnitude**2
-    # Summed from the right, so that nothing is left by rounding once every coordinate is full.
-    free = xp.flip(xp.flip(squares, (1,)).cumsum(1), (1,)) - squares
+    free = _after(squares)
     at_kink = xp.where(
         finite, full + xp.where(finite, kink, as_like(0, kink)) ** 2 * free, as_like(xp.inf, full)
     )
@@ -72,7 +71,9 @@ def l2_scale(magnitude: Array, capacity: Array) -> Array:
     left = xp.where(none_full, squares.sum(1)[:, None], take_rows(free, last))
     left_safe = xp.where(left > 0, left, as_like(1, left))
     scale = xp.where(left > 0, ((1 - used) / left_safe) ** 0.5, as_like(xp.inf, left))
-    return scale[:, 0]
+    # What is left may be too little for its squares: it stays where it is, or it would run away.
+    stuck = (left == 0) & ~none_full & (n_full < kink.shape[1])[:, None]
+    return xp.where(stuck, take_rows(kink, last), scale)[:, 0]
 
 
 def l1_threshold(magnitude: Array, capacity: Array) -> Array:
@@ -94,6 +95,17 @@ def l1_threshold(magnitude: Array, capacity: Array) -> Array:
     threshold = start - (1 - used) / slope
     # The last kink of all is at 0 or above it: reaching it within the ball means no shrinking.
     return xp.where(last == kinks.shape[1] - 1, as_like(0, start), threshold)[:, 0].clip(0, None)
+
+
+def _after(x: Array) -> Array:
+    """Return the sum of what follows each entry of a row.
+
+    Not the sum from an entry on less the entry, of which rounding leaves nothing where what
+    follows is small beside it.
+    """
+    xp = namespace(x)
+    sums = xp.flip(xp.flip(x[:, 1:], (1,)).cumsum(1), (1,))
+    return concat(sums, xp.zeros_like(x[:, :1]))
 
 
 def concat(a: Array, b: Array) -> Array:

@@ -175,8 +175,19 @@ class Neighbourhood:
         return X_adv if self._low is None else X_adv.clip(self._low, self._high)
 
     def sample(self, generator: Any) -> Array:
-        """Draw uniformly from the ball, then project onto the box."""
-        return self.from_unit(self._norm.sample(rows(self.X), generator))
+        """Draw uniformly from the ball, then project onto the box.
+
+        The ball is that of the features that may move: in one of more dimensions, the others would
+        take most of the length.
+        """
+        X = rows(self.X)
+        radii = np.broadcast_to(np.ravel(self.threat.epsilon), X.shape[1:])
+        if self.threat.norm == "linf" or radii.all():
+            return self.from_unit(self._norm.sample(X, generator))
+        u, movable = namespace(X).zeros_like(X), radii.nonzero()[0]
+        if len(movable):
+            u[:, movable] = self._norm.sample(X[:, movable], generator)
+        return self.from_unit(u)
 
     def direction(self, gradient: Array) -> Array:
         """Return the unit step of steepest ascent, ignoring the box."""

@@ -186,6 +186,21 @@ def registry():
     NORMS.update(before)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("like", [np.asarray, torch.as_tensor])
+@pytest.mark.parametrize("weak", [1e-3, 1e-6, 1e-10, 1e-30])
+def test_a_weak_pull_beside_a_full_feature_is_followed(dtype, like, weak):
+    # A small feature that ends at its box, and another that may move as far as the ball.
+    pull, capacity = (like(np.array([row], dtype)) for row in ([1, weak], [0.25, np.inf]))
+    u = np.asarray(NORMS["l2"].steepest(pull, capacity))[0]
+    rest = 0.9375**0.5 if weak**2 > np.finfo(dtype).tiny else 0  # else too little to count
+    np.testing.assert_allclose(u, [0.25, rest], rtol=1e-6, atol=1e-29)
+    if weak**2 > np.finfo(dtype).tiny:
+        gain = like(np.array([1], dtype))
+        shortest = np.asarray(NORMS["l2"].shortest(pull, gain, capacity))
+        np.testing.assert_allclose(shortest, np.hypot(0.25, 0.75 / weak), rtol=1e-6)
+
+
 class Doubled:
     """Twice linf, of which the unit ball is half as large."""
 

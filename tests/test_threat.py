@@ -114,3 +114,25 @@ def test_a_box_open_to_one_side_still_ends_at_the_other():
     threat = ThreatModel(0.1, clip_values=(0, np.inf))
     X = np.array([[0.02], [5.0]])
     assert threat.contains(np.array([[-0.05], [5.1]]), X).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_draws_are_uniform_in_the_features_that_may_move(norm, library):
+    X = np.zeros((4000, 50))
+    epsilon = np.zeros(50)
+    epsilon[[7, 30]] = 2.0
+    generator = np.random.default_rng(0)
+    if library == "torch":
+        X, generator = torch.from_numpy(X), torch.Generator().manual_seed(0)
+    threat = ThreatModel(epsilon, norm)
+    drawn = threat.around(X).sample(generator)
+    # In two dimensions half of the volume lies beyond 0.707 of the radius; 4 standard errors.
+    assert np.mean(threat.size(drawn, X) > 0.5**0.5) == pytest.approx(0.5, abs=4 * 0.5 / 4000**0.5)
+    assert not ThreatModel(np.zeros(50), norm).around(X).sample(generator).any()
+
+
+def test_a_box_bounds_a_small_feature_beside_a_huge_one_that_it_leaves_free():
+    X, gradient = np.array([[0.5, 1e9]]), np.array([[1.0, 1e-9]])
+    around = ThreatModel(1.5, "l2", ([0, 0], [1, np.inf])).around(X)
+    np.testing.assert_allclose(around.furthest(gradient), [[1.0, 1e9 + 2**0.5]], rtol=1e-14)

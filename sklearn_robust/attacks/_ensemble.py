@@ -128,8 +128,8 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     ----------
     attack : {"auto", "strong", "fgsm", "pgd", "apgd", "diverse", "fmn", "square"} or an attack
     gradients : bool, default=True
-        Whether the model gives gradients. Where it does not, "auto" and "strong" are `Square`,
-        with 1000 queries, and with 5000.
+        Whether the model gives gradients. Where it does not, "auto" is `Square` with 1000 queries,
+        and "strong" that and then one with 5000.
 
     Returns
     -------
@@ -138,23 +138,25 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     Raises
     ------
     ValueError
-        If the name is unknown, or the object has no method `perturb`.
+        If the name is unknown, or the object has no method `perturb`, or is a class.
 
     Examples
     --------
     >>> from sklearn_robust.attacks import get_attack
-    >>> get_attack("pgd").n_steps, get_attack("strong", gradients=False).n_queries
-    (40, 5000)
+    >>> [member.n_queries for member in get_attack("strong", gradients=False).attacks]
+    [1000, 5000]
     >>> [type(member).__name__ for member in get_attack("auto").attacks]
     ['DiversePGD', 'APGD']
     """
     if not isinstance(attack, str):
-        if not hasattr(attack, "perturb"):
+        if isinstance(attack, type) or not hasattr(attack, "perturb"):
             raise ValueError(
-                f"attack must be a name or an object with a perturb method, got {attack!r}."
+                f"attack must be a name or an object with a perturb method, such as PGD(), "
+                f"got {attack!r}."
             )
         return attack
     check_option(attack, "attack", ATTACKS)
     if not gradients and attack in ("auto", "strong"):
-        return Square(1000 if attack == "auto" else 5000)
+        few = Square(1000)
+        return few if attack == "auto" else AttackEnsemble([few, Square(5000)])
     return ATTACKS[attack]()

@@ -107,7 +107,7 @@ def evaluate(
         for batch, result in zip(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
-            X_adv[batch], nan[batch] = _in_box(result.X_adv, threat, X_adv), result.nan
+            X_adv[batch], nan[batch] = _in_set(result.X_adv, threat, X[batch]), result.nan
             broken = mistaken(predict, X_adv[batch], y[batch], result.nan)
             robust[batch], broken_by[batch[broken]] = ~broken, stage
             results.append(result)
@@ -209,8 +209,10 @@ def _attack_batch(
     )
 
 
-def _in_box(found: np.ndarray, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
-    """Return points in the precision of X; the model's, if lower, may round them out of the box."""
+def _in_set(found: np.ndarray, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
+    """Return points in the precision of X; the model's, if lower, may round them out of the set."""
+    if found.dtype.itemsize < X.dtype.itemsize:
+        return threat.around(X).project(found.astype(X.dtype))
     found = found.astype(X.dtype, copy=False)
     if threat.clip_values is None:
         return found

@@ -102,7 +102,8 @@ class Verdict:
     Attributes
     ----------
     X_adv : ndarray, the shape of X
-        The worst point found for each sample; the sample itself where it was misclassified anyway.
+        A misclassified point for each sample that was broken, the sample itself where it was
+        misclassified anyway, and where nothing was found the point of the last attack.
     clean : bool ndarray of shape (n_samples,)
         Whether the sample is classified correctly as it is.
     robust : bool ndarray of shape (n_samples,)

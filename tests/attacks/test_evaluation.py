@@ -237,16 +237,19 @@ def test_attacks_have_names(name):
     assert hasattr(get_attack(name), "perturb")
 
 
-@pytest.mark.parametrize("name", ["auto", "strong"])
-def test_without_gradients_the_named_combinations_are_square(name):
-    assert isinstance(get_attack(name, gradients=False), Square)
+def test_without_gradients_the_named_combinations_are_square_and_the_strong_begins_with_the_other():
+    auto = get_attack("auto", gradients=False)
+    first, second = get_attack("strong", gradients=False).attacks
+    assert first == auto == Square(1000)
+    assert second == Square(5000)
 
 
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
         ("autoattack", "attack must be one of 'fgsm', .*got 'autoattack'"),
-        (40, "attack must be a name or an object with a perturb method, got 40"),
+        (40, "attack must be a name or an object with a perturb method, such as PGD.., got 40"),
+        (PGD, "attack must be a name or an object with a perturb method, such as PGD"),
     ],
 )
 def test_unknown_attacks_are_refused(attack, message):
@@ -304,3 +307,15 @@ def test_as_an_attack_minimum_norm_keeps_what_lies_within_epsilon(robust_model, 
         robust_model, *samples, predict, ThreatModel(0.1, "linf", (0, 1)), attack=FMN(50)
     )
     np.testing.assert_array_equal(verdict.robust, distance > 1)
+
+
+def test_what_a_network_of_float32_finds_is_judged_inside_the_set_of_the_given_samples():
+    X, y = np.array([[1e6 + 0.03], [1e6 + 1.0]]), np.array([0, 1])  # float32 knows 1/16 there
+    module = nn.Linear(1, 2)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[0.0], [1.0]]))
+        module.bias.copy_(torch.tensor([0.0, -1e6 - 0.5]))
+    threat = ThreatModel(0.01)
+    verdict = evaluate(TorchModel(module, 2), X, y, threat, PGD(5), lambda X: X[:, 0] > 1e6 + 0.5)
+    assert abs(verdict.X_adv - X).max() <= 0.01 + 1e-9
+    assert verdict.robust.all()
