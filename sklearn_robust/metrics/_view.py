@@ -25,7 +25,7 @@ from sklearn_robust.metrics._samples import (
     some_columns,
 )
 from sklearn_robust.preprocessing import Affine, Block, CannotFollowError
-from sklearn_robust.preprocessing._blocks import chained, joined
+from sklearn_robust.preprocessing._blocks import Rule, chained, guide, joined, pull
 from sklearn_robust.preprocessing._follow import (
     branches,
     follow_branch,
@@ -246,15 +246,20 @@ class _Behind:
     def ascent(
         self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        logits, gradient = self.derivative(X, y, loss)
+        logits, gradient = self._back(X, y, loss, guide)
         # A derivative may be infinite in places, as that of a square root is at 0.
         return logits, np.nan_to_num(gradient, posinf=_STEEP, neginf=-_STEEP)
 
     def derivative(
         self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
+        return self._back(X, y, loss, pull)
+
+    def _back(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, rule: Rule
+    ) -> tuple[np.ndarray, np.ndarray]:
         logits, gradient = self.linear.ascent(self.block(X), y, loss)
-        return logits, self.block.pull(X, gradient)
+        return logits, rule(self.block, X, gradient)
 
 
 def two_rows(coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,10 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_robust.attacks import TorchModel
+from sklearn_robust.attacks._model import is_search
 from sklearn_robust.bounds import Dense, Scale, register_layer
 from sklearn_robust.preprocessing import Affine, Block, CannotFollowError, follow
-from sklearn_robust.preprocessing._blocks import Chain
+from sklearn_robust.preprocessing._blocks import Chain, guide, pull
 
 
 class ScaleLayer(nn.Module):
@@ -64,14 +65,16 @@ class BlockLayer(nn.Module):
 class _ByNumpy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, X: torch.Tensor, block: Block) -> torch.Tensor:
-        ctx.block = block
+        # Asked here: `backward` may run in a thread of torch's own.
+        ctx.block, ctx.rule = block, guide if is_search() else pull
         ctx.save_for_backward(X)
         return torch.as_tensor(block(_to_numpy(X))).to(X)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (X,) = ctx.saved_tensors
-        return torch.as_tensor(ctx.block.pull(_to_numpy(X), _to_numpy(gradient))).to(X), None
+        back = ctx.rule(ctx.block, _to_numpy(X), _to_numpy(gradient))
+        return torch.as_tensor(back).to(X), None
 
 
 def _to_numpy(x: torch.Tensor) -> np.ndarray:

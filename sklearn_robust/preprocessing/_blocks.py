@@ -14,6 +14,9 @@ from sklearn.utils.extmath import safe_sparse_dot
 class Block(Protocol):
     """A function of rows that can be differentiated; what `register_transformer` asks for.
 
+    One that is flat in places may have a method `guide` too, with the parameters of `pull`: what an
+    attack follows upwards in place of the gradient, as that of `Clip` leads back into the range.
+
     Examples
     --------
     The product of all features:
@@ -153,13 +156,18 @@ class Clip:
     ----------
     low, high : float
 
+    Notes
+    -----
+    An attack that follows the gradient would leave a value where it is once it is out of the range,
+    as a random start may put it. It follows `guide`, which leads back.
+
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn_robust.preprocessing import Clip
-    >>> clip, X = Clip(0.0, 1.0), np.array([[-3.0, 0.5]])
-    >>> clip(X), clip.pull(X, gradient=np.ones((1, 2)))
-    (array([[0. , 0.5]]), array([[0., 1.]]))
+    >>> clip, X = Clip(0.0, 1.0), np.array([[-3.0, 0.5, 4.0]])
+    >>> clip(X), clip.pull(X, gradient=np.ones((1, 3))), clip.guide(X, gradient=np.ones((1, 3)))
+    (array([[0. , 0.5, 1. ]]), array([[0., 1., 0.]]), array([[1., 1., 0.]]))
     """
 
     low: float
@@ -169,7 +177,25 @@ class Clip:
         return X.clip(self.low, self.high)
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        return gradient * (X.clip(self.low, self.high) == X)
+        return np.where(X.clip(self.low, self.high) == X, gradient, 0.0)
+
+    def guide(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Return the gradient where a step along it does not lead out of the range, or further."""
+        upwards, downwards = (gradient > 0) & (X < self.high), (gradient < 0) & (X > self.low)
+        return np.where(upwards | downwards, gradient, 0.0)
+
+
+Rule = Callable[[Block, np.ndarray, np.ndarray], np.ndarray]
+
+
+def pull(block: Block, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return the gradient of the loss by the input of a block."""
+    return block.pull(X, gradient)
+
+
+def guide(block: Block, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return what an attack follows upwards in its place: the block's `guide`, if it has one."""
+    return getattr(block, "guide", block.pull)(X, gradient)
 
 
 @dataclass(frozen=True)
@@ -184,11 +210,17 @@ class Chain:
         return X
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self._back(X, gradient, pull)
+
+    def guide(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self._back(X, gradient, guide)
+
+    def _back(self, X: np.ndarray, gradient: np.ndarray, rule: Rule) -> np.ndarray:
         inputs = [X]
         for block in self.blocks[:-1]:
             inputs.append(block(inputs[-1]))
         for block, at in zip(reversed(self.blocks), reversed(inputs), strict=True):
-            gradient = block.pull(at, gradient)
+            gradient = rule(block, at, gradient)
         return gradient
 
 
@@ -210,11 +242,17 @@ class Branches:
         return np.hstack([block(X[:, columns]) for columns, block, _ in self.parts])
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self._back(X, gradient, pull)
+
+    def guide(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self._back(X, gradient, guide)
+
+    def _back(self, X: np.ndarray, gradient: np.ndarray, rule: Rule) -> np.ndarray:
         out, start = np.zeros((len(X), self.n_in)), 0
         for columns, block, width in self.parts:
             part = gradient[:, start : start + width]
             back = Affine.selection(columns, self.n_in)
-            out += back.pull(X, block.pull(X[:, columns], part))
+            out += back.pull(X, rule(block, X[:, columns], part))
             start += width
         return out
 

@@ -41,7 +41,7 @@ from sklearn_robust import (
     make_robust_scorer,
     robust_score,
 )
-from sklearn_robust.attacks import APGD, PGD, Square, ThreatModel
+from sklearn_robust.attacks import APGD, PGD, Margin, Square, ThreatModel
 from sklearn_robust.metrics import BlackBoxWarning, certified_score, perturb
 from sklearn_robust.metrics._view import look
 
@@ -270,6 +270,35 @@ def test_smooth_transformers_are_differentiated(final):
     assert score <= scores_only <= pipe.score(X, Y)
     assert score < pipe.score(X, Y)
     assert input_gradients(pipe, X[:3], Y[:3]).shape == (3, 13)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_returns_from_where_a_scaler_clips(norm):
+    classes = Y < 2
+    data, y = X[classes], Y[classes]
+    clipped = make_pipeline(MinMaxScaler(clip=True), LogisticRegression()).fit(data, y)
+    # A value beyond the range is worth its end: the same scores without clipping, in the box.
+    plain = make_pipeline(MinMaxScaler(), LogisticRegression()).fit(data, y)
+    settings = {"epsilon": {"linf": 0.5, "l2": 2.0}[norm] * SPREAD, "norm": norm}
+    box = data.min(axis=0), data.max(axis=0)
+    exact = robust_score(plain, data, y, clip_values=box, **settings)
+    assert exact < clipped.score(data, y) - 0.1
+    for attack in ("auto", "apgd"):
+        assert robust_score(clipped, data, y, attack=attack, **settings) == exact
+    beyond = box[1] + SPREAD
+    assert not input_gradients(clipped, beyond[None], [0]).any()
+
+
+def test_an_attack_on_a_network_returns_from_where_its_preprocessor_clips():
+    scaler = MinMaxScaler(clip=True)
+    clf = RobustFCClassifier(
+        (8,), epsilon=0, preprocessor=scaler, max_epochs=20, lr=0.02, random_state=0
+    ).fit(X, Y)
+    model, beyond = clf._model(), clf._read(X + 2 * np.ptp(X, axis=0))
+    x, labels = model.asarray(beyond), model.labels(Y)
+    gradient = model.ascent(x, labels, Margin())[1]
+    assert gradient.any() and (gradient <= 0).all()
+    assert not model.derivative(x, labels, Margin())[1].any()
 
 
 # What only gives scores ------------------------------------------------------------------------

@@ -146,6 +146,27 @@ def test_gradients_of_other_blocks_agree_with_finite_differences(name):
         np.testing.assert_allclose(gradient[:, j], (slope * pull).sum(1), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_clipped_value_is_led_back_into_the_range_and_has_no_gradient(nested):
+    scaler = MinMaxScaler(clip=True)
+    front = make_column_transformer((scaler, [0]), (FunctionTransformer(np.exp), [1]))
+    data = np.array([[0.0, 0.0], [2.0, 1.0]])
+    block = follow((front if nested else scaler).fit(data), data)
+    x = np.array([-1.0, 0.0, 1.0, 2.0, 3.0])
+    points, ones = np.column_stack([x, 0 * x]), np.ones((5, 2))
+    for sign, led in ((1, [0.5, 0.5, 0.5, 0, 0]), (-1, [0, 0, -0.5, -0.5, -0.5])):
+        np.testing.assert_array_equal(block.guide(points, sign * ones)[:, 0], led)
+        slope = sign * np.array([0, 0.5, 0.5, 0.5, 0])
+        np.testing.assert_array_equal(block.pull(points, sign * ones)[:, 0], slope)
+
+
+def test_an_infinite_derivative_behind_a_clipped_value_is_none_of_its_gradient():
+    data = np.array([[0.0], [1.0]])
+    pipe = make_pipeline(MinMaxScaler(clip=True), FunctionTransformer(np.sqrt)).fit(data)
+    points, ones = np.array([[-1.0], [0.25]]), np.ones((2, 1))
+    np.testing.assert_array_equal(follow(pipe, data).pull(points, ones), [[0.0], [1.0]])
+
+
 @pytest.mark.parametrize(
     "transformer",
     [
