@@ -250,7 +250,7 @@ class BernoulliGenerator(BaseEstimator):
         P is the mean of -loss' at the clean and at the attacked margin of the trained model, a is
         `clean_share`.
         For a = 0 (exact adversarial training) this is epsilon / 2 for any number of features, any
-        decreasing convex loss and any penalty.
+        decreasing convex loss without a kink and any penalty.
 
         Parameters
         ----------
