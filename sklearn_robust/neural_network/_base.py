@@ -12,7 +12,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import compute_class_weight, compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
@@ -219,12 +219,13 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
     def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Return the weights of samples, those of their classes included."""
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        if isinstance(self.class_weight, str):
-            return weight * compute_sample_weight(self.class_weight, y)
-        if self.class_weight is not None:  # of which y need not have all classes
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            weight = weight * by_class[self._encode(y, len(y))]
-        return weight
+        if self.class_weight is None:
+            return weight
+        index = self._encode(y, len(y))
+        if self.class_weight == "balanced":
+            return weight * _balance(index, weight)
+        # Here y need not have all classes.
+        return weight * compute_class_weight(self.class_weight, classes=self.classes_, y=y)[index]
 
     def _batch(
         self,
@@ -305,3 +306,10 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+
+def _balance(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return for each sample what gives all classes the same total, 0 in classes without weight."""
+    totals = np.bincount(index, weight)
+    share = (np.count_nonzero(totals) * totals)[index]
+    return np.divide(weight.sum(), share, out=np.zeros(len(index)), where=share > 0)

@@ -207,6 +207,7 @@ class NetworkParameters(BaseEstimator):
             )
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
             check_real(self.tol, "tol")
+        self._check_class_weight()
         self._check_callbacks()
         check_dtype(self.dtype, resolve_device(self.device))
 
@@ -227,6 +228,18 @@ class NetworkParameters(BaseEstimator):
         ours = getattr(self, "image_shape", None)
         shape = ours if self.augmentation.image_shape is None else self.augmentation.image_shape
         return replace(self.augmentation, image_shape=shape)
+
+    def _check_class_weight(self) -> None:
+        if isinstance(self.class_weight, dict):
+            for label, weight in self.class_weight.items():
+                check_real(weight, f"class_weight[{label!r}]", low=0)
+        elif self.class_weight is not None and (
+            not isinstance(self.class_weight, str) or self.class_weight != "balanced"
+        ):
+            raise ValueError(
+                "class_weight must be None, 'balanced' or a dict from label to weight, got "
+                f"{self.class_weight!r}."
+            )
 
     def _check_callbacks(self) -> None:
         for item in self.callbacks or []:

@@ -170,6 +170,28 @@ def test_class_weight_equals_sample_weight(digits):
     np.testing.assert_array_equal(by_class.decision_function(X), by_sample.decision_function(X))
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_balance_is_that_of_the_weights(digits, n_classes):
+    X, y = (a[digits[1] < n_classes] for a in digits[:2])
+    # Of one class a few samples are left; with three, of another none.
+    weight = np.where(y == 0, np.arange(len(y)) < 20, y == 1).astype(float)
+    settings = {
+        "class_weight": "balanced", "batch_size": -1, "random_start": False, "dtype": "float64",
+        "max_epochs": 5,
+    }  # fmt: skip
+    weighted = tiny(**settings).fit(X, y, sample_weight=weight)
+    if n_classes == 2:
+        expected = tiny(**settings).fit(X[weight > 0], y[weight > 0])
+    else:
+        count = np.bincount(y, weight)
+        balance = weight * (weight.sum() / (2 * count[y.clip(None, 1)]))
+        expected = tiny(**{**settings, "class_weight": None}).fit(X, y, sample_weight=balance)
+    # Sums in another order differ by rounding, which Adam's early steps magnify.
+    np.testing.assert_allclose(
+        weighted.decision_function(X), expected.decision_function(X), atol=1e-8
+    )
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_every_norm_trains_and_is_attacked(digits, norm):
     X, y, X_test, y_test = digits
@@ -477,9 +499,11 @@ def test_verbose_prints_a_line_per_epoch_and_zero_is_silent(digits, capsys):
         ({"epsilon_schedule": "sine"}, "epsilon_schedule must be one of 'ramp', 'constant'"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64', 'bfloat16'"),
         ({"device": "cudda"}, "device must be 'auto' or a torch device such as"),
-        ({"dropout": 1.5}, r"dropout must be a finite number >= 0 and <= 1, got 1\.5"),
+        ({"dropout": 1.5}, r"dropout must be a finite number >= 0 and < 1, got 1\.5"),
         ({"hidden_layer_sizes": (0,)}, "each of hidden_layer_sizes must be an integer >= 1"),
         ({"clip_values": (0, 0.5)}, r"values in \[0, 1\] outside clip_values=\(0\.0, 0\.5\)"),
+        ({"class_weight": {0: -1.0}}, r"class_weight\[0\] must be a finite number >= 0, got -1\.0"),
+        ({"class_weight": "equal"}, "class_weight must be None, 'balanced' or a dict"),
         ({"random_state": "seed"}, "random_state must be None, an integer >= 0"),
     ],
 )
