@@ -57,7 +57,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     tol : float, default=1e-6
         "exact" stops when it has proved that the objective is within ``tol * objective`` of the
         minimum. With ``C=inf`` no such proof exists, and the criterion is the largest entry of the
-        least subgradient, relative to its value at zero weights.
+        least subgradient, relative to its value at zero weights. Each entry is taken in units of
+        its feature's spread and radius, so that the units of X do not matter.
     max_iter : int or None, default=None
         Largest number of iterations. None: 10000 ("exact") or 100 ("pgd").
     class_weight : dict, "balanced" or None, default=None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_robust.linear_model._problem import Problem, State
+from sklearn_robust.linear_model._problem import Problem, State, steepness
 
 
 class Monitor:
@@ -14,7 +14,7 @@ class Monitor:
     ----------
     gap : float
         (F - bound) / F at the last point checked. With C = inf, where nothing bounds F from below,
-        the least subgradient relative to that at zero weights.
+        the least subgradient relative to that at zero weights, both in units of the features.
     done : bool
         Whether gap <= tol, or no minimiser exists (`separable`).
     stop : bool
@@ -29,7 +29,7 @@ class Monitor:
         self.bound, self.gap = -np.inf, np.inf
         self.done = self.stop = self.separable = False
         self.n_iter = 0
-        self._scale: float | None = None
+        self._unit: np.ndarray | None = None  # of each entry of a gradient, with C = inf
 
     def check(self, state: State) -> tuple[np.ndarray, float]:
         """Judge `state`; return ``X^T (c a y)`` and ``sum c s`` there."""
@@ -39,11 +39,11 @@ class Monitor:
             self.bound = max(self.bound, bound)
             self.gap = (state.value - self.bound) / max(state.value, np.finfo(float).tiny)
         else:
-            if self._scale is None:
+            if self._unit is None:
                 zero = State(problem, np.zeros_like(state.w), 0.0, np.zeros_like(state.m))
-                pull = problem.correlate(problem.cy * zero.a)
-                self._scale = max(float(abs(pull).max(initial=0)), np.finfo(float).tiny)
-            self.gap = problem.stationarity(state, g, S) / self._scale
+                pull, scale = problem.correlate(problem.cy * zero.a), problem.feature_scale()
+                self._unit = scale * max(steepness(pull, scale), np.finfo(float).tiny)
+            self.gap = steepness(problem.subgradient(state, g, S), self._unit)
             self.separable = bool((state.m > state.t).all())
         self.done = self.gap <= self.tol or self.separable
         self.stop = self.done or self._smooth_is_solved(state, smooth_bound)

@@ -18,6 +18,7 @@ from scipy import sparse
 
 from sklearn_robust.linear_model._multinomial_newton import Model
 from sklearn_robust.linear_model._multinomial_problem import Multinomial
+from sklearn_robust.linear_model._problem import steepness
 
 _ROUNDS = 300  # moves of u0
 _STEPS = 4  # at one u0
@@ -90,7 +91,7 @@ class _Run:
         self.mu, self.factor = 0.0, 1.0
         self.bound, self.gap, self.value = -np.inf, np.inf, np.inf
         self.n_iter, self.separable = 0, False
-        self._gradient_at_zero: float | None = None
+        self._unit: np.ndarray | None = None  # of each feature's gradients, with C = inf
         self._best: tuple[float, float, np.ndarray, np.ndarray] | None = None
 
     @property
@@ -211,23 +212,25 @@ class _Run:
         """Return how far the point is from a minimum where there is no certificate.
 
         The larger of two shares: of the largest entry of a gradient with some u in that of the
-        clean loss at 0, and of what these u fall short of the lengths T in F. A minimum has both 0.
+        clean loss at 0, both in units of the features, and of what these u fall short of the
+        lengths T in F. A minimum has both 0.
         """
         problem = self.problem
         pull = np.asarray(problem.XT @ problem.residual(p)).T
-        if self._gradient_at_zero is None:
+        if self._unit is None:
             prior = np.broadcast_to(problem.share, p.shape)
-            at_zero = np.asarray(problem.XT @ problem.residual(prior))
-            self._gradient_at_zero = max(float(abs(at_zero).max()), np.finfo(float).tiny)
+            at_zero = np.asarray(problem.XT @ problem.residual(prior)).T
+            scale = problem.feature_scale()
+            self._unit = scale * max(steepness(at_zero, scale), np.finfo(float).tiny)
         if not problem.attacked:
-            return float(abs(pull).max()) / self._gradient_at_zero
+            return steepness(pull, self._unit)
         weights, z = problem.pair_weights(p), problem.z(self.W)
         lengths = problem.lengths(z)
         own = pull + problem.spread(weights[:, None] * problem.radius * u)
         found = []
         for fitted, gradient in ((u, own), problem.fit(pull, weights, u)):
             short = float(weights @ (lengths - (fitted * z).sum(axis=1)))
-            steep = float(abs(gradient).max()) / self._gradient_at_zero
+            steep = steepness(gradient, self._unit)
             found.append(max(steep, short / max(self.value, np.finfo(float).tiny)))
         return min(found)
 

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import entr
 
-from sklearn_robust.linear_model._problem import dual_length, project
+from sklearn_robust.linear_model._problem import dual_length, feature_scale, project
 
 _SWEEPS = 20  # over the pairs, to fit u to the certificate
 
@@ -65,6 +65,11 @@ class Multinomial:
         if sparse.issparse(self.X):
             return self.X.power(2).T @ self.c
         return np.einsum("ij,ij,i->j", self.X, self.X, self.c, optimize=False)
+
+    def feature_scale(self) -> np.ndarray:
+        """Return `feature_scale` of this problem."""
+        mean = self.XT @ self.c if self.fit_intercept else 0.0
+        return feature_scale(self.column_squares(), mean, self.radius)
 
     def z(self, W: np.ndarray) -> np.ndarray:
         """Return ``epsilon * (w_k - w_l)`` for each pair."""

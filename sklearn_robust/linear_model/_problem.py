@@ -28,6 +28,8 @@ from sklearn_robust.linear_model._losses import MarginLoss
 _CHUNK_VALUES = 2**17
 # Relative imbalance of the dual variables of the two classes that is taken for rounding.
 _BALANCED = 1e-13
+# Share of a feature's mean square that is taken for the rounding of its variance.
+_ROUNDED = 1e-14
 
 
 class State:
@@ -143,8 +145,13 @@ class Problem:
         """Return g minus its projection onto V."""
         return g - project(self.norm, g, S * self.radius)
 
-    def stationarity(self, state: State, g: np.ndarray, S: float) -> float:
-        """Return the largest entry of the least subgradient of F by w at `state`, to scale."""
+    def feature_scale(self) -> np.ndarray:
+        """Return `feature_scale` of this problem."""
+        mean = self.correlate(self.c) if self.fit_intercept else 0.0
+        return feature_scale(self.column_squares(), mean, self.radius)
+
+    def subgradient(self, state: State, g: np.ndarray, S: float) -> np.ndarray:
+        """Return a subgradient of F by w at `state`, small where one is."""
         e, w = self.radius, state.w
         rest = self.lam * w - g
         if self.norm == "linf":
@@ -159,7 +166,7 @@ class Problem:
             share = np.where(tied, np.maximum(-rest * np.sign(w), 0), 0)
             total = np.sum(share[tied] / e[tied])
             rest = rest + np.sign(w) * share * (S / total if total > 0 else 1)
-        return float(abs(rest).max(initial=0))
+        return rest
 
     def _balanced(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """Return (a, s) with ``sum c a y = 0``: one class is shrunk, which stays admissible.
@@ -177,6 +184,21 @@ class Problem:
         least = min(plus, minus)
         factor = np.where(up, least / plus, least / minus)
         return state.a * factor, state.s * factor
+
+
+def feature_scale(squares: np.ndarray, mean: Any, radius: np.ndarray) -> np.ndarray:
+    """Return how far a weight of 1 moves margins: the spread of each feature and its adversary.
+
+    Gradients are measured in it, so that the units of a feature do not matter. An intercept takes
+    the mean out of the mean squares; pass 0 where there is none.
+    """
+    return np.sqrt(np.maximum(squares - mean**2, _ROUNDED * squares) + radius**2)
+
+
+def steepness(gradient: np.ndarray, scale: np.ndarray) -> float:
+    """Return the largest entry of a gradient, each in units of its feature's scale."""
+    relative = np.divide(gradient, scale, out=np.zeros_like(gradient), where=scale > 0)
+    return float(abs(relative).max(initial=0))
 
 
 def check_solvable(norm: str) -> None:

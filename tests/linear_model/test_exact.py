@@ -159,6 +159,33 @@ def test_infinite_c_meets_the_stationarity_conditions():
     assert (abs(pull[~support]) <= 0.1 * S + 1e-7).all()
 
 
+def _feature_with_large_numbers(ratio):
+    rng = np.random.default_rng(0)
+    y = rng.choice([-1.0, 1.0], size=400)
+    small = 0.5 + 0.25 * y + rng.normal(0, 0.2, 400)
+    large = ratio * np.exp(rng.normal(size=400)) * (1.25 + 0.25 * y)
+    return np.column_stack([small, large]), y
+
+
+@pytest.mark.parametrize("ratio", [1e6, 1e10])
+@pytest.mark.parametrize("norm", NORMS)
+def test_infinite_c_is_not_declared_solved_by_the_feature_with_large_numbers(norm, ratio):
+    X, y = _feature_with_large_numbers(ratio)
+    free = solve(X, y, epsilon=[0.1, 0.0], norm=norm, C=np.inf)
+    assert free.converged
+    # The penalised minimum is certified to 1e-6, and never below the one without a penalty.
+    held = solve(X, y, epsilon=[0.1, 0.0], norm=norm, C=1e6)
+    assert free.objective <= held.objective * (1 + 1e-6)
+
+
+def test_infinite_c_says_where_units_of_the_features_keep_it_from_the_minimum():
+    X, y = _feature_with_large_numbers(1e10)
+    free = solve(X, y, epsilon=0.1, norm="l1", C=np.inf)
+    # 0.1 is nothing beside 1e10, and for one attacked feature the norms are the same.
+    good = solve(X, y, epsilon=[0.1, 0.0], norm="linf", C=np.inf).objective
+    assert free.converged == (free.objective <= good * (1 + 1e-6))
+
+
 def test_separable_data_without_penalty_are_recognised():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 3))

@@ -160,6 +160,19 @@ def test_without_a_penalty_the_minimum_is_the_limit_of_small_ones(norm, epsilon)
     assert free.objective == pytest.approx(loss, rel=2e-4)
 
 
+def test_without_a_penalty_the_units_of_a_feature_do_not_matter():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, size=400)
+    X = np.column_stack([0.3 * y + rng.normal(0, 0.2, 400), np.exp(rng.normal(size=400))])
+    unit = np.array([1.0, 1e8])
+    for epsilon in (0.0, 0.1):
+        plain = solve_multinomial(X, y, epsilon=epsilon, C=np.inf)
+        other = solve_multinomial(X * unit, y, epsilon=epsilon * unit, C=np.inf)
+        assert plain.converged
+        assert other.converged
+        np.testing.assert_allclose(other.objective, plain.objective, rtol=1e-6)
+
+
 def test_where_it_does_not_converge_it_returns_the_best_point():
     X, y = load_wine(return_X_y=True)
     found = solve_multinomial(scale(X), y, epsilon=1.0, norm="l1", C=np.inf)
