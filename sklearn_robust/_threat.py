@@ -35,7 +35,8 @@ class ThreatModel:
         Radius in the units of X; an array scales the ball by feature.
     norm : {"linf", "l2", "l1"}, default="linf"
     clip_values : None or (low, high), default=None
-        Valid range of the data, each a scalar or one value per feature. None: no box.
+        Valid range of the data, each a scalar or one value per feature. None: no box. A feature
+        whose ends are equal stays where it is.
 
     Raises
     ------

@@ -100,7 +100,8 @@ def check_epsilon(
 ) -> float | np.ndarray:
     """Return a radius as a float, or as a float64 array if it is given per feature."""
     if np.ndim(epsilon) == 0:
-        return check_real(epsilon, name, low=0)
+        one = epsilon.item() if isinstance(epsilon, np.ndarray) else epsilon
+        return check_real(one, name, low=0)
     values = np.array(epsilon, dtype=np.float64, order="C")  # torch takes no view that is reversed
     if not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(
@@ -131,8 +132,8 @@ def in_order(values: Any, columns: Any, name: str) -> Any:
     if names != list(range(len(names))):
         if columns is None:
             raise ValueError(
-                f"{name} is a Series with names for its values, but X has no names here. Bring it "
-                f"into the order of the columns of X and pass {name}.to_numpy()."
+                f"{name} is a Series with names for its values, but columns have no names here. "
+                f"Bring it into the order of the columns of X and pass {name}.to_numpy()."
             )
         if len(names) != len(columns) or set(names) != set(columns):
             odd = sorted(map(str, set(names) ^ set(columns)))
@@ -156,20 +157,27 @@ def check_step_size(step_size: Any, n_features: int | None = None) -> float | np
 
 
 def check_clip_values(clip_values: Any) -> tuple[Any, Any] | None:
-    """Return clip_values as None or a pair (low, high) of floats or float64 arrays."""
+    """Return clip_values as None or a pair (low, high) of floats or float64 arrays.
+
+    Some features may have no room between the two: nothing moves them.
+    """
     if clip_values is None:
         return None
     message = (
         "clip_values must be None or a pair (low, high) with low < high, each a number or one "
-        f"value per feature, got {clip_values!r}."
+        "value per feature"
     )
     try:
         low, high = (np.array(v, dtype=np.float64, order="C") for v in clip_values)
-        ordered = bool((low < high).all())
+        ordered, room = np.ravel(low <= high), np.any(low < high)
     except (TypeError, ValueError):
-        raise ValueError(message) from None
-    if not ordered:  # also when a bound is NaN
-        raise ValueError(message)
+        raise ValueError(f"{message}, got {clip_values!r}.") from None
+    if not ordered.all():  # also when a bound is NaN
+        where = np.flatnonzero(~ordered)[:10].tolist()
+        got = f"the contrary in features {where}" if ordered.size > 1 else repr(clip_values)
+        raise ValueError(f"{message}, got {got}.")
+    if not room:
+        raise ValueError(f"{message}, got no room in any feature.")
     return tuple(v if v.ndim else float(v) for v in (low, high))  # type: ignore[return-value]
 
 

@@ -103,7 +103,7 @@ def test_a_series_that_is_numbered_is_in_order():
         (lambda: robust_score(PIPELINE, X, Y, epsilon=RADIUS[[*RADIUS.index, "ash"]]), "twice"),
         (
             lambda: AdversarialLogisticRegression(epsilon=RADIUS).fit(X.to_numpy(), Y),
-            r"epsilon is a Series .* X has no names here.*epsilon.to_numpy\(\)",
+            r"epsilon is a Series .* columns have no names here.*epsilon.to_numpy\(\)",
         ),
         (lambda: ThreatModel(0.1, clip_values=(0, RADIUS)), "clip_values is a Series"),
         (lambda: PGD(step_size=RADIUS), "step_size is a Series"),

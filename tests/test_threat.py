@@ -79,11 +79,25 @@ def test_contains_notices_a_point_just_outside():
         ({"epsilon": 0.1, "clip_values": (1, 0)}, r"clip_values must be None or a pair \(low, hi"),
         ({"epsilon": 0.1, "clip_values": (0, np.nan)}, "clip_values must be None or a pair"),
         ({"epsilon": 0.1, "clip_values": 1}, "clip_values must be None or a pair"),
+        ({"epsilon": 0.1, "clip_values": ([0, 2], [1, 1])}, r"the contrary in features \[1\]"),
+        ({"epsilon": 0.1, "clip_values": (1, 1)}, "got no room in any feature"),
     ],
 )
 def test_bad_parameters_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         ThreatModel(**parameters)
+
+
+def test_a_radius_may_be_an_array_of_no_dimensions():
+    assert ThreatModel(np.array(0.1)).epsilon == 0.1
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_feature_without_room_stays_and_the_others_move(norm):
+    X = np.array([[0.5, 3.0, 0.5]])
+    threat = ThreatModel(0.25, norm, ([0, 3, 0], [1, 3, 1]))
+    found = threat.around(X).furthest(np.array([[1.0, 5.0, 0.0]]))
+    np.testing.assert_allclose(found, [[0.75, 3.0, 0.5]], rtol=1e-15)
 
 
 def test_data_that_do_not_fit_are_refused():
