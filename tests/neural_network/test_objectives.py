@@ -13,6 +13,7 @@ from torch.nn import functional
 from sklearn_robust import RobustFCClassifier, RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD, ThreatModel
 from sklearn_robust.bounds import UnsupportedLayerError, margin_bounds
+from sklearn_robust.bounds._regions import make_region
 from sklearn_robust.metrics import certified_score
 from sklearn_robust.neural_network import (
     MART,
@@ -29,6 +30,7 @@ from sklearn_robust.neural_network import (
     interval_initialize,
 )
 from sklearn_robust.neural_network.objectives import OBJECTIVES
+from sklearn_robust.neural_network.objectives._certified import Enclosure
 from sklearn_robust.neural_network.objectives._trades import DivergenceFrom
 
 EPSILON = 0.1
@@ -396,6 +398,41 @@ def test_interval_training_knows_other_norms(net, batch, norm):
     torch.testing.assert_close(result.logits, -bounds, **CLOSE)
 
 
+@pytest.mark.parametrize("epsilon", [0.2, [0.2, 0.0]], ids=str)
+def test_linear_margins_have_a_gradient_where_nothing_moves_them(epsilon):
+    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3)).double()
+    rows = [[0.0, 1.5], [0.0, 0.5], [0.0, 1.0]]  # no unit sees the first feature
+    values = [torch.tensor(rows), torch.zeros(3), torch.arange(9.0).reshape(3, 3), torch.ones(3)]
+    with torch.no_grad():
+        for p, value in zip(module.parameters(), values, strict=True):
+            p.copy_(value)
+    X, y = torch.tensor([[1.0, -2.0], [1.0, 2.0]]).double(), torch.tensor([0, 1])
+    region = make_region(X, ThreatModel(epsilon, "l2"), rounding=False)
+
+    def loss():
+        margins = Enclosure(module, X, y, region).margins(linear=True)
+        return functional.cross_entropy(-margins, y)
+
+    weight = module[2].weight
+    (found,) = torch.autograd.grad(loss(), weight)
+    expected, h = torch.zeros_like(weight), 1e-6
+    with torch.no_grad():
+        for place in np.ndindex(3, 3):
+            for sign in (1, -1):
+                weight[place] += sign * h
+                expected[place] += sign * loss() / (2 * h)
+                weight[place] -= sign * h
+    # Central differences leave h^2 and rounding over h.
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("schedule", ["ramp", "constant"])
+def test_crown_interval_training_runs_under_l2_without_a_box(digits, schedule):
+    training = CrownIntervalTraining(beta=0.5)
+    clf = small(training, norm="l2", clip_values=None, epsilon_schedule=schedule)
+    assert clf.fit(digits[0][:300], digits[1][:300]).n_iter_ == 2
+
+
 def test_interval_initialization_has_the_published_spread():
     net = nn.Sequential(nn.Conv2d(3, 200, 5), nn.ReLU(), nn.Flatten(), nn.Linear(400, 300))
     interval_initialize(net, torch.Generator().manual_seed(0))
@@ -567,6 +604,18 @@ def test_catastrophic_overfitting_is_seen_said_and_mended(digits):
     healthy = small("fgsm", max_epochs=4).fit(X, y)
     assert healthy.net_.history[:, "multi_step"] == [False] * 4
     assert healthy.net_.history[-1, "probe_pgd"] <= 1
+
+
+@pytest.mark.parametrize("wrap", [lambda o: o, AdversarialWeightPerturbation], ids=["", "awp"])
+def test_validation_of_trades_is_cross_entropy_under_its_attack(net, batch, wrap):
+    X, y = batch
+    attack = PGD(5)
+    result = wrap(TRADES(attack=attack)).validation_loss(net, X, y, context())
+    expected = AdversarialCrossEntropy(attack).loss(net, X, y, context())
+    torch.testing.assert_close(result.losses, expected.losses, **CLOSE)
+    wrong = net(X).argmax(1) != y  # which no attack makes right
+    assert 0 < wrong.sum() < len(y)
+    assert not (result.logits.argmax(1) == y)[wrong].any()
 
 
 def test_validation_of_single_step_training_is_multi_step(net, batch):

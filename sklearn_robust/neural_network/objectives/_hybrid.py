@@ -38,7 +38,8 @@ class SmallBoxTraining(CertifiedObjective):
 
     with m the margins over B by intervals [1]_, Algorithm 1, s the share of epsilon reached and R
     as in `IntervalTraining`. Small boxes cost the network less accuracy than the whole ball does;
-    b = 1 is interval training. linf only. In the history, adversarial accuracies on training
+    b = 1 is interval training. linf only. Samples that are misclassified are not attacked, where
+    [1]_ attacks all: their x' is x. In the history, adversarial accuracies on training
     batches are those over B, neither an attack's nor certified.
 
     Parameters
@@ -115,7 +116,8 @@ class MixedIntervalTraining(CertifiedObjective):
     with x' from the attack, m the margins over A(x) by intervals, s the share of epsilon reached
     and R as in `IntervalTraining` [1]_, eq. (9). Between adversarial training (alpha 0) and
     interval training (alpha 1); a small alpha keeps more accuracy and leaves the proof to tighter
-    bounds than intervals.
+    bounds than intervals. Samples that are misclassified are not attacked, where [1]_ attacks all:
+    their x' is x.
 
     Parameters
     ----------
