@@ -160,12 +160,20 @@ class NetworkConstruction(NetworkInference, ABC):
             )
 
     def _tried(self, X: np.ndarray, dtype: torch.dtype | None, where: str, remedy: str = "") -> Any:
-        """Return what the module makes of X; raise ValueError if it fails."""
+        """Return what the module makes of X; raise ValueError if it fails, or changes X."""
         try:
             model = self._model(dtype)
-            return model.logits(model.asarray(X))
+            given = model.asarray(X).clone()
+            logits = model.logits(given)
         except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"module fails {where}: {error}.{remedy}") from error
+        # torch counts changes in place; rectifiers make them without changing positive values.
+        if given._version:
+            raise ValueError(
+                "module changes its input in place, which may be the caller's X. Let it compute "
+                "x = x - 3 instead of x -= 3, and build its first layers with inplace=False."
+            )
+        return logits
 
     def _make_net(self, device: torch.device) -> RobustNet:
         optimizer = self.optimizer

@@ -66,18 +66,42 @@ class TwoOutputs(Casting):
         return self.layer(X), X
 
 
+class Shifting(Casting):
+    def forward(self, X):
+        X -= 3.0
+        return self.layer(X)
+
+
+class Rectifying(Casting):
+    def forward(self, X):
+        return self.layer(nn.functional.relu(X.flatten(1), inplace=True))
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (Casting, r"fails in float64, in which predictions are computed: .*no casts"),
         (TwoOutputs, "got tuple for one sample"),
+        (Shifting, r"changes its input in place, .* x = x - 3 instead of x -= 3"),
+        (Rectifying, r"changes its input in place, .* inplace=False"),
     ],
 )
 def test_modules_that_could_not_predict_are_refused_before_training(digits, module, message):
     X, y, *_ = digits
+    before = X.copy()
     clf = RobustNeuralNetClassifier(module, optimizer=NeverTrained, **SETTINGS)
     with pytest.raises(ValueError, match=message):
         clf.fit(X, y)
+    np.testing.assert_array_equal(X, before)
+
+
+def test_layers_behind_the_first_may_work_in_place(digits):
+    X, y, *_ = digits
+    before = X.copy()
+    module = nn.Sequential(nn.Linear(64, 16), nn.ReLU(inplace=True), nn.Linear(16, 10))
+    clf = RobustNeuralNetClassifier(module, max_epochs=1, dtype="float64", **SETTINGS)
+    clf.fit(X, y).predict(X)
+    np.testing.assert_array_equal(X, before)
 
 
 def test_spectral_norm_predicts_and_is_pickled(digits):
