@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon, weighted_share
+from sklearn_robust._validation import check_epsilon, check_real, weighted_share
 from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
 
 SPARSE = ("csr", "csc")
@@ -228,18 +229,27 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
     def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
         """Return the weight of each sample; y holds indices of classes."""
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        present = np.unique(y[weight > 0])
+        self._check_present(y[weight > 0])
+        if self.class_weight is None:
+            return weight
+        if isinstance(self.class_weight, Mapping):
+            for label, value in self.class_weight.items():
+                check_real(value, f"class_weight[{label!r}]", low=0)
+        by_class = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[y], sample_weight=weight
+        )
+        weight = weight * by_class[y]
+        self._check_present(y[weight > 0])
+        return weight
+
+    def _check_present(self, y: np.ndarray) -> None:
+        """Raise an error unless y, the classes of samples with a weight, are all of them."""
+        present = np.unique(y)
         if len(present) < 2 or len(present) < len(self.classes_):
             raise ValueError(
                 f"y must have samples of at least 2 classes, each with a positive weight, got "
                 f"{len(present)} of {len(self.classes_)} class(es). Remove classes without weight."
             )
-        if self.class_weight is None:
-            return weight
-        by_class = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=self.classes_[y], sample_weight=weight
-        )
-        return weight * by_class[y]
 
     def _check_labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Return checked X, and the index of the class of each label."""

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon, check_int
+from sklearn_robust._validation import check_bool, check_epsilon, check_int
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._epsilon_max import epsilon_max
 from sklearn_robust.linear_model._logistic import AdversarialLogisticRegression
@@ -111,6 +111,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         -------
         self : AdversarialLogisticRegressionCV
         """
+        check_bool(self.fit_intercept, "fit_intercept")
         X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=SPARSE)
         check_classification_targets(y)
         threat = self._threat(X)

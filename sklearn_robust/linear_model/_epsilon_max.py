@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_robust._arrays import rows
 from sklearn_robust._norms import NORMS
-from sklearn_robust._validation import check_epsilon, check_norm, in_order
+from sklearn_robust._validation import check_bool, check_epsilon, check_norm, in_order
 
 
 def epsilon_max(
@@ -66,7 +66,8 @@ def epsilon_max(
     scale = in_order(scale, getattr(X, "columns", None), "scale")
     X, y = check_X_y(X, y, accept_sparse=("csr", "csc"), dtype=np.float64)
     check_norm(norm)
-    scale = np.broadcast_to(check_epsilon(scale, X.shape[1], "scale"), X.shape[1:])
+    check_bool(fit_intercept, "fit_intercept")
+    scale = np.broadcast_to(np.ravel(check_epsilon(scale, X.shape[1], "scale")), X.shape[1:])
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     classes = np.unique(y[weight > 0])
     if len(classes) != 2:

@@ -12,7 +12,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_int, check_option, check_real, draw_seed
+from sklearn_robust._validation import (
+    check_bool,
+    check_int,
+    check_option,
+    check_real,
+    check_seed,
+    draw_seed,
+)
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._multinomial import solve_multinomial
@@ -103,8 +110,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     Raises
     ------
     ValueError
-        For a bad parameter, X outside `clip_values`, a single class, or sparse X with
-        ``solver="pgd"``.
+        For a bad parameter, X outside `clip_values`, a single class, a class whose total weight is
+        0, or sparse X with ``solver="pgd"``.
 
     Warns
     -----
@@ -225,6 +232,9 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         check_real(self.C, "C", low=0, open_low=True, infinite=True)
         check_real(self.tol, "tol", low=0, open_low=True)
         check_real(self.lr, "lr", low=0, open_low=True)
+        for name in ("fit_intercept", "warm_start", "random_start"):
+            check_bool(getattr(self, name), name)
+        check_seed(self.random_state)
         check_int(self.pgd_steps, "pgd_steps", low=1)
         check_int(self.attack_every, "attack_every", low=1)
         if not isinstance(self.verbose, bool):
@@ -242,7 +252,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         self, X: Any, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
     ) -> None:
         options: dict[str, Any] = {
-            "epsilon": threat.epsilon,
+            "epsilon": np.ravel(threat.epsilon),
             "norm": threat.norm,
             "C": self.C,
             "fit_intercept": self.fit_intercept,

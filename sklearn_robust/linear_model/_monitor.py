@@ -29,7 +29,8 @@ class Monitor:
         self.bound, self.gap = -np.inf, np.inf
         self.done = self.stop = self.separable = False
         self.n_iter = 0
-        self._unit: np.ndarray | None = None  # of each entry of a gradient, with C = inf
+        self._scale: np.ndarray | None = None
+        self._at_zero = 1.0
 
     def check(self, state: State) -> tuple[np.ndarray, float]:
         """Judge `state`; return ``X^T (c a y)`` and ``sum c s`` there."""
@@ -39,11 +40,12 @@ class Monitor:
             self.bound = max(self.bound, bound)
             self.gap = (state.value - self.bound) / max(state.value, np.finfo(float).tiny)
         else:
-            if self._unit is None:
+            if self._scale is None:
                 zero = State(problem, np.zeros_like(state.w), 0.0, np.zeros_like(state.m))
-                pull, scale = problem.correlate(problem.cy * zero.a), problem.feature_scale()
-                self._unit = scale * max(steepness(pull, scale), np.finfo(float).tiny)
-            self.gap = steepness(problem.subgradient(state, g, S), self._unit)
+                pull = problem.correlate(problem.cy * zero.a)
+                self._scale = problem.feature_scale()
+                self._at_zero = max(steepness(pull, self._scale), np.finfo(float).tiny)
+            self.gap = steepness(problem.subgradient(state, g, S), self._scale) / self._at_zero
             self.separable = bool((state.m > state.t).all())
         self.done = self.gap <= self.tol or self.separable
         self.stop = self.done or self._smooth_is_solved(state, smooth_bound)

@@ -91,7 +91,8 @@ class _Run:
         self.mu, self.factor = 0.0, 1.0
         self.bound, self.gap, self.value = -np.inf, np.inf, np.inf
         self.n_iter, self.separable = 0, False
-        self._unit: np.ndarray | None = None  # of each feature's gradients, with C = inf
+        self._feature_scale: np.ndarray | None = None
+        self._at_zero = 1.0
         self._best: tuple[float, float, np.ndarray, np.ndarray] | None = None
 
     @property
@@ -217,20 +218,21 @@ class _Run:
         """
         problem = self.problem
         pull = np.asarray(problem.XT @ problem.residual(p)).T
-        if self._unit is None:
+        if self._feature_scale is None:
             prior = np.broadcast_to(problem.share, p.shape)
             at_zero = np.asarray(problem.XT @ problem.residual(prior)).T
-            scale = problem.feature_scale()
-            self._unit = scale * max(steepness(at_zero, scale), np.finfo(float).tiny)
+            self._feature_scale = problem.feature_scale()
+            steep = steepness(at_zero, self._feature_scale)
+            self._at_zero = max(steep, np.finfo(float).tiny)
         if not problem.attacked:
-            return steepness(pull, self._unit)
+            return steepness(pull, self._feature_scale) / self._at_zero
         weights, z = problem.pair_weights(p), problem.z(self.W)
         lengths = problem.lengths(z)
         own = pull + problem.spread(weights[:, None] * problem.radius * u)
         found = []
         for fitted, gradient in ((u, own), problem.fit(pull, weights, u)):
             short = float(weights @ (lengths - (fitted * z).sum(axis=1)))
-            steep = steepness(gradient, self._unit)
+            steep = steepness(gradient, self._feature_scale) / self._at_zero
             found.append(max(steep, short / max(self.value, np.finfo(float).tiny)))
         return min(found)
 

@@ -9,7 +9,7 @@ from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._validation import check_epsilon, check_int, check_real
+from sklearn_robust._validation import check_bool, check_epsilon, check_int, check_real
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE
 from sklearn_robust.linear_model._exact import solve_path
 from sklearn_robust.linear_model._logistic import warn_not_converged
@@ -110,6 +110,7 @@ def adversarial_logistic_path(
     if epsilons.ndim != 1:
         raise ValueError(f"epsilons must be one-dimensional, got shape {epsilons.shape}.")
     check_solvable(norm)
+    check_bool(fit_intercept, "fit_intercept")
     check_real(C, "C", low=0, open_low=True, infinite=True)
     check_real(tol, "tol", low=0, open_low=True)
     max_iter = _MAX_ITER if max_iter is None else check_int(max_iter, "max_iter", low=1)

@@ -57,7 +57,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
         y : array of shape (n_samples,)
             Two different labels of any kind.
         sample_weight : array of shape (n_samples,) or None, default=None
-            s; None: all 1.
+            s >= 0; None: all 1.
 
         Returns
         -------
@@ -66,7 +66,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If y has not exactly two classes.
+            If y has not exactly two classes, or a weight is negative.
         """
         X, y = validate_data(self, X, y, **_FORMATS)
         check_classification_targets(y)
@@ -81,7 +81,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
                 f"y must have two classes, got one class: {self.classes_[0]!r}. "
                 "Pass samples of both."
             )
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         # z up to a positive factor, which the unit length takes out.
         z = np.ravel(X.T @ (weights * (2 * index - 1).astype(X.dtype)))
         length = np.linalg.norm(z)

@@ -153,6 +153,10 @@ def test_it_works_in_a_grid_search_and_survives_pickling():
         ({"tol": 0}, "tol must be a finite number > 0"),
         ({"max_iter": 0}, "max_iter must be an integer >= 1, got 0"),
         ({"attack_every": 0}, "attack_every must be an integer >= 1, got 0"),
+        ({"fit_intercept": "no"}, "fit_intercept must be True or False, got 'no'"),
+        ({"warm_start": "no"}, "warm_start must be True or False, got 'no'"),
+        ({"random_start": 1}, "random_start must be True or False, got 1"),
+        ({"random_state": "a"}, "random_state must be None, an integer >= 0"),
         ({"pgd_steps": 0}, "pgd_steps must be an integer >= 1, got 0"),
         ({"step_size": -1.0}, "step_size must be a finite number > 0"),
         ({"clip_values": (0, 1)}, "outside clip_values"),
@@ -162,6 +166,52 @@ def test_bad_parameters_are_refused_before_any_work(parameters, message):
     X, y = _data()
     with pytest.raises(ValueError, match=message):
         AdversarialLogisticRegression(**parameters).fit(X, y)
+
+
+def test_an_intercept_is_asked_for_by_true_or_false():
+    X, y = _data()
+    message = "fit_intercept must be True or False, got 'no'"
+    with pytest.raises(ValueError, match=message):
+        AdversarialLogisticRegressionCV([0.1], fit_intercept="no").fit(X, y)
+    with pytest.raises(ValueError, match=message):
+        adversarial_logistic_path(X, y, [0.1], fit_intercept="no")
+    with pytest.raises(ValueError, match=message):
+        epsilon_max(X, y, fit_intercept="no")
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(
+    "clf",
+    [
+        AdversarialLogisticRegression(),
+        AdversarialLogisticRegression(solver="pgd"),
+        AdversarialLogisticRegressionCV([0.1], cv=2),
+    ],
+    ids=["exact", "pgd", "cv"],
+)
+def test_classes_without_weight_and_negative_class_weights_are_refused(clf, n_classes):
+    X, y = _data(n_classes)
+    ones = dict.fromkeys(np.unique(y).tolist(), 1.0)
+    present = f"each with a positive weight, got {n_classes - 1} of {n_classes} class"
+    with pytest.raises(ValueError, match=present):
+        clone(clf).set_params(class_weight={**ones, "a": 0}).fit(X, y)
+    with pytest.raises(ValueError, match=present):
+        clone(clf).fit(X, y, sample_weight=np.where(y == "a", 0.0, 1.0))
+    for bad in (-1, np.nan, "much"):
+        with pytest.raises(ValueError, match=r"class_weight\['a'\] must be a finite number >= 0"):
+            clone(clf).set_params(class_weight={**ones, "a": bad}).fit(X, y)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("solver", ["exact", "pgd"])
+@pytest.mark.parametrize("shape", [(1, 4), (4, 1), (2, 2)])
+def test_radii_of_any_shape_belong_to_the_features_in_order(n_classes, solver, shape):
+    X, y = _data(n_classes)
+    radius = np.array([0.0, 0.1, 0.2, 0.3])
+    flat = AdversarialLogisticRegression(radius, solver=solver).fit(X, y)
+    clf = AdversarialLogisticRegression(radius.reshape(shape), solver=solver).fit(X, y)
+    np.testing.assert_array_equal(clf.coef_, flat.coef_)
+    assert clf.robust_score(X, y) == flat.robust_score(X, y)
 
 
 def test_bad_data_are_refused():

@@ -65,6 +65,12 @@ def test_one_class_is_refused():
         SampleMeanClassifier().fit(np.ones((3, 2)), [1, 1, 1])
 
 
+def test_negative_weights_are_refused():
+    X, y, s = _data()
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
+        SampleMeanClassifier().fit(X, y, sample_weight=-s)
+
+
 def test_its_exact_accuracy_is_the_share_of_right_predictions():
     law = BernoulliGenerator(50, tau=(0.0, 0.3), random_state=0)
     model = SampleMeanClassifier().fit(*law.sample(200))
