@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, ProgressBar
+from skorch.callbacks import Callback, EpochScoring, EpochTimer, PassthroughScoring, ProgressBar
+from skorch.callbacks.scoring import ScoringBase
 
 from sklearn_robust.neural_network._net import Interrupted, RobustNet, TrainingStopped
 
@@ -87,6 +88,36 @@ class CheckpointWriter(Callback):
             net.checkpoint.save(net)
         except KeyboardInterrupt:  # not a callback's wish to stop, for which the net would take it
             raise Interrupted from None
+
+
+def check_callbacks(callbacks: Any, *, validation: bool) -> None:
+    """Raise ValueError for what is no list of callbacks that the net can serve."""
+    if callbacks is not None and not isinstance(callbacks, list | tuple):
+        raise ValueError(
+            "callbacks must be None or a list of skorch callbacks, such as [EpochTimer()], got "
+            f"{callbacks!r}."
+        )
+    for item in callbacks or []:
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"each of callbacks must be a skorch callback or (name, callback), got {item!r}."
+            )
+        if issubclass(kind, ScoringBase) and not _can_score(callback, validation):
+            raise ValueError(
+                f"callbacks cannot hold this {kind.__name__}: the net under the classifier has "
+                "logits and no scores of scikit-learn's, and data held out only with "
+                "early_stopping=True. Its history has losses and accuracies; for others, "
+                "EpochScoring(function, on_train=True, use_caching=False), which calls "
+                "function(net, data, None)."
+            )
+
+
+def _can_score(callback: Any, validation: bool) -> bool:
+    """Return whether the callback needs no more than the net and the data that there are."""
+    own = isinstance(callback, EpochScoring) and callable(callback.scoring)
+    return own and not callback.use_caching and (callback.on_train or validation)
 
 
 def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callback]]:

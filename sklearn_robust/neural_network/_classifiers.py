@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Any, Unpack
 
 import torch
@@ -182,6 +183,13 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.shift_average = shift_average
 
     def _check_parameters(self) -> None:
+        shape = self.image_shape
+        if shape is not None and not (
+            isinstance(shape, Iterable) and all(isinstance(n, Integral) for n in shape)
+        ):
+            raise ValueError(
+                f"image_shape must be None, (h, w) or (c, h, w), in integers, got {shape!r}."
+            )
         super()._check_parameters()
         check_real(self.dropout, "dropout", low=0, high=1, open_high=True)
         check_bool(self.batch_norm, "batch_norm")

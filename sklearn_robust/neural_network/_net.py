@@ -224,6 +224,7 @@ class RobustNet(NeuralNet):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_end(net, **kwargs)
+        self._set_training(False)  # callbacks may look at the module
         for name, value in self.objective.notes().items():
             self.history.record(name, value)
         if not all(bool(p.isfinite().all()) for p in self.module_.parameters()):

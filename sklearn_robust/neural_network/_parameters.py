@@ -11,8 +11,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from skorch.callbacks import EpochScoring
-from skorch.callbacks.scoring import ScoringBase
 
 from sklearn_robust._validation import (
     check_bool,
@@ -28,6 +26,7 @@ from sklearn_robust.neural_network._augmentation import (
     image_size,
 )
 from sklearn_robust.neural_network._averaging import resolve_averaging
+from sklearn_robust.neural_network._callbacks import check_callbacks
 from sklearn_robust.neural_network._descriptions import SECTIONS
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import check_dtype
@@ -174,10 +173,22 @@ class NetworkParameters(BaseEstimator):
         if not isinstance(self.verbose, bool):
             check_int(self.verbose, "verbose", low=0)
         check_real(self.lr, "lr", low=0, open_low=True)
-        if self.batch_size != -1:
-            check_int(self.batch_size, "batch_size", low=1)
+        self._check_batch_size()
         if not callable(self.optimizer):
             check_option(self.optimizer, "optimizer", OPTIMIZERS)
+        if not isinstance(self.optimizer_params, dict | None):
+            raise ValueError(
+                "optimizer_params must be None or a dict, such as {'weight_decay': 1e-4}, got "
+                f"{self.optimizer_params!r}."
+            )
+        transformer = self.preprocessor
+        if transformer is not None and (
+            isinstance(transformer, type) or not hasattr(transformer, "transform")
+        ):
+            raise ValueError(
+                "preprocessor must be None or a transformer, such as StandardScaler(), got "
+                f"{transformer!r}."
+            )
         get_objective(self.training)
         resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
         resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
@@ -208,8 +219,16 @@ class NetworkParameters(BaseEstimator):
             check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
             check_real(self.tol, "tol")
         self._check_class_weight()
-        self._check_callbacks()
+        check_callbacks(self.callbacks, validation=self.early_stopping)
         check_dtype(self.dtype, resolve_device(self.device))
+
+    def _check_batch_size(self) -> None:
+        size = self.batch_size
+        whole = isinstance(size, Integral) and not isinstance(size, bool)
+        if not whole or (size < 1 and size != -1):
+            raise ValueError(
+                f"batch_size must be an integer >= 1, or -1 for all samples at once, got {size!r}."
+            )
 
     def _check_augmentation(self) -> None:
         if not isinstance(check_augmentation(self.augmentation), RandomShift):
@@ -240,17 +259,6 @@ class NetworkParameters(BaseEstimator):
                 "class_weight must be None, 'balanced' or a dict from label to weight, got "
                 f"{self.class_weight!r}."
             )
-
-    def _check_callbacks(self) -> None:
-        for item in self.callbacks or []:
-            callback = item[1] if isinstance(item, tuple) else item
-            own = isinstance(callback, EpochScoring) and callable(callback.scoring)
-            if isinstance(callback, ScoringBase) and (not own or callback.use_caching):
-                raise ValueError(
-                    f"callbacks cannot hold this {type(callback).__name__}: the net under the "
-                    "classifier has logits and no scores of scikit-learn's. Its history has losses "
-                    "and accuracies; for others, EpochScoring(function, use_caching=False)."
-                )
 
     def _check_checkpoint(self) -> None:
         if not isinstance(self.checkpoint, str | os.PathLike):

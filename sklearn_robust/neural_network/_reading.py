@@ -14,6 +14,9 @@ from sklearn_robust._validation import encode_labels
 from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._units import is_bytes, warn_of_scale
 
+# float32, in which networks are trained and attacked, ends at 3e38; logits need some of it.
+_LARGEST = 1e30
+
 
 class NetworkReading(NetworkParameters):
     """The part of a network classifier that stands between a user's data and the network."""
@@ -46,12 +49,18 @@ class NetworkReading(NetworkParameters):
     ) -> ThreatModel:
         """Return the estimator's threat model, parts of it replaced."""
         own_clip = isinstance(clip_values, str) and clip_values == "own"
-        return ThreatModel.for_columns(
+        threat = ThreatModel.for_columns(
             getattr(self, "feature_names_in_", None),
             self.epsilon if epsilon is None else epsilon,
             self.norm if norm is None else norm,
             self.clip_values if own_clip else clip_values,
         )
+        radius = float(np.max(threat.epsilon))
+        if radius > _LARGEST:
+            raise ValueError(
+                f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."
+            )
+        return threat
 
     def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any, tuple[int, ...]]:
         """Return X as a float array of shape (n_samples, n_features), y, and a sample's shape."""

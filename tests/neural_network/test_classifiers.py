@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import EarlyStopping, EpochScoring
+from skorch.callbacks import EarlyStopping, EpochScoring, EpochTimer
 
 from sklearn_robust import (
     RobustCNNClassifier,
@@ -457,15 +457,23 @@ def test_works_in_a_pipeline_and_in_a_grid_search(digits):
 def test_callbacks_and_history_are_skorchs(digits):
     X, y, *_ = digits
 
-    def clean_accuracy(net, X, y):
-        return 0.5
+    def accuracy(net, data, nothing):
+        with torch.no_grad():
+            return float((net.module_(data.X).argmax(1) == data.y).double().mean())
 
-    clf = tiny(callbacks=[EpochScoring(clean_accuracy, name="mine", use_caching=False)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        clf.fit(X, y)
-    assert clf.net_.history[:, "train_adversarial_accuracy"] != []
-    assert len(clf.net_.history) == 2
+    scorings = [
+        EpochScoring(accuracy, name=name, on_train=name == "train", use_caching=False)
+        for name in ("train", "held_out")
+    ]
+    # Dropout would show if the module were still in training.
+    settings = {"dropout": 0.5, "dtype": "float64", "max_epochs": 4, "epsilon_schedule": "constant"}
+    clf = tiny(callbacks=scorings[:1], **settings).fit(X, y)
+    assert clf.net_.history[-1, "train"] == pytest.approx(clf.score(X, y), abs=1e-12)
+    assert len(clf.net_.history[:, "train_adversarial_accuracy"]) == 4
+    clf = tiny(callbacks=scorings, early_stopping=True, **settings).fit(X, y)
+    history = clf.net_.history
+    assert history[:, "held_out"] == pytest.approx(history[:, "valid_clean_accuracy"], abs=1e-6)
+    assert history[:, "held_out"] != history[:, "train"]
 
 
 def test_verbose_prints_a_line_per_epoch_and_zero_is_silent(digits, capsys):
@@ -494,7 +502,17 @@ def test_verbose_prints_a_line_per_epoch_and_zero_is_silent(digits, capsys):
         ({"step_size": 0}, "step_size must be None or > 0, got 0"),
         ({"lr": 0}, "lr must be a finite number > 0, got 0"),
         ({"max_epochs": 0}, "max_epochs must be an integer >= 1"),
-        ({"batch_size": 0}, "batch_size must be an integer >= 1"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, or -1 for all samples at once"),
+        ({"callbacks": EpochTimer()}, "callbacks must be None or a list of skorch callbacks"),
+        ({"callbacks": "disable"}, "callbacks must be None or a list .*, got 'disable'"),
+        ({"callbacks": [3]}, "each of callbacks must be a skorch callback"),
+        ({"optimizer_params": [1]}, r"optimizer_params must be None or a dict, .* got \[1\]"),
+        (
+            {"preprocessor": "passthrough"},
+            "preprocessor must be None or a transformer, .* got 'pass",
+        ),
+        ({"preprocessor": StandardScaler}, "preprocessor must be None or a transformer"),
+        ({"epsilon": 1e300}, r"epsilon must be <= 1e\+30 for networks, got 1e\+300\. Scale X"),
         ({"optimizer": "newton"}, "optimizer must be one of 'adam'"),
         ({"epsilon_schedule": "sine"}, "epsilon_schedule must be one of 'ramp', 'constant'"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64', 'bfloat16'"),
@@ -540,6 +558,8 @@ def test_bad_data_are_refused(digits, robust_fc):
         robust_fc.input_gradients(X[:3], [99, 1, 2])
     with pytest.raises(ValueError, match="expecting 64 features"):
         robust_fc.predict(X[:, :63])
+    with pytest.raises(ValueError, match=r"epsilon must be <= 1e\+30 for networks, got 1e\+300"):
+        robust_fc.robust_score(X, y, epsilon=1e300)
     with pytest.raises(ValueError, match=r"outside clip_values=\(0\.2"):
         robust_fc.robust_score(X, y, clip_values=(0.2, 1))
     with pytest.raises(ValueError, match="X has 3 samples but y has 2"):
@@ -558,6 +578,11 @@ def test_wrong_modules_are_refused(digits):
         RobustNeuralNetClassifier(lambda: 3).fit(X, y)
     with pytest.raises(ValueError, match=r"image_shape must be \(h, w\) or \(c, h, w\) with 64"):
         RobustCNNClassifier((9, 9)).fit(X, y)
+    for shape in (8, "8x8", (8.0, 8.0)):
+        with pytest.raises(
+            ValueError, match=r"image_shape must be None, \(h, w\) or \(c, h, w\), in"
+        ):
+            RobustCNNClassifier(shape, shift_average=1).fit(X, y)
 
 
 def test_changed_classes_are_refused(digits):

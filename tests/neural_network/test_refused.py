@@ -146,6 +146,7 @@ def test_steps_that_lead_nowhere_are_refused_before_training(digits, training):
     ("parameters", "message"),
     [
         ({"callbacks": [EpochScoring("accuracy")]}, "callbacks cannot hold this EpochScoring"),
+        ({"callbacks": [EpochScoring(len, use_caching=False)]}, r"function, on_train=True, "),
         ({"callbacks": [("a", BatchScoring("accuracy"))]}, "this BatchScoring"),
         ({"augmentation": RandomShift(1, fill=3.0)}, "augmentation fills with 3, outside"),
         ({"augmentation": RandomShift(1, image_shape=(3, 3))}, r"image_shape must be \(h, w\)"),
