@@ -153,7 +153,7 @@ def _followed(
     block = chained([front, block])
     if is_network(final):
         return View(estimator, samples, _torch_model(block, final))
-    linear = as_linear(final, named(Z, final))
+    linear = as_linear(final, named(Z, final)) if Z.ndim == 2 else None
     if linear is None:
         name = type(final).__name__
         raise CannotFollowError(f"{name} is neither a network of this library nor linear.")

@@ -181,7 +181,7 @@ class Clip:
 
     def guide(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Return the gradient where a step along it does not lead out of the range, or further."""
-        upwards, downwards = (gradient > 0) & (X < self.high), (gradient < 0) & (X > self.low)
+        upwards, downwards = (gradient > 0) & (self.high > X), (gradient < 0) & (self.low < X)
         return np.where(upwards | downwards, gradient, 0.0)
 
 

@@ -17,6 +17,9 @@ from sklearn_robust.preprocessing._registry import registered
 # Two float64 computations agree to rounding, which subtracting a mean of a million standard
 # deviations magnifies to this.
 _TOLERANCE = 1e-8
+# Roundings of the terms that are allowed beyond that, where the output is float32: a few of its
+# own, and those of the points from which `_probe` took the matrix.
+_ROUNDINGS = 16
 _N_PROBES = 20  # around the samples, for each order of magnitude
 
 
@@ -80,11 +83,19 @@ def follow(transformer: Any, X: Any) -> Block:
 
 
 def follow_steps(steps: list[tuple[str, Any]], X: np.ndarray) -> tuple[Block, np.ndarray]:
-    """Return the formula of transformers one after another, and what they make of `X`."""
+    """Return the formula of transformers one after another, and what they make of `X`.
+
+    The formula gives rows where the last of them gives images.
+    """
     blocks: list[Block] = [Affine.identity(X.shape[1])]
     for name, step in steps:
         if step is None or (isinstance(step, str) and step == "passthrough"):
             continue
+        if X.ndim != 2:
+            raise CannotFollowError(
+                f"step {name!r} takes samples of shape {X.shape[1:]}, which are not rows. Reshape "
+                "in the last step before the classifier."
+            )
         try:
             blocks.append(follow(step, X))
         except CannotFollowError as error:
@@ -174,9 +185,15 @@ def _weighted(
 
 
 def apply(transformer: Any, X: np.ndarray) -> np.ndarray:
-    """Return what a transformer makes of an array, as a dense float array."""
+    """Return what a transformer makes of an array, as a dense float64 array."""
+    return _floats(transformer, X).astype(np.float64, copy=False)
+
+
+def _floats(transformer: Any, X: np.ndarray) -> np.ndarray:
+    """Return the same, in float32 if the transformer answers in it."""
     Z = transformer.transform(named(X, transformer))
-    return np.asarray(Z.toarray() if sparse.issparse(Z) else Z, dtype=np.float64)
+    Z = np.asarray(Z.toarray() if sparse.issparse(Z) else Z)
+    return Z if Z.dtype == np.float32 else Z.astype(np.float64)
 
 
 def named(X: np.ndarray, estimator: Any) -> Any:
@@ -195,7 +212,7 @@ def _probe(transformer: Any, X: np.ndarray) -> Affine:
     Whether it is affine on the data is for `_verify` to find out.
     """
     centre, reach = X.mean(axis=0), _reach(X)
-    at = _try(transformer, np.vstack([centre, centre + np.diag(reach)]))
+    at = _try(transformer, np.vstack([centre, centre + np.diag(reach)])).astype(np.float64)
     matrix = (at[1:] - at[0]) / reach[:, None]
     return Affine(matrix, at[0] - centre @ matrix)
 
@@ -231,16 +248,28 @@ def _verify(block: Block, transformer: Any, X: np.ndarray) -> None:
     ours, theirs = block(points), _try(transformer, points)
     if ours.shape == theirs.shape:
         scale = 1 + np.abs(theirs).max(axis=0, initial=0)
-        if (np.abs(ours - theirs) <= _TOLERANCE * scale).all():
+        terms = _terms(block, points) if isinstance(block, Affine) else scale
+        slack = _TOLERANCE * scale + _ROUNDINGS * _resolution(theirs) * terms
+        if (np.abs(ours - theirs) <= slack).all():
             return
     raise CannotFollowError(_unknown(transformer))
 
 
+def _resolution(Z: np.ndarray) -> float:
+    """Return the relative distance of neighbouring numbers in float32 if `Z` is, or in float64."""
+    return float(np.finfo(np.float32 if Z.dtype == np.float32 else np.float64).eps)
+
+
+def _terms(affine: Affine, X: np.ndarray) -> np.ndarray:
+    """Return, by output, the largest sum of what adds up to it, each by its size."""
+    return (np.abs(X) @ abs(affine.matrix) + np.abs(affine.offset)).max(axis=0, initial=0)
+
+
 def _try(transformer: Any, points: np.ndarray) -> np.ndarray:
-    """Return `apply` at points that need not be possible data; whatever it says to them."""
+    """Return `_floats` in rows, at points that need not be possible data; whatever it says."""
     try:
         with np.errstate(all="ignore"):
-            return apply(transformer, points)
+            return _floats(transformer, points).reshape(len(points), -1)
     except Exception as error:
         raise CannotFollowError(f"{_unknown(transformer)} It raised: {error}") from None
 

@@ -164,7 +164,7 @@ def _(transformer: MinMaxScaler) -> Block:
 
 @register_transformer(MaxAbsScaler)
 def _(transformer: MaxAbsScaler) -> Block:
-    affine = Affine.scaling(1 / transformer.scale_)
+    affine = Affine.scaling(1 / np.asarray(transformer.scale_, dtype=np.float64))
     if not getattr(transformer, "clip", False):  # a parameter of later scikit-learn releases
         return affine
     return chained([affine, Clip(-1.0, 1.0)])
@@ -174,11 +174,13 @@ def _(transformer: MaxAbsScaler) -> Block:
 @register_transformer(IncrementalPCA)
 def _(transformer: PCA | IncrementalPCA) -> Block:
     matrix = np.asarray(transformer.components_, dtype=np.float64).T
+    # Rounded as `transform` rounds it, in the precision of the data that PCA was fitted on.
+    centre = (transformer.mean_.reshape(1, -1) @ transformer.components_.T)[0].astype(np.float64)
     if transformer.whiten:
-        variance = np.asarray(transformer.explained_variance_, dtype=np.float64)
-        smallest = np.finfo(transformer.explained_variance_.dtype).eps
-        matrix = matrix / np.sqrt(np.maximum(variance, smallest))
-    return Affine(matrix, -np.asarray(transformer.mean_) @ matrix)
+        deviation = np.sqrt(transformer.explained_variance_)
+        deviation = np.maximum(deviation, np.finfo(deviation.dtype).eps).astype(np.float64)
+        matrix, centre = matrix / deviation, centre / deviation
+    return Affine(matrix, -centre)
 
 
 @register_transformer(TruncatedSVD)

@@ -36,6 +36,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust import (
     AdversarialLogisticRegression,
+    RobustCNNClassifier,
     RobustFCClassifier,
     input_gradients,
     make_robust_scorer,
@@ -138,6 +139,19 @@ def test_no_attack_beats_the_closed_form_and_the_best_come_close(name):
     random = robust_score(pipe, X, Y, epsilon=epsilon, attack=Square(100))
     assert exact <= found <= exact + 0.02
     assert exact <= random <= pipe.score(X, Y)
+
+
+@pytest.mark.parametrize("front", [PCA(5), PCA(5, whiten=True), MaxAbsScaler()])
+def test_pipelines_fitted_on_float32_are_exact_too(front):
+    single = X.astype(np.float32)
+    pipe = make_pipeline(front, RidgeClassifier()).fit(single, Y)
+    coef, _ = look(pipe, single).linear
+    expected, _ = linear_form(pipe, X.shape[1], SPREAD)
+    # Rounding of the scores in float32, whose constant is 20 times their spread.
+    np.testing.assert_allclose(coef * SPREAD, expected * SPREAD, rtol=0, atol=1e-5)
+    assert certified_score(pipe, single, Y, epsilon=0.2 * SPREAD) == robust_score(
+        pipe, single, Y, epsilon=0.2 * SPREAD
+    )
 
 
 def test_an_independent_attack_in_raw_space_finds_nothing_better():
@@ -270,6 +284,28 @@ def test_smooth_transformers_are_differentiated(final):
     assert score <= scores_only <= pipe.score(X, Y)
     assert score < pipe.score(X, Y)
     assert input_gradients(pipe, X[:3], Y[:3]).shape == (3, 13)
+
+
+def as_images(X):
+    return np.reshape(X, (-1, 1, 8, 8))
+
+
+def enlarged(X):
+    return np.kron(X, np.ones((2, 2)))
+
+
+def test_a_network_behind_a_reshape_is_attacked_as_one_that_takes_rows(digits):
+    X, y = digits[2][:60], digits[3][:60]
+    small = {"filters": (4,), "kernel_size": 3, "hidden_layer_sizes": (16,), "max_epochs": 10}
+    clf = RobustCNNClassifier(**small, epsilon=0, lr=0.02, random_state=0).fit(as_images(X), y)
+    pipe = make_pipeline(FunctionTransformer(as_images), FrozenEstimator(clf)).fit(X, y)
+    score = robust_score(pipe, X, y, epsilon=0.1)
+    assert score < clf.score(as_images(X), y)
+    assert abs(score - robust_score(clf, as_images(X), y, epsilon=0.1)) <= 2 / len(X)
+    twice = make_pipeline(FunctionTransformer(as_images), FunctionTransformer(enlarged), clf)
+    twice.fit(X, y)
+    with pytest.warns(BlackBoxWarning, match="Reshape in the last step before the classifier"):
+        robust_score(twice, X[:9], y[:9], epsilon=0.1)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -92,6 +92,56 @@ def test_affine_transformers_become_one_matrix(name):
         np.testing.assert_allclose(block(points), expected, rtol=0, atol=1e-11 * np.abs(X).max())
 
 
+class Single(TransformerMixin, BaseEstimator):
+    """Affine, in float32; `step` rounds, `factor` is what a wrong formula leaves out."""
+
+    def __init__(self, step=0.0, factor=1.0):
+        self.step, self.factor = step, factor
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        X = X.astype(np.float32) * np.float32(self.factor / 8)
+        return np.round(X / self.step) * self.step if self.step else X - np.float32(1)
+
+
+ROUNDED = ("standard", "minmax", "maxabs", "robust", "pca", "whitened", "svd")
+SINGLE = [
+    *(AFFINE[name] for name in ROUNDED),
+    PCA(whiten=True, svd_solver="covariance_eigh"),
+    Single(),
+]
+
+
+@pytest.mark.parametrize("transformer", SINGLE)
+def test_formulas_of_transformers_fitted_in_single_precision_are_found(transformer):
+    # The last column repeats the first: a component of no variance at all.
+    single = np.hstack([X, X[:, :1]]).astype(np.float32)
+    block = follow(transformer.fit(single), single.astype(np.float64))
+    assert isinstance(block, Affine) and block.offset.dtype == np.float64
+    size = np.abs(single) @ abs(block.matrix) + np.abs(block.offset)
+    # Half a unit in the last place of float32 for each step, of the size of what is added up.
+    error = np.abs(block(single.astype(np.float64)) - transformer.transform(single.astype(float)))
+    assert (error <= 2 * np.finfo(np.float32).eps * size).all()
+
+
+def test_what_a_float32_output_is_forgiven_is_its_rounding():
+    class Scaled(Single):
+        pass
+
+    @register_transformer(Scaled)
+    def _(transformer):
+        n = transformer.n_features_in_
+        return Affine.scaling(np.full(n, 0.125), -np.ones(n))
+
+    assert follow(Scaled().fit(X), X).n_in == X.shape[1]
+    for wrong in (Scaled(factor=1 + 1e-5), Single(step=0.01)):
+        with pytest.raises(CannotFollowError, match="is not affine"):
+            follow(wrong.fit(X), X)
+
+
 def test_names_of_columns_are_resolved():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X[:, :4], columns=["a", "b", "c", "d"])
@@ -188,6 +238,33 @@ def test_a_step_that_cannot_be_followed_is_named_with_the_remedies():
         CannotFollowError, match=r"step .polynomialfeatures.: .*register_transformer"
     ):
         follow(pipe, X)
+
+
+def reshape(X):
+    return np.reshape(X, (len(X), 2, -1))
+
+
+def first_row(X):
+    return X[:, 0]
+
+
+def words(X):
+    return np.full(X.shape, "a")
+
+
+def test_a_reshape_is_followed_where_nothing_but_the_classifier_comes_behind():
+    data = X[:, :4]
+    images = make_pipeline(StandardScaler(), FunctionTransformer(reshape)).fit(data)
+    expected = images.transform(data).reshape(len(data), 4)
+    np.testing.assert_allclose(follow(images, data)(data), expected, atol=1e-12)
+    crop = make_pipeline(images, FunctionTransformer(first_row))
+    with pytest.raises(CannotFollowError, match=r"takes samples of shape \(2, 2\), which are not"):
+        follow(crop, data)
+
+
+def test_what_gives_no_numbers_is_refused():
+    with pytest.raises(CannotFollowError, match="It raised: could not convert string to float"):
+        follow(FunctionTransformer(words).fit(X), X)
 
 
 def test_a_wrong_formula_is_found_out():
