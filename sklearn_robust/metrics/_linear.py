@@ -37,24 +37,16 @@ def as_linear(estimator: Any, X: Any) -> LinearView | None:
     if n_classes > 2 and getattr(estimator, "decision_function_shape", None) == "ovo":
         return None
     intercept = np.broadcast_to(np.ravel(estimator.intercept_).astype(float), (len(coef),))
-    scores = estimator.decision_function(X)
+    scores, predicted = estimator.decision_function(X), estimator.predict(X)
     if not np.isfinite(scores).all():
         return None
     X = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
     ours = safe_sparse_dot(X, coef.T) + intercept
-    scale = 1 + np.abs(ours).max()
-    if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=1e-4 * scale):
+    slack = 1e-4 * (1 + np.abs(ours).max())
+    if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=slack):
         return None
-    highest = (ours > 0).ravel() if n_classes == 2 else ours.argmax(axis=1)
-    others = estimator.predict(X) != estimator.classes_[highest.astype(int)]
-    if others.any() and not _tied(ours[others]).all():
+    each = np.hstack([0 * ours, ours]) if n_classes == 2 else ours
+    chosen = np.searchsorted(estimator.classes_, predicted)[:, None]
+    if (each.max(axis=1) - np.take_along_axis(each, chosen, axis=1)[:, 0] > slack).any():
         return None
     return LinearView(coef, intercept, X)
-
-
-def _tied(scores: np.ndarray) -> np.ndarray:
-    """Return which rows rounding may have decided."""
-    if scores.shape[1] == 1:
-        return abs(scores[:, 0]) < 1e-9
-    top = np.sort(scores, axis=1)[:, -2:]
-    return top[:, 1] - top[:, 0] < 1e-9

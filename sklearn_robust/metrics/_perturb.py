@@ -29,7 +29,8 @@ def perturb(
     """Return the points that `robust_score` holds predictions against: mistakes where it finds one.
 
     Samples that are misclassified as they are come back as they are, as in Algorithm 1 of the
-    report; where no mistake is found, the point is that of the last attack. Columns that hold no numbers or are encoded as categories are left alone.
+    report; where no mistake is found, the point is that of the last attack. Columns that hold no
+    numbers or are encoded as categories are left alone.
 
     Parameters
     ----------
