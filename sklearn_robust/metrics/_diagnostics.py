@@ -187,8 +187,8 @@ def black_box_beats_white_box(suspect: Suspect) -> Finding | None:
     broken = (1 - left.accuracy(Square(500))) * survived.mean()
     return Finding(
         "black-box beats white-box", bool(broken > TOLERANCE), float(broken),
-        f"Square, which sees no gradients, breaks {broken:.1%} of the samples that the attacks "
-        "along the gradient leave standing. The gradients mislead; trust the combination only.",
+        "Square, which sees no gradients, breaks samples that the attacks along the gradient leave "
+        f"standing: {broken:.1%} of all. The gradients mislead; trust the combination only.",
     )  # fmt: skip
 
 

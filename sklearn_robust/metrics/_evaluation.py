@@ -107,7 +107,7 @@ def threat_of(
     ours = final if hasattr(final, "robust_score") else None
     own = None if steps else ours
     if epsilon is None:
-        epsilon = getattr(own, "epsilon", None)
+        epsilon = getattr(own, "_own_epsilon", getattr(own, "epsilon", None))
         if epsilon is None:
             whose = "a classifier behind transformers has its own in their units" if steps else (
                 f"{type(estimator).__name__} has none of its own"
@@ -115,7 +115,7 @@ def threat_of(
             raise ValueError(f"epsilon must be given, in the units of X: {whose}.")
     if isinstance(clip_values, str) and clip_values == "own":
         clip_values = getattr(own, "clip_values", None)
-    norm = norm or getattr(ours, "norm", None) or "linf"
+    norm = getattr(ours, "norm", "linf") if norm is None else norm
     return ThreatModel.for_columns(getattr(X, "columns", None), epsilon, norm, clip_values)
 
 

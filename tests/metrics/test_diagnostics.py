@@ -85,6 +85,27 @@ def test_shattered_gradients(digits, standard_fc):
     assert "black-box beats white-box" in fired(suspect(module, digits, 0.1))
 
 
+def test_what_square_alone_breaks_is_a_share_of_all_samples():
+    """Gradients show the way for 160 of 200 samples; a step hides it from them for the rest."""
+
+    class Steps(nn.Module):
+        def forward(self, X):
+            score = torch.where(X[:, :1] > 2, torch.ceil(X[:, 1:] - 0.5), X[:, 1:])
+            return torch.hstack([score, 0 * score])
+
+    X = np.column_stack([np.repeat([0.0, 4.0], [160, 40]), np.full(200, 0.7)]).astype(np.float32)
+    y, model = np.zeros(200, dtype=int), TorchModel(Steps(), 2)
+
+    def predict(X):
+        return model.logits(model.asarray(X)).argmax(1).numpy()
+
+    threat = ThreatModel(np.array([0.0, 1.5]), "linf", None)
+    findings = {f.check: f for f in diagnose(Suspect(model, predict, X, y, threat, seed=0))}
+    beaten = findings["black-box beats white-box"]
+    assert beaten.fired and 0.1 < beaten.value <= 0.2
+    assert f"gradient leave standing: {beaten.value:.1%} of all." in beaten.message
+
+
 def test_a_defence_that_looks_away_beyond_its_radius(digits, robust_fc):
     """Far from the data it answers as for the nearest digit, so that large radii seem harmless."""
     X = torch.as_tensor(digits[2], dtype=torch.float32)

@@ -36,6 +36,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust import (
     AdversarialLogisticRegression,
+    AdversarialLogisticRegressionCV,
     RobustCNNClassifier,
     RobustFCClassifier,
     input_gradients,
@@ -531,6 +532,17 @@ def test_the_method_of_a_network_gives_the_same_number_as_the_function(attack, d
     assert robust_fc.robust_score(X, y, attack=attack, random_state=3, epsilon=0.12) == function
     X_adv = perturb(robust_fc, X, y, attack=attack, random_state=3, epsilon=0.12)
     assert robust_fc.score(X_adv, y) == function
+
+
+def test_a_search_over_radii_is_scored_at_its_own_radius():
+    data = StandardScaler().fit_transform(X)
+    clf = AdversarialLogisticRegressionCV([0.0, 0.2], scoring_epsilon=0.3, cv=2).fit(data, Y)
+    score = clf.robust_score(data, Y)
+    assert robust_score(clf, data, Y) == score < clf.score(data, Y)
+    assert certified_score(clf, data, Y) == score
+    for measure in (robust_score, certified_score):
+        with pytest.raises(ValueError, match="norm must be one of"):
+            measure(clf, data, Y, norm="")
 
 
 def test_options_belong_to_pgd(robust_fc, digits):
