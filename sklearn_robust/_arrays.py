@@ -53,6 +53,21 @@ def as_floats(x: Array) -> Array:
     return x if x.dtype.kind == "f" else x.astype(np.float64)
 
 
+def to_numpy(x: Array) -> np.ndarray:
+    """Return `x` as a numpy array, from whatever device; bfloat16, which numpy has not, as float32."""
+    if not is_torch(x):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
+
+
+def spacing(x: Array) -> float:
+    """Return the distance from 1 to the next number of the dtype of `x`; float64's for integers."""
+    if is_torch(x):
+        return namespace(x).finfo(x.dtype if x.is_floating_point() else namespace(x).float64).eps
+    return float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps)
+
+
 def rows(x: Array) -> Array:
     """Return `x` with all axes after the first flattened into one."""
     return x.reshape(len(x), math.prod(x.shape[1:]))  # -1 would be ambiguous without samples

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import Array, as_floats, as_like, is_torch, namespace, per_feature, rows
+from sklearn_robust._arrays import (
+    Array,
+    as_floats,
+    as_like,
+    namespace,
+    per_feature,
+    rows,
+    spacing,
+    to_numpy,
+)
 from sklearn_robust._norms import NORMS, Norm
 from sklearn_robust._validation import (
     check_clip_values,
@@ -100,7 +109,7 @@ class ThreatModel:
 
         A change in a feature with epsilon 0 counts as inf. Computed in float64.
         """
-        delta = rows(_to_numpy(X_adv)) - rows(_to_numpy(X))
+        delta = rows(_precise(X_adv)) - rows(_precise(X))
         epsilon = np.broadcast_to(np.ravel(self.epsilon), delta.shape[1:])
         with np.errstate(divide="ignore", invalid="ignore"):
             u = np.where(delta == 0, 0.0, delta / epsilon)
@@ -112,8 +121,8 @@ class ThreatModel:
         The slack is what rounding alone can add: a few units in the last place of the values of X
         for every coordinate that moved, as X + delta is stored in the precision of `X_adv`.
         """
-        resolution = 4 * (np.finfo(_float_dtype(X_adv)).eps)
-        a, b = rows(_to_numpy(X_adv)), rows(_to_numpy(X))
+        resolution = 4 * spacing(X_adv)
+        a, b = rows(_precise(X_adv)), rows(_precise(X))
         moved = abs(a - b)
         ulp = resolution * (abs(b) + moved) * (moved > 0)
         inside = self.size(b + np.sign(a - b) * (moved - ulp).clip(0), b) <= 1 + resolution
@@ -232,10 +241,5 @@ class Neighbourhood:
         return xp.where(self.epsilon > 0, delta / safe, as_like(0, delta))
 
 
-def _to_numpy(x: Array) -> np.ndarray:
-    return np.asarray(x.detach().cpu() if is_torch(x) else x, dtype=np.float64)
-
-
-def _float_dtype(x: Array) -> Any:
-    name = str(x.dtype).removeprefix("torch.")
-    return name if name.startswith("float") else "float64"
+def _precise(x: Array) -> np.ndarray:
+    return to_numpy(x).astype(np.float64, copy=False)

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._arrays import Array, as_like, is_torch, rows
+from sklearn_robust._arrays import Array, as_like, is_torch, rows, spacing
 from sklearn_robust._norms import BUILT_IN, NORMS
 
 
@@ -214,8 +214,7 @@ def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
 def rounding(low: np.ndarray, high: np.ndarray, X: Array) -> np.ndarray:
     """Return how far outside [low, high] rounding alone may put values of the precision of X."""
     size = np.maximum(*(np.where(np.isfinite(v), abs(v), 0.0) for v in (low, high)))
-    name = str(X.dtype).removeprefix("torch.")
-    return 4 * np.finfo(name if name.startswith("float") else "float64").eps * size
+    return 4 * spacing(X) * size
 
 
 def _extremes(X: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from sklearn_robust._arrays import Array, as_floats, is_torch, make_generator, per_feature
+from sklearn_robust._arrays import Array, as_floats, make_generator, per_feature, spacing, to_numpy
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
@@ -107,7 +107,7 @@ def evaluate(
         for batch, result in zip(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
-            X_adv[batch], nan[batch] = _in_set(result.X_adv, threat, X[batch]), result.nan
+            X_adv[batch], nan[batch] = result.X_adv, result.nan
             broken = mistaken(predict, X_adv[batch], y[batch], result.nan)
             robust[batch], broken_by[batch[broken]] = ~broken, stage
             results.append(result)
@@ -205,15 +205,16 @@ def _attack_batch(
     # The judge may compute in a higher precision, and not see the NaN that the attack has met.
     nan = has_nan(model.logits(found))
     return _BatchResult(
-        to_numpy(found), to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
+        _in_set(found, threat, X), to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
     )
 
 
-def _in_set(found: np.ndarray, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
+def _in_set(found: Array, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
     """Return points in the precision of X; the model's, if lower, may round them out of the set."""
-    if found.dtype.itemsize < X.dtype.itemsize:
-        return threat.around(X).project(found.astype(X.dtype))
-    found = found.astype(X.dtype, copy=False)
+    coarse = spacing(found) > spacing(X)
+    found = to_numpy(found).astype(X.dtype, copy=False)
+    if coarse:
+        return threat.around(X).project(found)
     if threat.clip_values is None:
         return found
     low, high = (per_feature(bound, found) for bound in threat.clip_values)
@@ -239,11 +240,6 @@ def _warn_of_nan(n_nan: int, n_samples: int) -> None:
             RuntimeWarning,
             stacklevel=3,
         )
-
-
-def to_numpy(a: Array) -> np.ndarray:
-    """Return `a` as a numpy array, from whatever device."""
-    return np.asarray(a.cpu() if is_torch(a) else a)
 
 
 def batch_seed(seed: int, stage: int, number: int) -> int:

@@ -319,3 +319,13 @@ def test_what_a_network_of_float32_finds_is_judged_inside_the_set_of_the_given_s
     verdict = evaluate(TorchModel(module, 2), X, y, threat, PGD(5), lambda X: X[:, 0] > 1e6 + 0.5)
     assert abs(verdict.X_adv - X).max() <= 0.01 + 1e-9
     assert verdict.robust.all()
+
+
+def test_a_network_in_bfloat16_is_attacked_and_judged(samples):
+    X, y = samples[0][:20], samples[1][:20]
+    torch.manual_seed(0)
+    model = TorchModel(nn.Linear(X[0].size, 10).to(torch.bfloat16), 10)
+    threat = ThreatModel(0.1, clip_values=(0, 1))
+    verdict = evaluate(model, X, y, threat, PGD(3), predictor(model))
+    assert threat.contains(verdict.X_adv, X).all()
+    assert verdict.X_adv.dtype == X.dtype
