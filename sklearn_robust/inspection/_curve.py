@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import beta
 
 from sklearn_robust._validation import check_level
-from sklearn_robust.inspection._panels import by_name, single_axes
+from sklearn_robust.inspection._panels import by_name, listed, single_axes
 from sklearn_robust.metrics import RobustnessReport, evaluate_robustness
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class RobustnessCurveDisplay:
         estimator: Any,
         X: Any,
         y: Any,
-        epsilons: Iterable[float],
+        epsilons: float | Iterable[float],
         *,
         norm: str | None = None,
         clip_values: Any = "own",
@@ -144,7 +144,7 @@ class RobustnessCurveDisplay:
             A dict's keys become the names in the legend.
         X, y : array-like
             Samples in raw units, and their labels.
-        epsilons : iterable of float
+        epsilons : float or iterable of float
             Radii in the units of X; 0 is added.
         norm, clip_values, attack, certify, method, random_state, n_jobs
             See `sklearn_robust.evaluate_robustness`.
@@ -155,7 +155,7 @@ class RobustnessCurveDisplay:
         -------
         display : RobustnessCurveDisplay
         """
-        radii = list(epsilons)
+        radii = listed(epsilons)
         reports = {
             name: evaluate_robustness(
                 model,
@@ -253,6 +253,11 @@ class RobustnessCurveDisplay:
             )
         if (np.diff(radii) <= 0).any():
             raise ValueError(f"epsilons must be strictly ascending, got {radii.tolist()}.")
+        if certified is not None and np.shape(certified) != y_pred.shape:
+            raise ValueError(
+                f"certified must have the shape of y_pred, {y_pred.shape}, a row for each of the "
+                f"epsilons and a column for each sample, got the shape {np.shape(certified)}."
+            )
         standing = np.logical_and.accumulate(y_pred == y_true)
         proven = None if certified is None else (np.asarray(certified) & standing).mean(1)
         curve = RobustnessCurve(radii, standing.mean(1), proven, len(y_true))

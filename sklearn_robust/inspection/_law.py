@@ -6,23 +6,31 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._validation import check_real
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.linear_model import AdversarialLogisticRegression
 
 
-def law_for(model: Any, generator: BernoulliGenerator) -> float | None:
+def law_for(
+    model: Any, generator: BernoulliGenerator, n_samples: int | None = None
+) -> float | None:
     """Return the class bias below which `model` has no weight, None where no law is known.
 
-    Attacks on every k-th iteration settle at a mixture with a share of 1 - 1/k of the clean loss.
+    Attacks on every k-th iteration settle at a mixture with a share of 1 - 1/k of the clean loss,
+    whose threshold depends on the penalty, 1 / (C n_samples); None for a size that is not known
+    leaves it out.
     """
     if not isinstance(model, AdversarialLogisticRegression) or model.norm != "linf":
         return None
     if np.ndim(model.epsilon) or model.epsilon == 0:
         return None
     share = 1 - 1 / model.attack_every if model.solver == "pgd" else 0.0
-    if share and (generator.tau_ == 0.5).any():
+    penalty = 0.0
+    if n_samples is not None:
+        penalty = 1 / (check_real(model.C, "C", low=0, open_low=True, infinite=True) * n_samples)
+    if share and penalty == 0 and (generator.tau_ == 0.5).any():
         return None  # separable: without a penalty the mixture has no minimiser
-    return generator.threshold(model.epsilon, clean_share=share)
+    return generator.threshold(model.epsilon, clean_share=share, penalty=penalty)
 
 
 def measured_threshold(weights: np.ndarray, tau: np.ndarray) -> float:

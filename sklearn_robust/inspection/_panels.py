@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -76,13 +76,24 @@ def _grid(
         return axes[0, 0].figure, axes
     if ax is not None:
         ax.set_axis_off()
-        cells = ax.get_subplotspec().subgridspec(*shape)
-        return ax.figure, cells.subplots(squeeze=False)
+        if ax.get_subplotspec() is None:
+            return ax.figure, _within(ax, shape)
+        return ax.figure, ax.get_subplotspec().subgridspec(*shape).subplots(squeeze=False)
     if figure is None:
         import matplotlib.pyplot as plt
 
         figure = plt.figure(figsize=size, layout="constrained")
     return figure, figure.subplots(*shape, squeeze=False)
+
+
+def _within(ax: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return axes over those that belong to no grid: whoever placed them chose where."""
+    from matplotlib.gridspec import GridSpec
+
+    left, bottom, right, top = ax.get_position().extents
+    cells = GridSpec(*shape, left=left, bottom=bottom, right=right, top=top)
+    places = [cells[i].get_position(ax.figure) for i in range(shape[0] * shape[1])]
+    return np.array([ax.figure.add_axes(place) for place in places], dtype=object).reshape(shape)
 
 
 class Rows:
@@ -140,6 +151,12 @@ def shaped(samples: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarr
             f"shape {tuple(image_shape)}. Pass image_shape=..."
         )
     return samples.reshape(len(samples), *image_shape)
+
+
+def listed(epsilons: float | Iterable[float]) -> list[float]:
+    """Return radii as a list, one number as a list of one."""
+    given = np.atleast_1d(epsilons) if isinstance(epsilons, np.ndarray) else epsilons
+    return list(given) if isinstance(given, Iterable) else [given]
 
 
 def by_name(models: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.inspection._law import law_for, measured_threshold
-from sklearn_robust.inspection._panels import single_axes
+from sklearn_robust.inspection._panels import listed, single_axes
 from sklearn_robust.inspection._weights import signed_weights
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class ThresholdDisplay:
     r"""The class bias :math:`\tau^*` below which a feature gets no weight, against epsilon.
 
-    Points are measured, the line is the law (:math:`\epsilon / 2` for exact training), bars are
-    two standard errors.
+    Points are measured, the line is the law (:math:`\epsilon / 2` for exact training; for
+    ``solver="pgd"`` with its penalty), bars are two standard errors.
 
     Use `from_estimator`, or pass thresholds that are there already.
 
@@ -76,7 +76,7 @@ class ThresholdDisplay:
         cls,
         estimator: Any,
         generator: BernoulliGenerator,
-        epsilons: Iterable[float],
+        epsilons: float | Iterable[float],
         *,
         n_samples: int = 10_000,
         n_repeats: int = 1,
@@ -93,7 +93,7 @@ class ThresholdDisplay:
             Cloned for each fit, with its `epsilon` replaced. Under linf.
         generator : BernoulliGenerator
             With evenly spaced class biases from 0 on; each repeat draws `n_samples` from it.
-        epsilons : iterable of float
+        epsilons : float or iterable of float
             Radii > 0.
         n_samples : int, default=10000
         n_repeats : int, default=1
@@ -106,9 +106,10 @@ class ThresholdDisplay:
         display : ThresholdDisplay
         """
         check_int(n_repeats, "n_repeats", low=1)
-        radii = [check_real(e, "each of epsilons", low=0, open_low=True) for e in epsilons]
+        check_int(n_samples, "n_samples", low=1)
+        radii = [check_real(e, "each of epsilons", low=0, open_low=True) for e in listed(epsilons)]
         models = [clone(estimator).set_params(epsilon=radius) for radius in radii]
-        predicted = [law_for(model, generator) for model in models]
+        predicted = [law_for(model, generator, n_samples) for model in models]
         if not radii or None in predicted:
             raise ValueError(
                 "The law is known for AdversarialLogisticRegression(norm='linf') at one radius or "

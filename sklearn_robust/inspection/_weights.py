@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_robust._validation import check_int
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.inspection._law import law_for
 from sklearn_robust.inspection._panels import by_name, single_axes
@@ -79,6 +80,7 @@ class WeightDisplay:
         generator: BernoulliGenerator,
         *,
         thresholds: Mapping[str, float] | None = None,
+        n_samples: int | None = None,
         ax: Axes | None = None,
     ) -> WeightDisplay:
         """Draw the weights of one or several fitted linear models.
@@ -92,6 +94,9 @@ class WeightDisplay:
         thresholds : dict of str to float, optional
             None: for each `AdversarialLogisticRegression` with epsilon > 0 under linf, what
             `BernoulliGenerator.threshold` predicts; for no other model.
+        n_samples : int, optional
+            How many samples the models were fitted to. With ``solver="pgd"`` the threshold depends
+            on the penalty, 1 / (C n_samples); None leaves it out, as for endless data.
         ax : matplotlib Axes, optional
             None: a new one.
 
@@ -102,7 +107,9 @@ class WeightDisplay:
         models = by_name(estimator)
         weights = {name: signed_weights(m, generator) for name, m in models.items()}
         if thresholds is None:
-            laws = {name: law_for(model, generator) for name, model in models.items()}
+            if n_samples is not None:
+                check_int(n_samples, "n_samples", low=1)
+            laws = {name: law_for(m, generator, n_samples) for name, m in models.items()}
             thresholds = {name: value for name, value in laws.items() if value is not None}
         return cls(generator.tau_, weights, thresholds=thresholds).plot(ax)
 
@@ -144,7 +151,12 @@ class WeightDisplay:
 
 def signed_weights(model: Any, generator: BernoulliGenerator) -> np.ndarray:
     """Return the weights of a fitted linear model, times theta and at Euclidean length 1."""
-    check_is_fitted(model, "coef_")
+    check_is_fitted(model)
+    if not hasattr(model, "coef_"):
+        raise ValueError(
+            f"estimator must be a fitted linear classifier with coef_, got {type(model).__name__}. "
+            "Of a pipeline whose other steps leave the features as they are, pass pipeline[-1]."
+        )
     coef, theta = np.asarray(model.coef_), generator.theta_
     if coef.size != theta.size:
         raise ValueError(

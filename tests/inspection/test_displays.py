@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from scipy.stats import binomtest
 from sklearn.datasets import load_wine
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -165,6 +166,21 @@ def test_panels_go_where_the_caller_says():
         InputGradientDisplay.from_predictions(X, X, ax=[left, right])
 
 
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_panels_fill_axes_that_belong_to_no_grid(layout):
+    X, figure = np.ones((2, 3, 3)), plt.figure(layout=layout)
+    figure.add_subplot()  # matplotlib warns of a layout that has nothing to lay out
+    ax = figure.add_axes((0.2, 0.3, 0.5, 0.4))
+    display = InputGradientDisplay.from_predictions(X, X, ax=ax)
+    figure.canvas.draw()
+    assert display.ax_.shape == (2, 2)
+    # Row by row from the top left, before pictures are drawn as squares within.
+    boxes = np.array([panel.get_position(original=True).extents for panel in display.ax_.ravel()])
+    np.testing.assert_allclose(boxes[0, [0, 3]], [0.2, 0.7])
+    np.testing.assert_allclose(boxes[3, [2, 1]], [0.7, 0.3])
+    assert boxes[1, 0] > boxes[0, 2]
+
+
 def test_bad_pictures_are_refused():
     X = np.ones((2, 9))
     with pytest.raises(ValueError, match=r"image_shape=\(2, 4\) does not hold one sample"):
@@ -275,6 +291,16 @@ def test_estimator_and_report_draw_the_same(wine):
     assert (drawn.ax_, drawn.figure_) == (ax, figure)
 
 
+@pytest.mark.parametrize("one", [0.1, np.array(0.1)])
+def test_one_radius_is_a_list_of_one(wine, law, one):
+    clf, X, y = wine
+    display = RobustnessCurveDisplay.from_estimator(clf, X, y, one)
+    np.testing.assert_array_equal(display.ax_.lines[0].get_xdata(), [0, 0.1])
+    exact = AdversarialLogisticRegression()
+    threshold = ThresholdDisplay.from_estimator(exact, law, one, n_samples=200)
+    np.testing.assert_array_equal(threshold.predicted, [0.05])
+
+
 def test_model_without_certificate_has_one_line(wine):
     clf, X, y = wine
     display = RobustnessCurveDisplay.from_estimator(clf, X, y, [0.1], certify=False)
@@ -290,6 +316,9 @@ def test_a_broken_sample_stays_broken_at_larger_radii():
     )
     np.testing.assert_array_equal(display.attacked_lines_["mine"].get_ydata(), [0.75, 0.25, 0.25])
     np.testing.assert_array_equal(display.certified_lines_["mine"].get_ydata(), [0.75, 0.25, 0.25])
+    for wrong in (proven[0], proven[:, :1], np.True_):
+        with pytest.raises(ValueError, match=r"certified must have the shape of y_pred, \(3, 4\)"):
+            RobustnessCurveDisplay.from_predictions(y, found, [0, 1, 2], certified=wrong)
     with pytest.raises(ValueError, match="one row for each of the 2 epsilons"):
         RobustnessCurveDisplay.from_predictions(y, found, [0, 1])
     with pytest.raises(ValueError, match="strictly ascending"):
@@ -301,7 +330,7 @@ def test_reports_of_two_norms_are_refused(wine, reports):
     other = evaluate_robustness(clf, X, y, [0.1], norm="l2", diagnostics=False)
     with pytest.raises(ValueError, match="reports of one norm, got l2, linf"):
         RobustnessCurveDisplay.from_report({"a": other, "b": reports["robust"]})
-    with pytest.raises(ValueError, match="confidence_level must be a finite number > 0 and <= 1"):
+    with pytest.raises(ValueError, match="confidence_level must be a finite number > 0 and < 1"):
         RobustnessCurveDisplay.from_report(other, confidence_level=2)
 
 
@@ -347,6 +376,41 @@ def test_no_threshold_where_no_law_is_known(law):
         WeightDisplay.from_estimator(wide, law)
 
 
+def test_models_without_weights_of_their_own_are_refused(law):
+    X, y = law.sample(500)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression())
+    with pytest.raises(NotFittedError):
+        WeightDisplay.from_estimator(pipeline, law)
+    with pytest.raises(NotFittedError):
+        WeightDisplay.from_estimator(LogisticRegression(), law)
+    pipeline.fit(X, y)
+    with pytest.raises(ValueError, match=r"with coef_, got Pipeline\..* pass pipeline\[-1\]"):
+        WeightDisplay.from_estimator(pipeline, law)
+    assert "LogisticRegression" in WeightDisplay.from_estimator(pipeline[-1], law).points_
+
+
+def test_the_penalty_moves_the_threshold_of_mixed_training(law):
+    clf = AdversarialLogisticRegression(0.4, solver="pgd", C=1e-3, max_iter=300)
+    display = ThresholdDisplay.from_estimator(clf, law, 0.4, n_samples=4000)
+    held = law.threshold(0.4, clean_share=0.5, penalty=1 / (1e-3 * 4000))
+    free = law.threshold(0.4, clean_share=0.5)
+    np.testing.assert_array_equal(display.predicted, [held])
+    # 0.126 and 0.146; the fitted kink was at 0.129 to 0.133 on three data sets.
+    assert display.measured[0] < (held + free) / 2
+    fitted = clf.fit(*law.sample(4000))
+    for size, expected in ((4000, held), (None, free)):
+        drawn = WeightDisplay.from_estimator(fitted, law, n_samples=size).thresholds
+        assert drawn == {"AdversarialLogisticRegression": expected}
+
+
+def test_a_penalty_gives_separable_classes_a_law():
+    law = BernoulliGenerator(20, tau=(0, 0.5), random_state=0)
+    clf = AdversarialLogisticRegression(0.1, solver="pgd").fit(*law.sample(200))
+    assert WeightDisplay.from_estimator(clf, law).thresholds == {}
+    (found,) = WeightDisplay.from_estimator(clf, law, n_samples=200).thresholds.values()
+    assert found == law.threshold(0.1, clean_share=0.5, penalty=1 / 200)
+
+
 def test_zero_weights_are_drawn_at_zero(law):
     clf = AdversarialLogisticRegression(epsilon=10.0).fit(*law.sample(200))
     display = WeightDisplay.from_estimator(clf, law)
@@ -371,7 +435,8 @@ def test_threshold_display_measures_the_reports_protocol_by_its_kink(law):
     estimator = AdversarialLogisticRegression(solver="pgd", max_iter=300)
     display = ThresholdDisplay.from_estimator(estimator, law, [0.4], n_samples=4000)
     assert display.standard_error is None
-    assert display.predicted[0] == law.threshold(0.4, clean_share=0.5)
+    # C = 1, which is a penalty of 1 / n.
+    assert display.predicted[0] == law.threshold(0.4, clean_share=0.5, penalty=1 / 4000)
     # The page on the threshold law has deviations of 2 % at 10,000 samples and d = 100.
     assert display.measured[0] == pytest.approx(display.predicted[0], rel=0.1)
     with pytest.raises(ValueError, match="The law is known for"):
