@@ -54,7 +54,7 @@ def as_floats(x: Array) -> Array:
 
 
 def to_numpy(x: Array) -> np.ndarray:
-    """Return `x` as a numpy array, from whatever device; bfloat16, which numpy has not, as float32."""
+    """Return `x` as a numpy array, from whatever device; bfloat16 as float32."""
     if not is_torch(x):
         return np.asarray(x)
     x = x.detach().cpu()

@@ -82,7 +82,10 @@ class BallAndBox:
     def ball_reach(self, a: Tensor) -> Tensor:
         """Return ``max <a_k, delta>`` over the ball, without the box, for the rows of `a`."""
         weights = a.flatten(1) * self.epsilon.reshape(-1)
-        return self._outwards * self.threat.geometry.dual_length(weights)
+        # The length of 0 has no gradient under l2, which a logit minus itself would ask for.
+        zero = (weights == 0).all(1)
+        length = self.threat.geometry.dual_length(weights.masked_fill(zero[:, None], 1.0))
+        return self._outwards * length.masked_fill(zero, 0.0)
 
     def widest_reach(self, a: Tensor) -> Tensor:
         """Return `ball_reach` for rows of any length, every feature taken as the widest one."""

@@ -20,7 +20,7 @@ from sklearn_robust.bounds._backward import minimum
 from sklearn_robust.bounds._intervals import intervals
 from sklearn_robust.bounds._margins import difference_specs
 from sklearn_robust.bounds._network import Network
-from sklearn_robust.bounds._regions import BallAndBox, Region, make_region
+from sklearn_robust.bounds._regions import Region, make_region
 from sklearn_robust.bounds._translation import Known, normalization
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
@@ -33,26 +33,6 @@ from sklearn_robust.neural_network.objectives._base import (
 _TOLERANCE = 0.5  # of both parts of the regulariser, as published
 
 
-class TrainedBall:
-    """A ball whose minimum has a gradient for functions too that are constant on it.
-
-    The length of 0 has none under l2. A logit minus itself asks for it, and a sample all of whose
-    units are off.
-    """
-
-    is_box = False
-
-    def __init__(self, ball: BallAndBox) -> None:
-        self.ball, self.low, self.high = ball, ball.low, ball.high
-
-    def minimum(self, a: Tensor) -> Tensor:
-        flat = a.flatten(2)
-        constant = (flat * self.ball.epsilon.reshape(-1) == 0).all(2)
-        moved = self.ball.minimum(flat.masked_fill(constant[..., None], 1.0).reshape(a.shape))
-        value = (flat @ self.ball.X.flatten(1)[:, :, None])[:, :, 0]
-        return torch.where(constant, value, moved)
-
-
 class Enclosure:
     """The boxes through a network over one region per sample, with gradients, without rounding."""
 
@@ -61,8 +41,7 @@ class Enclosure:
     ) -> None:
         self.network = Network(module, X, rounding=False, known=known)
         self.boxes = intervals(self.network, region)
-        self.region = TrainedBall(region) if isinstance(region, BallAndBox) else region
-        self.y = y
+        self.region, self.y = region, y
 
     def margins(self, *, linear: bool = False) -> Tensor:
         """Return lower bounds of ``f_y - f_j``: by intervals, or by lines around activations.
