@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust.metrics._evaluation import attack_estimator
-from sklearn_robust.metrics._view import is_network, unwrap
+from sklearn_robust.metrics._view import attacks_itself, unwrap
 
 
 def perturb(
@@ -75,7 +75,7 @@ def perturb(
         "n_jobs": n_jobs,
         "verbose": verbose,
     }
-    if not steps and is_network(final):
+    if not steps and attacks_itself(final, X):
         X_adv = final._attacked(X, y, **options).X_adv.reshape(np.shape(X))
         return type(X)(X_adv, columns=X.columns, index=X.index) if hasattr(X, "iloc") else X_adv
     result = attack_estimator(estimator, X, y, **options)

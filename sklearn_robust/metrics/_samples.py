@@ -1,8 +1,9 @@
 """Raw samples of any kind as rows of floats that an attack may move, and back.
 
-Where all columns are numbers the rows are the samples. Otherwise they hold the numeric columns that
-the classifier is followed through, the number of the sample, and what is computed from the other
-columns once and for all: nothing but the numeric columns has a radius above 0.
+Where all columns are numbers the rows are the samples; truth values in a DataFrame are numbers that
+nobody moves. Otherwise they hold the numeric columns that the classifier is followed through, the
+number of the sample, and what is computed from the other columns once and for all: nothing but the
+numeric columns has a radius above 0.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Samples:
         radius = self._of_columns(raw_threat.epsilon) * self.movable
         clip = raw_threat.clip_values
         if clip is not None:
-            low, high = (self._of_columns(bound) for bound in clip)
+            ends = zip(clip, (-np.inf, np.inf), strict=True)
+            low, high = (np.where(self.movable, self._of_columns(b), end) for b, end in ends)
             replace(raw_threat, epsilon=radius, clip_values=(low, high)).check_data(
                 self.rows[:, : len(self.movable)]
             )
@@ -93,7 +95,10 @@ class Samples:
         if not hasattr(self.raw, "iloc"):
             return rows
         index = self.raw.index if len(rows) == len(self.raw) else None
-        return type(self.raw)(rows, columns=self.raw.columns, index=index)
+        out = type(self.raw)(rows, columns=self.raw.columns, index=index)
+        for k in np.flatnonzero(~self.movable):
+            out.isetitem(k, out.iloc[:, k].astype(self.raw.dtypes.iloc[k]))
+        return out
 
     def _of_columns(self, value: Any) -> np.ndarray:
         columns = np.arange(self.n_columns) if self.columns is None else self.columns
@@ -109,13 +114,13 @@ class Samples:
         wrong = np.flatnonzero(fixed & (np.ravel(epsilon) > 0))
         if len(wrong):
             raise ValueError(
-                f"epsilon must be 0 for columns that hold no numbers or are encoded as categories, "
-                f"got values > 0 for columns {wrong.tolist()[:10]}."
+                "epsilon must be 0 for columns that hold no numbers but words or truth values, or that "
+                f"are encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
             )
 
 
 def numeric_columns(X: Any) -> np.ndarray:
-    """Return for each column of a DataFrame or an array whether it holds numbers."""
+    """Return for each column of a DataFrame or an array whether it holds numbers one may move."""
     if hasattr(X, "iloc"):
         return np.array([getattr(t, "kind", "O") in _NUMBERS for t in X.dtypes], dtype=bool)
     if X.dtype.kind != "O":
@@ -125,6 +130,18 @@ def numeric_columns(X: Any) -> np.ndarray:
         for column in X.T
     ]
     return np.array(numbers, dtype=bool)
+
+
+def truth_columns(X: Any) -> np.ndarray:
+    """Return for each column whether it holds truth values: numbers that nobody moves.
+
+    An array of nothing else is one of numbers, as binary images are.
+    """
+    if hasattr(X, "iloc"):
+        return np.array([getattr(t, "kind", "O") == "b" for t in X.dtypes], dtype=bool)
+    if X.dtype.kind != "O":
+        return np.zeros(X.shape[1], dtype=bool)
+    return np.array([all(isinstance(v, bool | np.bool_) for v in c) for c in X.T], dtype=bool)
 
 
 def with_known_columns(X: Any) -> Any:
@@ -148,9 +165,9 @@ def as_table(X: Any) -> Any:
     return X
 
 
-def all_columns(X: Any) -> Samples:
-    """Return samples all of whose columns are numbers that may move."""
-    return Samples(X, floats(X, np.arange(X.shape[1])), None, np.ones(X.shape[1], dtype=bool))
+def all_columns(X: Any, movable: np.ndarray) -> Samples:
+    """Return samples all of whose columns are numbers, or truth values that may not move."""
+    return Samples(X, floats(X, np.arange(X.shape[1])), None, movable)
 
 
 def some_columns(X: Any, columns: np.ndarray, movable: np.ndarray, rest: np.ndarray) -> Samples:

@@ -13,7 +13,7 @@ from sklearn_robust._validation import encode_labels
 from sklearn_robust.bounds import certified_correct, worst_case_correct, worst_case_points
 from sklearn_robust.bounds._linear import linear_distances
 from sklearn_robust.metrics._evaluation import threat_of
-from sklearn_robust.metrics._view import View, is_network, look, unwrap
+from sklearn_robust.metrics._view import View, attacks_itself, look, unwrap
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def target_of(
     """
     steps, final = unwrap(estimator)
     raw = threat_of(estimator, X, 1.0, norm, clip_values)
-    if not steps and is_network(final):
+    if not steps and attacks_itself(final, X):
         return _network(final, X, y, raw)
     view = look(estimator, X, epsilon)
     labels = encode_labels(y, estimator.classes_, len(view.samples.rows))

@@ -23,6 +23,7 @@ from sklearn_robust.metrics._samples import (
     as_table,
     numeric_columns,
     some_columns,
+    truth_columns,
 )
 from sklearn_robust.preprocessing import Affine, Block, CannotFollowError
 from sklearn_robust.preprocessing._blocks import Rule, chained, guide, joined, pull
@@ -68,6 +69,12 @@ class View:
 def is_network(estimator: Any) -> bool:
     """Whether `estimator` is a fitted network of this library."""
     return all(hasattr(estimator, name) for name in ("module_", "classes_", "input_shape_"))
+
+
+def attacks_itself(estimator: Any, X: Any) -> bool:
+    """Whether `estimator` is a fitted network of this library, whose every input may move."""
+    left_alone = hasattr(X, "iloc") and truth_columns(X).any()
+    return is_network(estimator) and not left_alone
 
 
 def unwrap(estimator: Any) -> tuple[Steps, Any]:
@@ -116,7 +123,7 @@ def look(estimator: Any, X: Any, epsilon: Any = None) -> View:
             f"X has {X.shape[1]} features, but {type(estimator).__name__} is expecting "
             f"{n_features} features as input."
         )
-    numeric = numeric_columns(X)
+    numeric, truths = numeric_columns(X), truth_columns(X)
     if hasattr(X, "iloc") and len(X):
         estimator.predict(X.iloc[:1])  # scikit-learn's own check of the names
     encoded = _encoded_columns(unwrap(estimator)[0], X)
@@ -124,24 +131,30 @@ def look(estimator: Any, X: Any, epsilon: Any = None) -> View:
     if np.ndim(epsilon) and np.size(epsilon) == len(movable):
         movable &= np.ravel(epsilon) > 0
     try:
-        return _followed(estimator, X, numeric, encoded, movable)
+        return _followed(estimator, X, numeric, truths, encoded, movable)
     except CannotFollowError as error:
         return _by_scores(estimator, X, numeric & ~encoded, str(error))
 
 
 def _followed(
-    estimator: Any, X: Any, numeric: np.ndarray, encoded: np.ndarray, movable: np.ndarray
+    estimator: Any,
+    X: Any,
+    numeric: np.ndarray,
+    truths: np.ndarray,
+    encoded: np.ndarray,
+    movable: np.ndarray,
 ) -> View:
     """Return the view through formulas; raise CannotFollowError where there is none."""
     steps, final = unwrap(estimator)
     split = bool(steps) and isinstance(steps[0][1], ColumnTransformer)
     in_order = not split or np.array_equal(places(steps[0][1], X), np.arange(X.shape[1]))
-    if numeric.all() and not encoded.any() and (movable.all() or not split) and in_order:
-        samples = all_columns(X)
+    known = numeric | truths
+    if known.all() and not encoded.any() and (movable.all() or not split) and in_order:
+        samples = all_columns(X, numeric)
         front: Block = Affine.identity(X.shape[1])
         rest = steps
     elif split:
-        samples, front = _follow_first(steps[0], X, numeric, movable)
+        samples, front = _follow_first(steps[0], X, known, movable)
         rest = steps[1:]
     else:
         name = steps[0][0] if steps else None
@@ -166,7 +179,7 @@ def _followed(
 
 
 def _follow_first(
-    step: tuple[str, ColumnTransformer], X: Any, numeric: np.ndarray, movable: np.ndarray
+    step: tuple[str, ColumnTransformer], X: Any, known: np.ndarray, movable: np.ndarray
 ) -> tuple[Samples, Block]:
     """Return samples and formula for a first step that treats columns differently.
 
@@ -177,7 +190,7 @@ def _follow_first(
     live = [movable[columns].any() for _, _, columns, _ in found]
     read = [item[2] for item, alive in zip(found, live, strict=True) if alive]
     carried = np.unique(np.concatenate([np.flatnonzero(movable), *read]))
-    if not numeric[carried].all():
+    if not known[carried].all():
         raise CannotFollowError(f"step {name!r}: a branch reads numbers and other columns at once.")
     output = transformer.transform(X)
     output = np.asarray(output.toarray() if hasattr(output, "toarray") else output)
@@ -210,7 +223,7 @@ def _by_scores(estimator: Any, X: Any, movable: np.ndarray, obstacle: str) -> Vi
             "decision_function nor predict_proba for an attack that needs scores only."
         )
     if movable.all():
-        samples = all_columns(X)
+        samples = all_columns(X, movable)
     else:
         columns = np.flatnonzero(movable)
         nothing = np.zeros((len(X), 0))

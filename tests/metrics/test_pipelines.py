@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import optimize
 from scipy.special import softmax
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
@@ -44,7 +45,12 @@ from sklearn_robust import (
     robust_score,
 )
 from sklearn_robust.attacks import APGD, PGD, Margin, Square, ThreatModel
-from sklearn_robust.metrics import BlackBoxWarning, certified_score, perturb
+from sklearn_robust.metrics import (
+    BlackBoxWarning,
+    adversarial_distance,
+    certified_score,
+    perturb,
+)
 from sklearn_robust.metrics._view import look
 
 X, Y = load_wine(return_X_y=True)
@@ -473,6 +479,60 @@ def test_other_routes_leave_categories_alone_too(mixed, final):
     assert (before[:, [0, 3]] == after[:, [0, 3]]).all()
     moved = abs(before[:, [1, 2, 4]].astype(float) - after[:, [1, 2, 4]].astype(float))
     assert 2.9 < moved.max() <= 3 + 1e-9
+
+
+TRUTHS = {
+    "linear": LogisticRegression(),
+    "pipeline": make_pipeline(StandardScaler(), LogisticRegression()),
+    "columns": make_pipeline(
+        make_column_transformer((StandardScaler(), ["age", "member"]), remainder="passthrough"),
+        LogisticRegression(),
+    ),
+    "tree": DecisionTreeClassifier(max_depth=3, random_state=0),
+    "network": RobustFCClassifier((8,), epsilon=0, max_epochs=30, lr=0.02, random_state=0),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_truth_values_in_a_frame_are_numbers_that_nobody_moves(mixed, name):
+    pd = pytest.importorskip("pandas")
+    frame, y = mixed
+    frame = frame.assign(since=pd.array(frame["age"] > 44, dtype="boolean"), age=frame["age"] / 8)
+    frame = frame[["member", "age", "noise", "since"]]
+    clf = TRUTHS[name].fit(frame, y)
+    attack = Square(50) if name == "tree" else "auto"
+    X_adv = perturb(clf, frame, y, epsilon=3.0, attack=attack)
+    score = robust_score(clf, frame, y, epsilon=3.0, attack=attack)
+    assert X_adv.index.equals(frame.index)
+    for column in ("member", "since"):
+        pd.testing.assert_series_equal(X_adv[column], frame[column])
+    assert (clf.predict(X_adv) == y).mean() == score < clf.score(frame, y)
+    with pytest.raises(ValueError, match="hold no numbers but words or truth values"):
+        robust_score(clf, frame, y, epsilon=np.full(4, 3.0), attack=attack)
+    if name == "tree":
+        return
+    # The same with the values as floats and a radius for each column; a range is for what moves.
+    radii, box = np.array([0, 3.0, 3.0, 0]), (-20, np.array([0.5, 20, 20, 0.5]))
+    numbers = clone(clf).fit(frame.astype(float), y)
+    options = {"epsilon": radii, "clip_values": (-20, 20)}
+    assert robust_score(numbers, frame.astype(float), y, **options) == score
+    assert robust_score(clf, frame, y, epsilon=3.0, clip_values=box) == score
+    assert certified_score(clf, frame, y, epsilon=3.0) <= score
+    assert abs((adversarial_distance(clf, frame, y) > 3.0).mean() - score) <= 0.02
+    if name != "network":
+        assert certified_score(clf, frame, y, epsilon=3.0) == score
+        assert not input_gradients(clf, frame, y)[:, [0, 3]].any()
+
+
+def test_an_object_array_and_an_array_of_truth_values_are_read_as_said():
+    columns = np.random.default_rng(0).normal(size=(60, 2)) > 0
+    y = (columns.sum(axis=1) + np.arange(60) % 2) // 2
+    clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(columns, y)
+    assert abs(perturb(clf, columns, y, epsilon=0.3) - columns).max() == pytest.approx(0.3)
+    objects = np.column_stack([columns[:, :1], columns[:, 1:].astype(float)]).astype(object)
+    objects[:, 0] = columns[:, 0]
+    moved = abs(perturb(clf, objects, y, epsilon=0.3).astype(float) - columns).max(axis=0)
+    np.testing.assert_allclose(moved, [0, 0.3])
 
 
 def test_radius_by_column_and_range_by_column(mixed):
