@@ -114,8 +114,8 @@ class Samples:
         wrong = np.flatnonzero(fixed & (np.ravel(epsilon) > 0))
         if len(wrong):
             raise ValueError(
-                "epsilon must be 0 for columns that hold no numbers but words or truth values, or are "
-                f"encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
+                "epsilon must be 0 for columns that hold no numbers but words or truth values, or "
+                f"are encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
             )
 
 
