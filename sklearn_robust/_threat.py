@@ -29,6 +29,7 @@ from sklearn_robust._validation import (
     check_epsilon,
     check_in_range,
     check_norm,
+    check_spared,
     in_order,
     rounding,
 )
@@ -97,6 +98,22 @@ class ThreatModel:
     def around(self, X: Array) -> Neighbourhood:
         """Return the sets A(x_i) for the rows of `X`, ready to project onto."""
         return Neighbourhood(self, X)
+
+    def sparing(self, features: np.ndarray) -> ThreatModel:
+        """Return the same threat with radius 0 and no box for some features, given by a mask.
+
+        One number as epsilon is meant for what may move; given per feature it must be 0 there.
+        """
+        if not features.any():
+            return self
+        epsilon = np.broadcast_to(np.ravel(self.epsilon), features.shape)
+        if np.ndim(self.epsilon):
+            check_spared(epsilon, features)
+        clip = self.clip_values
+        if clip is not None:
+            ends = zip(clip, (-np.inf, np.inf), strict=True)
+            clip = tuple(np.where(features, end, np.ravel(bound)) for bound, end in ends)
+        return replace(self, epsilon=np.where(features, 0.0, epsilon), clip_values=clip)
 
     def check_data(self, X: Array) -> None:
         """Raise ValueError if `X` has values outside `clip_values` or does not fit epsilon."""

@@ -145,6 +145,28 @@ def in_order(values: Any, columns: Any, name: str) -> Any:
     return values.to_numpy()
 
 
+def check_spared(epsilon: np.ndarray, features: np.ndarray) -> None:
+    """Raise ValueError if a radius is given to features that are left alone, by a mask."""
+    wrong = np.flatnonzero(features & (np.ravel(epsilon) > 0))
+    if len(wrong):
+        raise ValueError(
+            "epsilon must be 0 for columns that hold no numbers but words or truth values, or "
+            f"are encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
+        )
+
+
+def truth_columns(X: Any) -> np.ndarray:
+    """Return for each column whether it holds truth values: numbers that nobody moves.
+
+    An array of nothing else is one of numbers, as binary images are.
+    """
+    if hasattr(X, "iloc"):
+        return np.array([getattr(t, "kind", "O") == "b" for t in X.dtypes], dtype=bool)
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 2:
+        return np.array([all(isinstance(v, bool | np.bool_) for v in c) for c in X.T], dtype=bool)
+    return np.zeros(np.shape(X)[1:2], dtype=bool)
+
+
 def check_step_size(step_size: Any, n_features: int | None = None) -> float | np.ndarray | None:
     """Return a step as None, a positive float, or a float64 array with a positive entry."""
     if step_size is None:

@@ -13,7 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon, check_real, weighted_share
+from sklearn_robust._validation import check_epsilon, check_real, truth_columns, weighted_share
 from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
 
 SPARSE = ("csr", "csc")
@@ -139,8 +139,9 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
             If X is outside the clip values, or y has labels that were not seen in `fit`.
         """
         check_is_fitted(self)
+        spared = truth_columns(X)
         X, index = self._check_labelled(X, y)
-        threat = self._threat(X, epsilon, norm, clip_values)
+        threat = self._threat(X, epsilon, norm, clip_values).sparing(spared)
         threat.check_data(X)
         correct = worst_case_correct(self.coef_, self.intercept_, X, index, threat)
         return weighted_share(correct, sample_weight)
@@ -175,8 +176,9 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
             As in `robust_score`.
         """
         check_is_fitted(self)
+        spared = truth_columns(X)
         X, index = self._check_labelled(X, y)
-        threat = self._threat(X, epsilon, norm, clip_values)
+        threat = self._threat(X, epsilon, norm, clip_values).sparing(spared)
         threat.check_data(X)
         return worst_case_points(self.coef_, self.intercept_, X, index, threat)
 

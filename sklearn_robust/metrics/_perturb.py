@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._validation import truth_columns
 from sklearn_robust.metrics._evaluation import attack_estimator
-from sklearn_robust.metrics._view import attacks_itself, unwrap
+from sklearn_robust.metrics._view import is_network, unwrap
 
 
 def perturb(
@@ -75,8 +76,13 @@ def perturb(
         "n_jobs": n_jobs,
         "verbose": verbose,
     }
-    if not steps and attacks_itself(final, X):
+    if not steps and is_network(final):
         X_adv = final._attacked(X, y, **options).X_adv.reshape(np.shape(X))
-        return type(X)(X_adv, columns=X.columns, index=X.index) if hasattr(X, "iloc") else X_adv
+        if not hasattr(X, "iloc"):
+            return X_adv
+        out = type(X)(X_adv, columns=X.columns, index=X.index)
+        for k in np.flatnonzero(truth_columns(X)):
+            out.isetitem(k, X.iloc[:, k])
+        return out
     result = attack_estimator(estimator, X, y, **options)
     return result.view.samples.restore(result.rows)

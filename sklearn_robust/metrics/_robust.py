@@ -20,7 +20,7 @@ from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.bounds._linear import worst_case_correct
 from sklearn_robust.metrics._evaluation import attack_estimator, threat_of
 from sklearn_robust.metrics._linear import as_linear
-from sklearn_robust.metrics._view import attacks_itself, unwrap
+from sklearn_robust.metrics._view import is_network, unwrap
 
 
 def robust_score(
@@ -64,8 +64,7 @@ def robust_score(
     X : array-like of shape (n_samples, n_features) or as the estimator takes it
         Complete; columns that hold no numbers, and those that a OneHotEncoder or another encoder of
         categories reads, are left alone. So is a column of truth values in a DataFrame, though
-        scores count it as 0 or 1; an array of nothing else is one of numbers. The methods of this
-        library's estimators see an array, and move it.
+        scores count it as 0 or 1; an array of nothing else is one of numbers.
     y : array-like of shape (n_samples,)
     sample_weight : array-like of shape (n_samples,), optional
     epsilon : float or array of shape (n_features,), optional
@@ -136,7 +135,7 @@ def robust_score(
         "n_jobs": n_jobs,
         "verbose": verbose,
     }
-    if not steps and attacks_itself(final, X):
+    if not steps and is_network(final):
         return final.robust_score(X, y, sample_weight, **options)
     if not steps and sparse.issparse(X) and isinstance(attack, str) and attack == "auto":
         choose_attack(attack, n_steps=n_steps, step_size=step_size, n_restarts=n_restarts)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon, check_finite
+from sklearn_robust._validation import check_epsilon, check_finite, check_spared
 
 _NUMBERS = "iuf"
 
@@ -111,12 +111,7 @@ class Samples:
         fixed = np.ones(self.n_columns, dtype=bool)
         columns = np.arange(self.n_columns) if self.columns is None else self.columns
         fixed[columns] = ~self.movable
-        wrong = np.flatnonzero(fixed & (np.ravel(epsilon) > 0))
-        if len(wrong):
-            raise ValueError(
-                "epsilon must be 0 for columns that hold no numbers but words or truth values, or "
-                f"are encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
-            )
+        check_spared(epsilon, fixed)
 
 
 def numeric_columns(X: Any) -> np.ndarray:
@@ -130,18 +125,6 @@ def numeric_columns(X: Any) -> np.ndarray:
         for column in X.T
     ]
     return np.array(numbers, dtype=bool)
-
-
-def truth_columns(X: Any) -> np.ndarray:
-    """Return for each column whether it holds truth values: numbers that nobody moves.
-
-    An array of nothing else is one of numbers, as binary images are.
-    """
-    if hasattr(X, "iloc"):
-        return np.array([getattr(t, "kind", "O") == "b" for t in X.dtypes], dtype=bool)
-    if X.dtype.kind != "O":
-        return np.zeros(X.shape[1], dtype=bool)
-    return np.array([all(isinstance(v, bool | np.bool_) for v in c) for c in X.T], dtype=bool)
 
 
 def with_known_columns(X: Any) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import encode_labels
+from sklearn_robust._validation import encode_labels, truth_columns
 from sklearn_robust.bounds import certified_correct, worst_case_correct, worst_case_points
 from sklearn_robust.bounds._linear import linear_distances
 from sklearn_robust.metrics._evaluation import threat_of
-from sklearn_robust.metrics._view import View, attacks_itself, look, unwrap
+from sklearn_robust.metrics._view import View, is_network, look, unwrap
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def target_of(
     """
     steps, final = unwrap(estimator)
     raw = threat_of(estimator, X, 1.0, norm, clip_values)
-    if not steps and attacks_itself(final, X):
+    if not steps and is_network(final):
         return _network(final, X, y, raw)
     view = look(estimator, X, epsilon)
     labels = encode_labels(y, estimator.classes_, len(view.samples.rows))
@@ -87,9 +87,9 @@ def target_of(
 
 
 def _network(network: Any, X: Any, y: Any, raw: ThreatModel) -> Target:
-    samples = network._read(X)
+    spared, samples = truth_columns(X), network._read(X)
     labels = encode_labels(y, network.classes_, len(samples))
-    raw.check_data(samples)
+    raw.sparing(spared).check_data(samples)
 
     def certify(threat: ThreatModel, candidates: np.ndarray, method: str) -> np.ndarray:
         return certified_correct(
@@ -98,7 +98,8 @@ def _network(network: Any, X: Any, y: Any, raw: ThreatModel) -> Target:
 
     return Target(
         network._model(), network._predict_index, samples, labels,
-        lambda epsilon: ThreatModel(epsilon, raw.norm, raw.clip_values), None, None, certify,
+        lambda epsilon: ThreatModel(epsilon, raw.norm, raw.clip_values).sparing(spared),
+        None, None, certify,
     )  # fmt: skip
 
 

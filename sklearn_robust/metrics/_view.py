@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_robust._validation import truth_columns
 from sklearn_robust.attacks import LinearModel, ScoreModel
 from sklearn_robust.attacks._losses import Loss
 from sklearn_robust.attacks._model import DifferentiableModel, Model
@@ -23,7 +24,6 @@ from sklearn_robust.metrics._samples import (
     as_table,
     numeric_columns,
     some_columns,
-    truth_columns,
 )
 from sklearn_robust.preprocessing import Affine, Block, CannotFollowError
 from sklearn_robust.preprocessing._blocks import Rule, chained, guide, joined, pull
@@ -69,12 +69,6 @@ class View:
 def is_network(estimator: Any) -> bool:
     """Whether `estimator` is a fitted network of this library."""
     return all(hasattr(estimator, name) for name in ("module_", "classes_", "input_shape_"))
-
-
-def attacks_itself(estimator: Any, X: Any) -> bool:
-    """Whether `estimator` is a fitted network of this library, whose every input may move."""
-    left_alone = hasattr(X, "iloc") and truth_columns(X).any()
-    return is_network(estimator) and not left_alone
 
 
 def unwrap(estimator: Any) -> tuple[Steps, Any]:

@@ -11,7 +11,7 @@ import torch
 from scipy.special import log_softmax, softmax
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import draw_seed, weighted_share
+from sklearn_robust._validation import draw_seed, truth_columns, weighted_share
 from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.attacks._evaluation import Verdict, evaluate
 from sklearn_robust.attacks._losses import ExactCrossEntropy
@@ -223,6 +223,7 @@ class NetworkInference(NetworkReading):
     def _evaluate(
         self, X: Any, y: Any, threat: ThreatModel, attack: Any, seed: int, **options: Any
     ) -> Verdict:
+        threat = threat.sparing(truth_columns(X))
         X = self._read(X)
         labels = self._encode(y, len(X))
         threat.check_data(X)

@@ -519,9 +519,22 @@ def test_truth_values_in_a_frame_are_numbers_that_nobody_moves(mixed, name):
     assert robust_score(clf, frame, y, epsilon=3.0, clip_values=box) == score
     assert certified_score(clf, frame, y, epsilon=3.0) <= score
     assert abs((adversarial_distance(clf, frame, y) > 3.0).mean() - score) <= 0.02
-    if name != "network":
+    if name == "network":
+        assert clf.robust_score(frame, y, epsilon=3.0) == score
+        moved = clf.perturb(frame, y, epsilon=3.0) - frame.to_numpy(dtype=float)
+        assert not moved[:, [0, 3]].any() and moved[:, 1].any()
+    else:
         assert certified_score(clf, frame, y, epsilon=3.0) == score
         assert not input_gradients(clf, frame, y)[:, [0, 3]].any()
+
+
+def test_the_methods_of_linear_models_leave_truth_values_alone_too(mixed):
+    frame, y = mixed
+    frame = frame[["member", "age", "noise"]].assign(age=frame["age"] / 8)
+    clf = AdversarialLogisticRegression(0.1).fit(frame, y)
+    assert clf.robust_score(frame, y, epsilon=0.5) == robust_score(clf, frame, y, epsilon=0.5)
+    moved = clf.perturb(frame, y, epsilon=0.5) - frame.to_numpy(dtype=float)
+    assert not moved[:, 0].any() and moved[:, 1].any()
 
 
 def test_an_object_array_and_an_array_of_truth_values_are_read_as_said():
