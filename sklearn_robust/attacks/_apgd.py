@@ -57,8 +57,8 @@ class APGD:
     n_restarts : int, default=1
         Runs from different random starts, each on the samples still classified correctly.
     leak : float in [0, 1], default=0
-        Slope that rectifiers which are off have in the gradient, see `DiversePGD`. 0 is the papers'
-        attack; 0.01 often finds more in networks that are robust.
+        Slope that units which are off or full have in the gradient, see `DiversePGD`. 0 is the
+        papers' attack; 0.01 often finds more in networks that are robust.
 
     Raises
     ------

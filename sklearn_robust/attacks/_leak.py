@@ -1,4 +1,4 @@
-r"""Gradients that pass through rectifiers which are off: a search direction, not a derivative.
+r"""Gradients that pass through units which are off or full: a search direction, not a derivative.
 
 In a network that is robust under linf, a unit is off unless its input comes close to a threshold,
 and its derivative does not say which way that is. With a small slope in the backward pass alone,
@@ -6,7 +6,7 @@ and its derivative does not say which way that is. With a small slope in the bac
 .. math:: g(z) = \max(z, 0), \qquad g'(z) := [z > 0] + s \, [z \le 0]
 
 the values stay what they are and the gradient also leads towards units that could be switched on.
-Relatives of it were found to make attacks transfer better [1]_.
+Likewise for units with a ceiling, such as those that hold a network's input in its range. Relatives of it were found to make attacks transfer better [1]_.
 
 References
 ----------
@@ -29,7 +29,7 @@ _IN_PLACE = {torch.relu_, Tensor.relu_}
 
 
 class Leaking(TorchFunctionMode):
-    """Within this context, rectifiers that are off have the slope `slope` in the backward pass.
+    """Within this context, units that are off or full have the slope `slope` in the backward pass.
 
     It acts on what a module calls and leaves the module alone. What has been compiled to a graph
     calls nothing, and keeps its gradient.
@@ -43,29 +43,47 @@ class Leaking(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _RECTIFIERS or func in _IN_PLACE:
-            x, in_place = _arguments(*args, **kwargs)
-            return _Rectify.apply(x, in_place or func in _IN_PLACE, self.slope)
+        if func in _RECTIFIERS:
+            return _Bounded.apply(*_rectifier(*args, **kwargs), self.slope)
+        if func in _IN_PLACE:
+            return _Bounded.apply(*_rectifier(*args, inplace=True), self.slope)
+        if func is functional.relu6:
+            return _Bounded.apply(*_rectifier(*args, **kwargs, ceiling=6.0), self.slope)
+        if func is functional.hardtanh:
+            return _Bounded.apply(*_between(*args, **kwargs), self.slope)
         return func(*args, **kwargs)
 
 
-def _arguments(input: Tensor, inplace: bool = False) -> tuple[Tensor, bool]:
-    return input, inplace
+def _rectifier(
+    input: Tensor, inplace: bool = False, ceiling: float | None = None
+) -> tuple[Tensor, float, float | None, bool]:
+    return input, 0.0, ceiling, inplace
 
 
-class _Rectify(torch.autograd.Function):
+def _between(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> tuple[Tensor, float, float | None, bool]:
+    return input, min_val, max_val, inplace
+
+
+class _Bounded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, in_place: bool, slope: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, low: float, high: float | None, in_place: bool, slope: float
+    ) -> Tensor:
         if in_place:
             ctx.mark_dirty(x)
-            x.relu_()
+            x.clamp_(low, high)
         else:
-            x = x.relu()
+            x = x.clamp(low, high)
         ctx.save_for_backward(x)
-        ctx.slope = slope
+        ctx.low, ctx.high, ctx.slope = low, high, slope
         return x
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (x,) = ctx.saved_tensors
-        return torch.where(x > 0, gradient, ctx.slope * gradient), None, None
+        moves = x > ctx.low
+        if ctx.high is not None:
+            moves &= x < ctx.high
+        return torch.where(moves, gradient, ctx.slope * gradient), None, None, None, None

@@ -95,7 +95,7 @@ class DifferentiableModel(Model, Protocol):
         loss : Loss
             Its `direction` is to be pulled back to X.
         leak : float, default=0.0
-            Share of the gradient that rectifiers pass on which are off; a model without any may
+            Share of the gradient that units pass on which are off or full; a model without any may
             leave it aside.
 
         Returns

@@ -320,6 +320,27 @@ def test_a_leak_changes_the_gradient_of_rectifiers_and_nothing_else(name):
     assert torch.equal(model.logits(X), logits)
 
 
+CEILINGS = {
+    "module": nn.Hardtanh(0, 6),
+    "module in place": nn.Hardtanh(0, 6, inplace=True),
+    "function": lambda z: nn.functional.hardtanh(z, 0, 6),
+    "relu6": nn.ReLU6(),
+    "relu6 in place": nn.ReLU6(inplace=True),
+    "relu6 function": nn.functional.relu6,
+}
+
+
+@pytest.mark.parametrize("name", CEILINGS)
+def test_a_leak_leads_back_from_a_ceiling_too(name):
+    model = TorchModel(_Rectified(CEILINGS[name]), 2)
+    X, y = torch.tensor([[0.1, 0.5, 6.4, 9.0]]), torch.tensor([0])
+    logits, plain = model.ascent(X, y, Margin())
+    leaky_logits, leaky = model.ascent(X, y, Margin(), leak=0.01)
+    assert torch.equal(leaky_logits, logits)
+    torch.testing.assert_close(plain, torch.tensor([[0.0, 1.0, 0.0, 0.0]]))
+    torch.testing.assert_close(leaky, torch.tensor([[0.01, 1.0, 0.01, 0.01]]))
+
+
 @pytest.mark.parametrize(
     ("leaky", "plain"),
     [
