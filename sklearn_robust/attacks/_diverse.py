@@ -38,9 +38,10 @@ class DiversePGD:
     as half a cosine. Random points of the ball mostly look alike to a network, and its gradient
     leads from all of them to the same place; these starts find what one long run does not.
 
-    The gradients pass through rectifiers that are off, and through hardtanh and ReLU6 where they are
-    full, as if these had the slope `leaks` there: in a network that is robust most units are off all over the ball, and its plain gradient does not
-    see what would switch them on. Whether a point is a mistake is never judged by that.
+    The gradients pass through rectifiers that are off, and through hardtanh and ReLU6 where they
+    are full, as if these had the slope `leaks` there: in a network that is robust most units are
+    off all over the ball, and its plain gradient does not see what would switch them on. Whether a
+    point is a mistake is never judged by that.
 
     Parameters
     ----------

@@ -6,7 +6,8 @@ and its derivative does not say which way that is. With a small slope in the bac
 .. math:: g(z) = \max(z, 0), \qquad g'(z) := [z > 0] + s \, [z \le 0]
 
 the values stay what they are and the gradient also leads towards units that could be switched on.
-Likewise for units with a ceiling, such as those that hold a network's input in its range. Relatives of it were found to make attacks transfer better [1]_.
+Likewise for units with a ceiling, such as those that hold a network's input in its range. Relatives
+of it were found to make attacks transfer better [1]_.
 
 References
 ----------
@@ -24,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-_RECTIFIERS = {functional.relu, torch.relu, Tensor.relu}
-_IN_PLACE = {torch.relu_, Tensor.relu_}
+# What is bounded, from below, from above if at all, and whether in place.
+_Unit = tuple[Tensor, float, float | None, bool]
 
 
 class Leaking(TorchFunctionMode):
@@ -43,27 +44,38 @@ class Leaking(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _RECTIFIERS:
-            return _Bounded.apply(*_rectifier(*args, **kwargs), self.slope)
-        if func in _IN_PLACE:
-            return _Bounded.apply(*_rectifier(*args, inplace=True), self.slope)
-        if func is functional.relu6:
-            return _Bounded.apply(*_rectifier(*args, **kwargs, ceiling=6.0), self.slope)
-        if func is functional.hardtanh:
-            return _Bounded.apply(*_between(*args, **kwargs), self.slope)
+        if func in _BOUNDED:
+            return _Bounded.apply(*_BOUNDED[func](*args, **kwargs), self.slope)
         return func(*args, **kwargs)
 
 
-def _rectifier(
-    input: Tensor, inplace: bool = False, ceiling: float | None = None
-) -> tuple[Tensor, float, float | None, bool]:
-    return input, 0.0, ceiling, inplace
+def _rectifier(input: Tensor, inplace: bool = False) -> _Unit:
+    return input, 0.0, None, inplace
 
 
-def _between(
+def _rectifier_in_place(input: Tensor) -> _Unit:
+    return input, 0.0, None, True
+
+
+def _relu6(input: Tensor, inplace: bool = False) -> _Unit:
+    return input, 0.0, 6.0, inplace
+
+
+def _hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-) -> tuple[Tensor, float, float | None, bool]:
+) -> _Unit:
     return input, min_val, max_val, inplace
+
+
+_BOUNDED: dict[Callable, Callable[..., _Unit]] = {
+    functional.relu: _rectifier,
+    torch.relu: _rectifier,
+    Tensor.relu: _rectifier,
+    torch.relu_: _rectifier_in_place,
+    Tensor.relu_: _rectifier_in_place,
+    functional.relu6: _relu6,
+    functional.hardtanh: _hardtanh,
+}
 
 
 class _Bounded(torch.autograd.Function):

@@ -54,8 +54,8 @@ class FMN:
         One run towards each of so many wrong classes, the likeliest first; there may be fewer.
         0: a single run towards whichever class is likeliest on the way.
     leak : float in [0, 1], default=0.01
-        Slope that units which are off or full have in the gradient, see `DiversePGD`; 0 is the paper's
-        attack.
+        Slope that units which are off or full have in the gradient, see `DiversePGD`; 0 is the
+        paper's attack.
 
     Raises
     ------
