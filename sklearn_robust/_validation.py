@@ -203,12 +203,14 @@ def check_clip_values(clip_values: Any) -> tuple[Any, Any] | None:
     return tuple(v if v.ndim else float(v) for v in (low, high))  # type: ignore[return-value]
 
 
+def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
+    """Return a float64 weight >= 0 for each sample of X; None: 1 for all."""
+    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
 def weighted_share(correct: np.ndarray, sample_weight: Any) -> float:
     """Return the share of True, by weight: one number >= 0 per sample, or None."""
-    weight = _check_sample_weight(
-        sample_weight, correct, dtype=np.float64, ensure_non_negative=True
-    )
-    return float(np.average(correct, weights=weight))
+    return float(np.average(correct, weights=check_sample_weight(sample_weight, correct)))
 
 
 def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:

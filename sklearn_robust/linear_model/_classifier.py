@@ -10,10 +10,16 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.extmath import safe_sparse_dot
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon, check_real, truth_columns, weighted_share
+from sklearn_robust._validation import (
+    check_epsilon,
+    check_real,
+    check_sample_weight,
+    truth_columns,
+    weighted_share,
+)
 from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
 
 SPARSE = ("csr", "csc")
@@ -230,7 +236,7 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
 
     def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
         """Return the weight of each sample; y holds indices of classes."""
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = check_sample_weight(sample_weight, X)
         self._check_present(y[weight > 0])
         if self.class_weight is None:
             return weight

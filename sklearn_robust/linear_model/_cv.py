@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_bool, check_epsilon, check_int
+from sklearn_robust._validation import check_bool, check_epsilon, check_int, check_sample_weight
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._epsilon_max import epsilon_max
 from sklearn_robust.linear_model._logistic import AdversarialLogisticRegression
@@ -119,7 +119,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
             threat.check_data(X)
         self.classes_, index = np.unique(y, return_inverse=True)
         weight = self._weights(X, index, sample_weight)
-        plain = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        plain = check_sample_weight(sample_weight, X)
         self.epsilons_ = self._grid(X, y, weight)
         splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
         self.scores_ = np.array(

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_X_y
-from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_robust._arrays import rows
 from sklearn_robust._norms import NORMS
-from sklearn_robust._validation import check_bool, check_epsilon, check_norm, in_order
+from sklearn_robust._validation import (
+    check_bool,
+    check_epsilon,
+    check_norm,
+    check_sample_weight,
+    in_order,
+)
 
 
 def epsilon_max(
@@ -68,7 +73,7 @@ def epsilon_max(
     check_norm(norm)
     check_bool(fit_intercept, "fit_intercept")
     scale = np.broadcast_to(np.ravel(check_epsilon(scale, X.shape[1], "scale")), X.shape[1:])
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, X)
     classes = np.unique(y[weight > 0])
     if len(classes) != 2:
         raise ValueError(

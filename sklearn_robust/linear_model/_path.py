@@ -7,9 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._validation import check_bool, check_epsilon, check_int, check_real
+from sklearn_robust._validation import (
+    check_bool,
+    check_epsilon,
+    check_int,
+    check_real,
+    check_sample_weight,
+)
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE
 from sklearn_robust.linear_model._exact import solve_path
 from sklearn_robust.linear_model._logistic import warn_not_converged
@@ -114,7 +119,7 @@ def adversarial_logistic_path(
     check_real(C, "C", low=0, open_low=True, infinite=True)
     check_real(tol, "tol", low=0, open_low=True)
     max_iter = _MAX_ITER if max_iter is None else check_int(max_iter, "max_iter", low=1)
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, X)
     classes, y = np.unique(y, return_inverse=True)
     if len(np.unique(y[weight > 0])) < max(2, len(classes)):
         raise ValueError(

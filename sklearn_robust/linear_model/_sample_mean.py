@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_robust._validation import check_sample_weight
 
 _FORMATS = dict(accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32])
 
@@ -81,7 +83,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
                 f"y must have two classes, got one class: {self.classes_[0]!r}. "
                 "Pass samples of both."
             )
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        weights = check_sample_weight(sample_weight, X).astype(X.dtype, copy=False)
         # z up to a positive factor, which the unit length takes out.
         z = np.ravel(X.T @ (weights * (2 * index - 1).astype(X.dtype)))
         length = np.linalg.norm(z)

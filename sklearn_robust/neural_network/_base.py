@@ -14,9 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._validation import draw_seed
+from sklearn_robust._validation import check_sample_weight, draw_seed
 from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.neural_network._batches import Batch
 from sklearn_robust.neural_network._build import NetworkConstruction
@@ -187,12 +186,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
             self.input_factor_ = 1 / 255 if as_bytes and plain else 1.0
             self._fitted_bytes, self._fitted_top = as_bytes, float(np.abs(X).max())
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            if (sample_weight < 0).any():
-                raise ValueError(
-                    "sample_weight must hold finite numbers >= 0, got a minimum of "
-                    f"{sample_weight.min():g}."
-                )
+            sample_weight = check_sample_weight(sample_weight, X)
         X = X.reshape(len(X), *self.input_shape_)
         self._threat().check_data(X)
         if reset:

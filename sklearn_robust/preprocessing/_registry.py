@@ -22,35 +22,35 @@ from sklearn_robust.preprocessing._blocks import Affine, Block, Clip, Elementwis
 
 
 # Named functions, not lambdas: a network with a preprocessor holds them, and must pickle.
-def _log1p(x: np.ndarray) -> np.ndarray:
+def _log1p_slope(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + x)
 
 
-def _sqrt(x: np.ndarray) -> np.ndarray:
+def _sqrt_slope(x: np.ndarray) -> np.ndarray:
     return 0.5 / np.sqrt(x)
 
 
-def _square(x: np.ndarray) -> np.ndarray:
+def _square_slope(x: np.ndarray) -> np.ndarray:
     return 2 * x
 
 
-def _tanh(x: np.ndarray) -> np.ndarray:
+def _tanh_slope(x: np.ndarray) -> np.ndarray:
     return 1 - np.tanh(x) ** 2
 
 
-def _arcsinh(x: np.ndarray) -> np.ndarray:
+def _arcsinh_slope(x: np.ndarray) -> np.ndarray:
     return 1 / np.sqrt(1 + x**2)
 
 
 _DERIVATIVES: dict[Callable, Callable] = {
     np.log: np.reciprocal,
-    np.log1p: _log1p,
+    np.log1p: _log1p_slope,
     np.exp: np.exp,
     np.expm1: np.exp,
-    np.sqrt: _sqrt,
-    np.square: _square,
-    np.tanh: _tanh,
-    np.arcsinh: _arcsinh,
+    np.sqrt: _sqrt_slope,
+    np.square: _square_slope,
+    np.tanh: _tanh_slope,
+    np.arcsinh: _arcsinh_slope,
 }
 
 

@@ -548,7 +548,7 @@ def test_bad_data_are_refused(digits, robust_fc):
         tiny().fit(with_nan, y)
     with pytest.raises(ValueError, match="at least 2 classes, got one class: "):
         tiny().fit(X, np.zeros(len(y)))
-    with pytest.raises(ValueError, match="sample_weight must hold finite numbers >= 0"):
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         tiny().fit(X, y, sample_weight=np.full(len(y), -1.0))
     with pytest.raises(ValueError, match=r"non-zero number|positive entry"):
         tiny().fit(X, y, sample_weight=np.zeros(len(y)))
