@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import is_torch, rows
+from sklearn_robust._arrays import rows, to_numpy
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import PGD, Margin, Square, evaluate, get_attack
 
@@ -143,7 +143,7 @@ def epsilon_in_the_wrong_units(suspect: Suspect) -> Finding:
 def randomised_output(suspect: Suspect) -> Finding:
     """Ask twice for the same logits."""
     x = suspect.model.asarray(suspect.X)
-    first, second = (_numpy(suspect.model.logits(x)) for _ in range(2))
+    first, second = (to_numpy(suspect.model.logits(x)) for _ in range(2))
     share = float((np.abs(first - second).max(1) > 0).mean())
     return Finding(
         "randomised output", share > 0, share,
@@ -158,7 +158,7 @@ def vanishing_gradients(suspect: Suspect) -> Finding | None:
         return None
     x, labels = suspect.model.asarray(suspect.X), suspect.model.labels(suspect.y)
     logits, gradient = suspect.model.ascent(x, labels, Margin())
-    logits, gradient = _numpy(logits), rows(_numpy(gradient))
+    logits, gradient = to_numpy(logits), rows(to_numpy(gradient))
     flat = ~gradient.any(axis=1)
     gap = -Margin().value(logits.astype(np.float64), suspect.y)
     # 1 - p_y, the factor of the gradient of the cross-entropy, is below the smallest step of its
@@ -249,7 +249,3 @@ CHECKS: tuple[Callable[[Suspect], Finding | None], ...] = (
     more_steps_help_the_model,
     accuracy_rises_with_epsilon,
 )
-
-
-def _numpy(a: Any) -> np.ndarray:
-    return np.asarray(a.detach().cpu() if is_torch(a) else a)

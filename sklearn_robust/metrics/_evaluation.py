@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._arrays import to_numpy
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import draw_seed, encode_labels
 from sklearn_robust.attacks import evaluate
@@ -174,5 +175,4 @@ def check_scores(view: View, *, stacklevel: int) -> None:
 
 def _scores(view: View) -> np.ndarray:
     model = view.model
-    logits = model.logits(model.asarray(view.samples.rows))
-    return np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits)
+    return to_numpy(model.logits(model.asarray(view.samples.rows)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import is_torch
+from sklearn_robust._arrays import to_numpy
 from sklearn_robust._validation import encode_labels
 from sklearn_robust.attacks._losses import ExactCrossEntropy
 from sklearn_robust.metrics._view import look, unwrap
@@ -68,5 +68,5 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
         part = slice(start, start + _CHUNK)
         x, indices = model.asarray(rows[part]), model.labels(labels[part])
         gradient = derivative(x, indices, ExactCrossEntropy())[1]
-        gradients[part] = gradient.cpu() if is_torch(gradient) else gradient
+        gradients[part] = to_numpy(gradient)
     return view.samples.scatter(gradients)
