@@ -116,6 +116,12 @@ def check_epsilon(
     return values
 
 
+def listed(epsilons: float | Iterable[float]) -> list[float]:
+    """Return radii as a list, one number as a list of one."""
+    given = np.atleast_1d(epsilons) if isinstance(epsilons, np.ndarray) else epsilons
+    return list(given) if isinstance(given, Iterable) else [given]
+
+
 def in_order(values: Any, columns: Any, name: str) -> Any:
     """Return a pandas Series as an array in the order of `columns`, anything else as it is.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 import numpy as np
 from scipy.stats import beta
 
-from sklearn_robust._validation import check_level
-from sklearn_robust.inspection._panels import by_name, listed, single_axes
+from sklearn_robust._validation import check_level, listed
+from sklearn_robust.inspection._panels import by_name, single_axes
 from sklearn_robust.metrics import RobustnessReport, evaluate_robustness
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -151,12 +151,6 @@ def shaped(samples: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarr
             f"shape {tuple(image_shape)}. Pass image_shape=..."
         )
     return samples.reshape(len(samples), *image_shape)
-
-
-def listed(epsilons: float | Iterable[float]) -> list[float]:
-    """Return radii as a list, one number as a list of one."""
-    given = np.atleast_1d(epsilons) if isinstance(epsilons, np.ndarray) else epsilons
-    return list(given) if isinstance(given, Iterable) else [given]
 
 
 def by_name(models: Any) -> dict[str, Any]:

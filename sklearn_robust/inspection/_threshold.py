@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import clone
 
-from sklearn_robust._validation import check_int, check_real
+from sklearn_robust._validation import check_int, check_real, listed
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.inspection._law import law_for, measured_threshold
-from sklearn_robust.inspection._panels import listed, single_axes
+from sklearn_robust.inspection._panels import single_axes
 from sklearn_robust.inspection._weights import signed_weights
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_option, check_real, draw_seed
+from sklearn_robust._validation import check_option, check_real, draw_seed, listed
 from sklearn_robust.attacks import evaluate
 from sklearn_robust.attacks._options import choose_attack
 from sklearn_robust.metrics._diagnostics import Finding, Suspect, diagnose
@@ -207,11 +207,6 @@ def evaluate_robustness(
     -------
     report : RobustnessReport
 
-    Warns
-    -----
-    BlackBoxWarning
-        As in `robust_score`.
-
     Raises
     ------
     NotFittedError
@@ -222,6 +217,11 @@ def evaluate_robustness(
         If the library can follow neither the estimator's formulas nor its scores.
     UnsupportedLayerError
         If a network holds a layer without bounds; ``certify=False`` does without them.
+
+    Warns
+    -----
+    BlackBoxWarning
+        As in `robust_score`.
 
     Examples
     --------
@@ -234,10 +234,7 @@ def evaluate_robustness(
     >>> [round(r.attacked, 3) for r in report.radii], [r.gap for r in report.radii]
     ([0.96, 0.924], [0.0, 0.0])
     """
-    if isinstance(epsilons, np.ndarray):
-        epsilons = np.atleast_1d(epsilons)
-    given = epsilons if isinstance(epsilons, Iterable) else [epsilons]
-    radii = sorted({check_real(e, "each of epsilons", low=0) for e in given})
+    radii = sorted({check_real(e, "each of epsilons", low=0) for e in listed(epsilons)})
     if not radii:
         raise ValueError("epsilons must hold at least one radius, got none.")
     check_option(method, "method", ("auto", "ibp", "crown-ibp", "crown", "alpha-crown"))
