@@ -1,8 +1,10 @@
-"""Cutting work on many samples into pieces of a bounded size, in one place for the whole library."""
+"""Cutting work on many samples into pieces of a bounded size: the one place that does."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 from sklearn import get_config
 from sklearn.utils import gen_batches
@@ -38,3 +40,8 @@ def pieces(n_samples: int, sample_bytes: float, *, most: int | None = None) -> I
     """
     size = max(1, int(piece_bytes() // max(sample_bytes, 1)))
     yield from gen_batches(n_samples, size if most is None else min(size, most))
+
+
+def row_bytes(X: Any) -> int:
+    """Return what one sample of `X` needs as float64, dense."""
+    return 8 * math.prod(X.shape[1:])

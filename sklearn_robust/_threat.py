@@ -74,7 +74,7 @@ class ThreatModel:
     def for_columns(
         cls, columns: Any, epsilon: Any, norm: str = "linf", clip_values: Any = None
     ) -> ThreatModel:
-        """Return a threat model, pandas Series in it brought into the order of `columns` by name.
+        """Return a threat model, values by name in it brought into the order of `columns`.
 
         `columns` are the names of the columns of X, None if it has none.
         """
@@ -152,8 +152,9 @@ class ThreatModel:
 
 def _in_order(columns: Any, epsilon: Any, clip_values: Any) -> tuple[Any, Any]:
     """Return epsilon and clip_values with each Series in the order of the columns."""
-    if isinstance(clip_values, tuple | list):
-        clip_values = tuple(in_order(bound, columns, "clip_values") for bound in clip_values)
+    if isinstance(clip_values, tuple | list) and len(clip_values) == 2:
+        ends = zip(clip_values, (-np.inf, np.inf), strict=True)
+        clip_values = tuple(in_order(bound, columns, "clip_values", end) for bound, end in ends)
     return in_order(epsilon, columns, "epsilon"), clip_values
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -122,33 +122,45 @@ def listed(epsilons: float | Iterable[float]) -> list[float]:
     return list(given) if isinstance(given, Iterable) else [given]
 
 
-def in_order(values: Any, columns: Any, name: str) -> Any:
-    """Return a pandas Series as an array in the order of `columns`, anything else as it is.
+def in_order(values: Any, columns: Any, name: str, absent: float = 0.0) -> Any:
+    """Return values given by name as an array in the order of `columns`, others as they are.
 
-    A Series numbered 0, 1, ... is in order already.
+    A pandas Series and a dict go by name. A Series that is numbered 0, 1, ... beside columns that
+    are not is in order already.
+
+    Parameters
+    ----------
+    values : Any
+    columns : sequence or None
+        Names of the columns; None: they have none.
+    name : str
+        Of the parameter, for errors.
+    absent : float, default=0.0
+        The value of columns that are not named.
 
     Raises
     ------
     ValueError
-        If the Series does not have the names of the columns, or these have none.
+        If there is a name that is no column's, or columns have no names.
     """
-    if not hasattr(values, "reindex"):
+    if not hasattr(values, "reindex") and not isinstance(values, Mapping):
         return values
-    names = list(values.index)
-    if names != list(range(len(names))):
-        if columns is None:
-            raise ValueError(
-                f"{name} is a Series with names for its values, but columns have no names here. "
-                f"Bring it into the order of the columns of X and pass {name}.to_numpy()."
-            )
-        if len(names) != len(columns) or set(names) != set(columns):
-            odd = sorted(map(str, set(names) ^ set(columns)))
-            raise ValueError(
-                f"{name} must have one value for each column of X, by name; not so for "
-                f"{', '.join(odd[:10]) or 'names that are there twice'}."
-            )
-        values = values.loc[list(columns)]
-    return values.to_numpy()
+    names = list(values.keys())
+    numbered = names == list(range(len(names)))
+    if numbered and (columns is None or not set(names) & set(columns)):
+        return np.asarray([values[k] for k in names])
+    if columns is None:
+        raise ValueError(
+            f"{name} has names for its values, but columns have no names here. Bring it into the "
+            f"order of the columns of X and pass an array."
+        )
+    odd = sorted(map(str, set(names) - set(columns)))
+    if odd or len(set(names)) < len(names):
+        raise ValueError(
+            f"{name} must name columns of X, each once; not so for "
+            f"{', '.join(odd[:10]) or 'names that are there twice'}."
+        )
+    return np.array([values.get(column, absent) for column in columns])
 
 
 def check_spared(epsilon: np.ndarray, features: np.ndarray) -> None:
@@ -156,21 +168,9 @@ def check_spared(epsilon: np.ndarray, features: np.ndarray) -> None:
     wrong = np.flatnonzero(features & (np.ravel(epsilon) > 0))
     if len(wrong):
         raise ValueError(
-            "epsilon must be 0 for columns that hold no numbers but words or truth values, or "
-            f"are encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
+            "epsilon must be 0 for columns that hold no numbers but words or booleans, or are "
+            f"encoded as categories, got values > 0 for columns {wrong.tolist()[:10]}."
         )
-
-
-def truth_columns(X: Any) -> np.ndarray:
-    """Return for each column whether it holds truth values: numbers that nobody moves.
-
-    An array of nothing else is one of numbers, as binary images are.
-    """
-    if hasattr(X, "iloc"):
-        return np.array([getattr(t, "kind", "O") == "b" for t in X.dtypes], dtype=bool)
-    if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 2:
-        return np.array([all(isinstance(v, bool | np.bool_) for v in c) for c in X.T], dtype=bool)
-    return np.zeros(np.shape(X)[1:2], dtype=bool)
 
 
 def check_step_size(step_size: Any, n_features: int | None = None) -> float | np.ndarray | None:

@@ -149,7 +149,7 @@ def test_clone_after_fit_is_unfitted_and_equal():
     twin = clone(clf)
     assert not hasattr(twin, "module_") and not hasattr(twin, "preprocessor_")
     np.testing.assert_array_equal(twin.fit(X, Y).decision_function(X), clf.decision_function(X))
-    scorer = make_robust_scorer(0.2, norm="l2", attack="pgd", n_steps=7)
+    scorer = make_robust_scorer(0.2, norm="l2", attack=PGD(7, keep="fooling"))
     assert clone(scorer).get_params() == scorer.get_params()
 
 

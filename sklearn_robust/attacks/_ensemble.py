@@ -7,7 +7,6 @@ from typing import Any
 
 from sklearn_robust._arrays import Array, replace_rows
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_option
 from sklearn_robust.attacks._apgd import APGD
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._losses import is_right
@@ -155,7 +154,12 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
                 f"got {attack!r}."
             )
         return attack
-    check_option(attack, "attack", ATTACKS)
+    if attack not in ATTACKS:
+        known = ", ".join(map(repr, ATTACKS))
+        raise ValueError(
+            f"attack must be one of {known}, or an attack with settings of its own, such as "
+            f"PGD(n_steps=100), got {attack!r}."
+        )
     if not gradients and attack in ("auto", "strong"):
         few = Square(1000)
         return few if attack == "auto" else AttackEnsemble([few, Square(5000)])

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
+from scipy import sparse
 
 from sklearn_robust._validation import check_option, in_order
-from sklearn_robust.metrics._samples import with_known_columns
+from sklearn_robust.preprocessing._table import as_table, column_names, is_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,15 +105,16 @@ class Rows:
     """
 
     def __init__(self, X: Any, image_shape: tuple[int, ...] | None, unit: Any) -> None:
-        X = with_known_columns(X)
         self.names: np.ndarray | None = None
         self._columns: Any = slice(None)
-        if hasattr(X, "columns"):
-            self._columns = np.array([dtype.kind in "biuf" for dtype in X.dtypes])
-            self.names = np.asarray(X.columns, dtype=str)[self._columns]
+        columns = column_names(X)
+        if columns is not None:
+            table = as_table(X)
+            self._columns = np.flatnonzero(table.numeric | table.boolean)
+            columns = [columns[k] for k in self._columns]
+            self.names = np.asarray(columns, dtype=str)
         self._unit: Any = 1.0
         if unit is not None:
-            columns = X.columns[self._columns] if hasattr(X, "columns") else None
             self._unit = np.asarray(in_order(unit, columns, "unit"), dtype=np.float64)
             if columns is not None and self._unit.shape == (X.shape[1],):
                 self._unit = self._unit[self._columns]
@@ -130,10 +132,10 @@ class Rows:
         return shaped(self._select(gradients) * self._unit, self._shape)
 
     def _select(self, X: Any) -> np.ndarray:
-        X = with_known_columns(X)
-        if hasattr(X, "columns"):
-            return np.asarray(X.loc[:, self._columns], dtype=np.float64)
-        return np.asarray(np.asarray(X)[:, self._columns], dtype=np.float64)
+        if is_frame(X):
+            return as_table(X).floats(self._columns)
+        X = X.toarray() if sparse.issparse(X) else np.asarray(X)
+        return np.asarray(X[:, self._columns], dtype=np.float64)
 
 
 def shaped(samples: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray:

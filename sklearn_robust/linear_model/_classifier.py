@@ -17,17 +17,15 @@ from sklearn_robust._validation import (
     check_epsilon,
     check_real,
     check_sample_weight,
-    truth_columns,
-    weighted_share,
 )
-from sklearn_robust.bounds._linear import worst_case_correct, worst_case_points
+from sklearn_robust.targets import RobustClassifierMixin
 
 SPARSE = ("csr", "csc")
 FLOATS = (np.float64, np.float32)
 
 
-class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
-    """Base: predictions, and what the strongest adversary does to them, in closed form.
+class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimator):
+    """Base: predictions; what the strongest adversary does to them is known in closed form.
 
     Subclasses have the parameters `norm`, `clip_values`, `class_weight` and set `classes_`,
     `coef_`, `intercept_`.
@@ -39,11 +37,6 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
     coef_: np.ndarray
     intercept_: np.ndarray
     classes_: np.ndarray
-
-    @property
-    def _own_epsilon(self) -> Any:
-        """The radius where none is passed."""
-        raise NotImplementedError
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the scores, of which the largest is predicted.
@@ -108,114 +101,6 @@ class RobustLinearClassifier(ClassifierMixin, BaseEstimator):
         if scores.ndim == 1:
             return np.column_stack([log_expit(-scores), log_expit(scores)])
         return log_softmax(scores, axis=1)
-
-    def robust_score(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        epsilon: Any = None,
-        norm: str | None = None,
-        clip_values: Any = "own",
-    ) -> float:
-        """Return the share of samples that no perturbation makes wrong: exact, without an attack.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Stays sparse where there are no clip values.
-        y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-        epsilon : float, array of shape (n_features,) or None, default=None
-            None: the estimator's.
-        norm : {"linf", "l2", "l1"} or None, default=None
-            None: the estimator's.
-        clip_values : (low, high), None, or "own", default="own"
-            "own": the estimator's; None: no box.
-
-        Returns
-        -------
-        score : float
-            Never above `score`, and equal to it for epsilon 0.
-
-        Raises
-        ------
-        ValueError
-            If X is outside the clip values, or y has labels that were not seen in `fit`.
-        """
-        check_is_fitted(self)
-        spared = truth_columns(X)
-        X, index = self._check_labelled(X, y)
-        threat = self._threat(X, epsilon, norm, clip_values).sparing(spared)
-        threat.check_data(X)
-        correct = worst_case_correct(self.coef_, self.intercept_, X, index, threat)
-        return weighted_share(correct, sample_weight)
-
-    def perturb(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        epsilon: Any = None,
-        norm: str | None = None,
-        clip_values: Any = "own",
-    ) -> np.ndarray:
-        """Return the strongest perturbation of each sample, in closed form.
-
-        For two classes it maximises the loss. For more it minimises the margin, the score of the
-        label minus the largest other score.
-
-        Parameters
-        ----------
-        X, y, epsilon, norm, clip_values
-            As in `robust_score`.
-
-        Returns
-        -------
-        X_adv : ndarray of shape (n_samples, n_features)
-            Dense, also for a sparse X.
-
-        Raises
-        ------
-        ValueError
-            As in `robust_score`.
-        """
-        check_is_fitted(self)
-        spared = truth_columns(X)
-        X, index = self._check_labelled(X, y)
-        threat = self._threat(X, epsilon, norm, clip_values).sparing(spared)
-        threat.check_data(X)
-        return worst_case_points(self.coef_, self.intercept_, X, index, threat)
-
-    def input_gradients(self, X: Any, y: Any = None) -> np.ndarray:
-        """Return the gradient of the logistic loss by each sample.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or None, default=None
-            Labels of the loss; None: those predicted.
-
-        Returns
-        -------
-        gradients : ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        if y is None:
-            y = self.predict(X)
-        X, index = self._check_labelled(X, y)
-        scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
-        if len(self.coef_) == 1:
-            scores = np.column_stack([np.zeros_like(scores), scores])
-        residual = softmax(scores, axis=1)
-        # Where a sample is confident, p_y - 1 would round to 0.
-        own = np.arange(len(index)), index
-        residual[own] = 0
-        residual[own] = -residual.sum(axis=1)
-        if len(self.coef_) == 1:
-            residual = residual[:, 1:]
-        return residual @ self.coef_
 
     @property
     def _n_rows(self) -> int:

@@ -222,10 +222,6 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         fit(X, y, weight, threat, start)
         return self
 
-    @property
-    def _own_epsilon(self) -> Any:
-        return self.epsilon
-
     def _check_parameters(self) -> None:
         if check_option(self.solver, "solver", ("exact", "pgd")) == "exact":
             check_solvable(self.norm)

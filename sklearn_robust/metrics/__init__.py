@@ -3,7 +3,7 @@
 from sklearn_robust.metrics._certified import certified_score
 from sklearn_robust.metrics._diagnostics import Finding
 from sklearn_robust.metrics._distance import adversarial_distance
-from sklearn_robust.metrics._evaluation import BlackBoxWarning
+from sklearn_robust.metrics._evaluate_robustness import evaluate_robustness
 from sklearn_robust.metrics._gradient_measures import (
     effective_complexity,
     gini_sparsity,
@@ -12,14 +12,9 @@ from sklearn_robust.metrics._gradient_measures import (
     ink_energy,
 )
 from sklearn_robust.metrics._gradient_quality import GradientQuality, gradient_quality
-from sklearn_robust.metrics._gradients import input_gradients
-from sklearn_robust.metrics._perturb import perturb
-from sklearn_robust.metrics._report import (
-    RadiusResult,
-    RobustnessReport,
-    evaluate_robustness,
-)
-from sklearn_robust.metrics._robust import make_robust_scorer, robust_score
+from sklearn_robust.metrics._report import RadiusResult, RobustnessReport
+from sklearn_robust.metrics._scorer import make_robust_scorer
+from sklearn_robust.targets import BlackBoxWarning, input_gradients, perturb, robust_score
 
 __all__ = [
     "BlackBoxWarning",

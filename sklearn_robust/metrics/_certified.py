@@ -6,16 +6,15 @@ from typing import Any
 
 from sklearn_robust._validation import check_option, weighted_share
 from sklearn_robust.bounds._certify import METHODS
-from sklearn_robust.metrics._evaluation import threat_of
-from sklearn_robust.metrics._target import target_of
+from sklearn_robust.targets import make_target
 
 
 def certified_score(
     estimator: Any,
     X: Any,
     y: Any,
-    *,
     sample_weight: Any = None,
+    *,
     epsilon: Any = None,
     norm: str | None = None,
     clip_values: Any = "own",
@@ -60,13 +59,5 @@ def certified_score(
     True
     """
     check_option(method, "method", METHODS)
-    threat = threat_of(estimator, X, epsilon, norm, clip_values)
-    target = target_of(estimator, X, y, norm, clip_values, threat.epsilon)
-    if target.certify is None:
-        raise TypeError(
-            f"{type(estimator).__name__} cannot be certified: {target.obstacle.rstrip('.')}. Use "
-            "robust_score for an upper bound."
-        )
-    clean = target.predict(target.X) == target.y
-    proven = target.certify(target.threat(threat.epsilon), clean, method)
-    return weighted_share(proven & clean, sample_weight)
+    target = make_target(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
+    return weighted_share(target.certified(target.threat, method), sample_weight)

@@ -1,6 +1,6 @@
 """Signs that an attack was blinded rather than beaten: checks for a false sense of security.
 
-Each check is a function from a `Suspect` to a `Finding`; to add one, write it and list it in
+Each check is a function from an `AttackSetting` to a `Finding`; to add one, write it and list it in
 `CHECKS`.
 
 References
@@ -13,7 +13,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ import numpy as np
 from sklearn_robust._arrays import rows, to_numpy
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import PGD, Margin, Square, evaluate, get_attack
+from sklearn_robust.targets import Target
+from sklearn_robust.targets._target import dense_rows
 
 MAX_SAMPLES = 200
 # A difference of accuracies counts when it exceeds this share and the chance of MAX_SAMPLES draws.
@@ -28,8 +30,8 @@ TOLERANCE = 0.03
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A model under attack: what the attack sees, who judges, and a sample of the data.
+class AttackSetting:
+    """What an attack works on: the model it sees, who judges, and some of the data.
 
     Attributes
     ----------
@@ -50,6 +52,19 @@ class Suspect:
     y: np.ndarray
     threat: ThreatModel
     seed: int
+
+    @classmethod
+    def of(cls, target: Target, index: np.ndarray, threat: ThreatModel, seed: int) -> AttackSetting:
+        """Return the setting of at most `MAX_SAMPLES` of a target's samples."""
+        if len(index) > MAX_SAMPLES:
+            index = np.random.default_rng(seed).choice(index, MAX_SAMPLES, replace=False)
+        assert target.labels is not None
+        X, y = dense_rows(target.rows[index]), target.labels[index]
+        return cls(target.model, target.predict, X, y, threat, seed)
+
+    def only(self, chosen: np.ndarray) -> AttackSetting:
+        """Return the setting of some of the samples, by a mask."""
+        return replace(self, X=self.X[chosen], y=self.y[chosen])
 
     @property
     def differentiable(self) -> bool:
@@ -111,28 +126,21 @@ class Finding:
     message: str
 
 
-def diagnose(suspect: Suspect) -> list[Finding]:
-    """Run every check on at most `MAX_SAMPLES` samples of `suspect`."""
-    n = len(suspect.y)
-    if n > MAX_SAMPLES:
-        pick = np.random.default_rng(suspect.seed).choice(n, MAX_SAMPLES, replace=False)
-        suspect = Suspect(
-            suspect.model, suspect.predict, suspect.X[pick], suspect.y[pick], suspect.threat,
-            suspect.seed,
-        )  # fmt: skip
-    if not len(suspect.y) or suspect.threat.is_null:
+def diagnose(setting: AttackSetting) -> list[Finding]:
+    """Run every check on `setting`."""
+    if not len(setting.y) or setting.threat.is_null:
         return []
-    return [finding for check in CHECKS if (finding := check(suspect)) is not None]
+    return [finding for check in CHECKS if (finding := check(setting)) is not None]
 
 
-def epsilon_in_the_wrong_units(suspect: Suspect) -> Finding:
+def epsilon_in_the_wrong_units(setting: AttackSetting) -> Finding:
     """Compare epsilon with the range of the data."""
-    spread = suspect.spread()
-    ratio = float(np.max(suspect.threat.epsilon)) / spread if spread else np.inf
-    # Between a thousandth and the whole of the range lies every radius used for any data set; an
-    # l2 or l1 ball adds up over the features.
-    size = {"linf": 1.0, "l2": suspect.X[0].size ** 0.5, "l1": float(suspect.X[0].size)}
-    fired = not 1e-3 <= ratio <= size[suspect.threat.norm]
+    spread = setting.spread()
+    ratio = float(np.max(setting.threat.epsilon)) / spread if spread else np.inf
+    # Between a thousandth and the whole of the range lies every radius used for any data set; the
+    # whole is the length of a change by the range in every feature.
+    diagonal = float(setting.threat.geometry.length(np.ones((1, setting.X[0].size)))[0])
+    fired = not 1e-3 <= ratio <= diagonal
     return Finding(
         "epsilon in the wrong units", fired, ratio,
         f"epsilon is {ratio:.2g} times the range of the data, {spread:.4g}. Give it in the units "
@@ -140,10 +148,10 @@ def epsilon_in_the_wrong_units(suspect: Suspect) -> Finding:
     )  # fmt: skip
 
 
-def randomised_output(suspect: Suspect) -> Finding:
+def randomised_output(setting: AttackSetting) -> Finding:
     """Ask twice for the same logits."""
-    x = suspect.model.asarray(suspect.X)
-    first, second = (to_numpy(suspect.model.logits(x)) for _ in range(2))
+    x = setting.model.asarray(setting.X)
+    first, second = (to_numpy(setting.model.logits(x)) for _ in range(2))
     share = float((np.abs(first - second).max(1) > 0).mean())
     return Finding(
         "randomised output", share > 0, share,
@@ -152,15 +160,15 @@ def randomised_output(suspect: Suspect) -> Finding:
     )  # fmt: skip
 
 
-def vanishing_gradients(suspect: Suspect) -> Finding | None:
+def vanishing_gradients(setting: AttackSetting) -> Finding | None:
     """Count samples whose gradient is 0, or whose cross-entropy leaves none in floating point."""
-    if not suspect.differentiable:
+    if not setting.differentiable:
         return None
-    x, labels = suspect.model.asarray(suspect.X), suspect.model.labels(suspect.y)
-    logits, gradient = suspect.model.ascent(x, labels, Margin())
+    x, labels = setting.model.asarray(setting.X), setting.model.labels(setting.y)
+    logits, gradient = setting.model.ascent(x, labels, Margin())
     logits, gradient = to_numpy(logits), rows(to_numpy(gradient))
     flat = ~gradient.any(axis=1)
-    gap = -Margin().value(logits.astype(np.float64), suspect.y)
+    gap = -Margin().value(logits.astype(np.float64), setting.y)
     # 1 - p_y, the factor of the gradient of the cross-entropy, is below the smallest step of its
     # precision at 1: other tools see a gradient of exactly 0.
     saturated = gap > -np.log(np.finfo(logits.dtype).eps)
@@ -173,17 +181,14 @@ def vanishing_gradients(suspect: Suspect) -> Finding | None:
     )  # fmt: skip
 
 
-def black_box_beats_white_box(suspect: Suspect) -> Finding | None:
+def black_box_beats_white_box(setting: AttackSetting) -> Finding | None:
     """Let Square search where an attack with gradients found nothing."""
-    if not suspect.differentiable:
+    if not setting.differentiable:
         return None
-    survived = suspect.survivors(get_attack("auto"))
+    survived = setting.survivors(get_attack("auto"))
     if not survived.any():
         return None
-    left = Suspect(
-        suspect.model, suspect.predict, suspect.X[survived], suspect.y[survived], suspect.threat,
-        suspect.seed,
-    )  # fmt: skip
+    left = setting.only(survived)
     broken = (1 - left.accuracy(Square(500))) * survived.mean()
     return Finding(
         "black-box beats white-box", bool(broken > TOLERANCE), float(broken),
@@ -192,18 +197,18 @@ def black_box_beats_white_box(suspect: Suspect) -> Finding | None:
     )  # fmt: skip
 
 
-def robust_at_any_radius(suspect: Suspect) -> Finding | None:
+def robust_at_any_radius(setting: AttackSetting) -> Finding | None:
     """Attack with a radius as large as the data: nothing but a constant survives that."""
-    spread = suspect.spread()
-    radius = float(suspect.threat.geometry.length(np.full((1, suspect.X[0].size), spread))[0])
-    movable = np.asarray(suspect.threat.epsilon) > 0
+    spread = setting.spread()
+    radius = float(setting.threat.geometry.length(np.full((1, setting.X[0].size), spread))[0])
+    movable = np.asarray(setting.threat.epsilon) > 0
     if not spread or not movable.all():
         return None
-    wide = ThreatModel(radius, suspect.threat.norm, suspect.threat.clip_values)
-    attack = PGD(20, keep="fooling") if suspect.differentiable else Square(500)
-    share = suspect.accuracy(attack, wide)
+    wide = ThreatModel(radius, setting.threat.norm, setting.threat.clip_values)
+    attack = PGD(20, keep="fooling") if setting.differentiable else Square(500)
+    share = setting.accuracy(attack, wide)
     # A sample may be turned into any other, but a class that covers nearly everything may stay.
-    chance = np.bincount(suspect.y).max() / len(suspect.y)
+    chance = np.bincount(setting.y).max() / len(setting.y)
     fired = bool(share > max(0.1, 0.5 * chance))
     return Finding(
         "robust at any radius", fired, share,
@@ -212,11 +217,11 @@ def robust_at_any_radius(suspect: Suspect) -> Finding | None:
     )  # fmt: skip
 
 
-def more_steps_help_the_model(suspect: Suspect) -> Finding | None:
+def more_steps_help_the_model(setting: AttackSetting) -> Finding | None:
     """Compare a few steps with many: the longer attack must not do worse."""
-    if not suspect.differentiable:
+    if not setting.differentiable:
         return None
-    few, many = (suspect.accuracy(PGD(steps)) for steps in (5, 40))
+    few, many = (setting.accuracy(PGD(steps)) for steps in (5, 40))
     rise = many - few
     return Finding(
         "accuracy rises with more steps", rise > TOLERANCE, rise,
@@ -225,12 +230,12 @@ def more_steps_help_the_model(suspect: Suspect) -> Finding | None:
     )  # fmt: skip
 
 
-def accuracy_rises_with_epsilon(suspect: Suspect) -> Finding | None:
+def accuracy_rises_with_epsilon(setting: AttackSetting) -> Finding | None:
     """Attack at growing radii, each from scratch: accuracy must fall."""
-    if not suspect.differentiable:
+    if not setting.differentiable:
         return None
     factors = (0.5, 1.0, 1.5, 2.0)
-    curve = [suspect.accuracy(PGD(10), suspect.threat.scaled(f)) for f in factors]
+    curve = [setting.accuracy(PGD(10), setting.threat.scaled(f)) for f in factors]
     rise = float(np.max(np.diff(curve)))
     shown = ", ".join(f"{share:.1%} at {f:g}" for f, share in zip(factors, curve, strict=True))
     return Finding(
@@ -240,7 +245,7 @@ def accuracy_rises_with_epsilon(suspect: Suspect) -> Finding | None:
     )  # fmt: skip
 
 
-CHECKS: tuple[Callable[[Suspect], Finding | None], ...] = (
+CHECKS: tuple[Callable[[AttackSetting], Finding | None], ...] = (
     epsilon_in_the_wrong_units,
     randomised_output,
     vanishing_gradients,

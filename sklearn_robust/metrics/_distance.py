@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust.attacks import FMN, nearest_mistakes
-from sklearn_robust.metrics._evaluation import check_scores
-from sklearn_robust.metrics._target import target_of
+from sklearn_robust.attacks import FMN
+from sklearn_robust.targets import make_target
 
 
 def adversarial_distance(
@@ -18,6 +17,7 @@ def adversarial_distance(
     *,
     norm: str | None = None,
     clip_values: Any = "own",
+    unit: Any = 1.0,
     n_steps: int = 100,
     n_targets: int = 4,
 ) -> np.ndarray:
@@ -39,14 +39,16 @@ def adversarial_distance(
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
         As in `robust_score`.
+    unit : float, array of shape (n_features,) or Series, default=1.0
+        In what distances are measured, for every column or for each; 0: the column stays as it is.
     n_steps, n_targets
         Of the attack, see `sklearn_robust.attacks.FMN`.
 
     Returns
     -------
     distance : ndarray of shape (n_samples,)
-        In the units of X; 0 where the sample is misclassified, inf where no mistake was found, or
-        the box holds none.
+        In units of `unit`, those of X by default; 0 where the sample is misclassified, inf where no
+        mistake was found, or the box holds none.
 
     Raises
     ------
@@ -70,18 +72,5 @@ def adversarial_distance(
     True
     """
     attack = FMN(n_steps, n_targets)
-    target = target_of(estimator, X, y, norm, clip_values)
-    unit = target.threat(1.0)
-    if target.distance is not None:
-        wrong = target.predict(target.X) != target.y
-        return np.where(wrong, 0.0, target.distance(unit))
-    if not hasattr(target.model, "ascent"):
-        raise TypeError(
-            f"adversarial_distance needs gradients, and {type(estimator).__name__} has none: "
-            f"{target.obstacle}. Use robust_score with attack='square' at the radii of interest."
-        )
-    if target.view is not None:
-        check_scores(target.view, stacklevel=3)
-    return nearest_mistakes(target.model, target.X, target.y, target.predict, unit, attack=attack)[
-        0
-    ]
+    target = make_target(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
+    return target.distances(target.threat, attack)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+from scipy import sparse, stats
 
 from sklearn_robust._validation import check_level, draw_seed
 from sklearn_robust.metrics._gradient_measures import (
@@ -17,8 +17,8 @@ from sklearn_robust.metrics._gradient_measures import (
     gradient_smoothness,
     ink_energy,
 )
-from sklearn_robust.metrics._gradients import input_gradients
-from sklearn_robust.metrics._samples import numeric_columns, with_known_columns
+from sklearn_robust.preprocessing._table import as_table, is_frame
+from sklearn_robust.targets import input_gradients
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,11 +199,7 @@ def gradient_quality(
     0.54 0.55
     """
     gradients = np.asarray(input_gradients(estimator, X, y), dtype=np.float64)
-    X = with_known_columns(X)
-    if hasattr(X, "iloc"):
-        numeric = numeric_columns(X)
-        X, gradients = X.loc[:, numeric], gradients[:, numeric]
-    samples = np.asarray(X, dtype=np.float64)
+    samples, gradients = _numbers(X, gradients)
     n = len(samples)
     if n < 2:
         raise ValueError(f"gradient_quality needs at least 2 samples to compare, got {n}.")
@@ -231,6 +227,15 @@ def gradient_quality(
         n_samples=n,
         n_zero=int((gradients.reshape(n, -1) == 0).all(1).sum()),
     )
+
+
+def _numbers(X: Any, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return samples as numbers, and the gradients by them: the numeric columns of a table."""
+    if not is_frame(X) and not sparse.issparse(X):
+        return np.asarray(X, dtype=np.float64), gradients
+    table = as_table(X)
+    columns = np.flatnonzero(table.numeric)
+    return table.floats(columns), gradients[:, columns]
 
 
 def _mean(values: np.ndarray) -> float:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from sklearn_robust.metrics._report import RadiusResult, RobustnessReport
+_HEADER = (
+    "epsilon",
+    "clean",
+    "attacked",
+    "attacked is",
+    "certified",
+    "certified is",
+    "gap",
+    "broken by",
+)
 
-_HEADER = ("epsilon", "clean", "attacked", "certified", "gap", "broken by")
 
-
-def report_html(report: RobustnessReport) -> str:
+def report_html(report: Any) -> str:
     """Return the radii as a table, below it the diagnostics that fired."""
     clip = "not clipped" if report.clip_values is None else "clipped to the valid range"
     caption = (
@@ -35,15 +41,23 @@ def report_html(report: RobustnessReport) -> str:
     return "\n".join(parts)
 
 
-def _cells(radius: RadiusResult) -> list[str]:
-    shares = (radius.clean, radius.attacked, radius.certified, radius.gap)
+def _cells(radius: Any) -> list[str]:
     broken = ", ".join(f"{name} {n}" for name, n in radius.broken_by.items() if n)
-    # A dash, as in the text: nothing could be certified.
     return [
         f"{radius.epsilon:.4g}",
-        *("-" if math.isnan(share) else f"{share:.4f}" for share in shares),
+        _share(radius.clean),
+        _share(radius.attacked),
+        radius.attacked_is,
+        _share(radius.certified),
+        radius.certified_is,
+        _share(radius.gap),
         broken,
     ]
+
+
+def _share(share: float) -> str:
+    """Return a share; a dash, as in the text, where nothing could be certified."""
+    return "-" if math.isnan(share) else f"{share:.4f}"
 
 
 def _row(cells: Iterable[str], tag: str) -> str:

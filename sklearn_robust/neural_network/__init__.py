@@ -1,5 +1,6 @@
 """Neural network classifiers that stay right when their input is perturbed."""
 
+from sklearn_robust.neural_network import _target  # noqa: F401  registers the networks as targets
 from sklearn_robust.neural_network._augmentation import RandomShift
 from sklearn_robust.neural_network._averaging import EMA, SWA
 from sklearn_robust.neural_network._base import BaseRobustClassifier

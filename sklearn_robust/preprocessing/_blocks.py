@@ -44,7 +44,7 @@ class Block(Protocol):
         """
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Return the gradient by the input, given that by the output.
+        """Return the gradient with respect to the input, given that with respect to the output.
 
         Parameters
         ----------
@@ -107,7 +107,10 @@ class Affine:
     def n_out(self) -> int:
         return self.matrix.shape[1]
 
-    def __call__(self, X: np.ndarray) -> np.ndarray:
+    def __call__(self, X: Any) -> Any:
+        """Return the transformed rows; sparse ones stay so under a sparse matrix alone."""
+        if sparse.issparse(X) and sparse.issparse(self.matrix) and not self.offset.any():
+            return X @ self.matrix
         return safe_sparse_dot(X, self.matrix, dense_output=True) + self.offset
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -189,7 +192,7 @@ Rule = Callable[[Block, np.ndarray, np.ndarray], np.ndarray]
 
 
 def pull(block: Block, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Return the gradient of the loss by the input of a block."""
+    """Return the gradient of the loss with respect to the input of a block."""
     return block.pull(X, gradient)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from sklearn_robust._pieces import piece_bytes, pieces, row_bytes
 from sklearn_robust.preprocessing._blocks import Affine, Block, chained, joined
+from sklearn_robust.preprocessing._columns import branches
 from sklearn_robust.preprocessing._registry import registered
 
 # Two float64 computations agree to rounding, which subtracting a mean of a million standard
@@ -21,6 +24,7 @@ _TOLERANCE = 1e-8
 # own, and those of the points from which `_probe` took the matrix.
 _ROUNDINGS = 16
 _N_PROBES = 20  # around the samples, for each order of magnitude
+_COPIES = 8  # of a piece of the samples that are in memory at a time while a formula is verified
 
 
 class CannotFollowError(TypeError):
@@ -76,6 +80,7 @@ def follow(transformer: Any, X: Any) -> Block:
     if block is not None:
         _verify(block, transformer, X)
         return block
+    X = _narrow(transformer, X)
     affine = _probe(transformer, X)
     for points in _surroundings(X):
         _verify(affine, transformer, points)
@@ -129,52 +134,6 @@ def follow_branch(
     return _weighted(columns, block, X[:, columns], weight)
 
 
-def branches(
-    transformer: ColumnTransformer, X: Any = None
-) -> list[tuple[str, Any, np.ndarray, float | None]]:
-    """Return (name, transformer, columns, weight) of the branches with output, in its order.
-
-    Columns are counted as in `fit`, or as in the DataFrame `X`, which is read by name.
-    """
-    place = places(transformer, X)
-    n_features = transformer.n_features_in_
-    names = getattr(transformer, "feature_names_in_", None)
-    weights, slices = transformer.transformer_weights or {}, transformer.output_indices_
-    found = []
-    for name, branch, columns in transformer.transformers_:
-        if slices[name].stop > slices[name].start:
-            position = _positions(columns, n_features, names)
-            found.append((name, branch, place[position], weights.get(name)))
-    return sorted(found, key=lambda item: slices[item[0]].start)
-
-
-def places(transformer: ColumnTransformer, X: Any) -> np.ndarray:
-    """Return where in `X` each column of `fit` is; where there are no names, in the same place."""
-    names = getattr(transformer, "feature_names_in_", None)
-    if names is None or not hasattr(X, "iloc"):
-        return np.arange(transformer.n_features_in_)
-    missing = set(names) - set(X.columns)  # scikit-learn lets those be missing that it drops
-    return np.array([-1 if n in missing else X.columns.get_loc(n) for n in names], dtype=np.intp)
-
-
-def _positions(columns: Any, n_features: int, names: np.ndarray | None) -> np.ndarray:
-    """Return the columns meant by a label, a position, a slice, a mask or a list of them."""
-    if isinstance(columns, slice):
-        ends = [columns.start, columns.stop]
-        if any(isinstance(end, str) for end in ends):
-            start, stop = (None if e is None else _position_of(e, names) for e in ends)
-            columns = slice(start, None if stop is None else stop + 1, columns.step)
-        return np.arange(n_features)[columns]
-    listed = np.atleast_1d(np.asarray(columns))
-    if listed.dtype.kind in "OUT":
-        return np.array([_position_of(name, names) for name in listed], dtype=np.intp)
-    return np.arange(n_features)[listed]
-
-
-def _position_of(name: str, names: np.ndarray | None) -> int:
-    return list([] if names is None else names).index(name)
-
-
 def _weighted(
     columns: np.ndarray, block: Block, X: np.ndarray, weight: float | None
 ) -> tuple[np.ndarray, Block, int]:
@@ -184,26 +143,30 @@ def _weighted(
     return columns, block, n_out
 
 
-def apply(transformer: Any, X: np.ndarray) -> np.ndarray:
-    """Return what a transformer makes of an array, as a dense float64 array."""
+def apply(transformer: Any, X: Any) -> Any:
+    """Return what a transformer makes of samples in float64; sparse if they are, and it can."""
     return _floats(transformer, X).astype(np.float64, copy=False)
 
 
-def _floats(transformer: Any, X: np.ndarray) -> np.ndarray:
+def _floats(transformer: Any, X: Any) -> Any:
     """Return the same, in float32 if the transformer answers in it."""
     Z = transformer.transform(named(X, transformer))
-    Z = np.asarray(Z.toarray() if sparse.issparse(Z) else Z)
+    if not sparse.issparse(Z):
+        Z = np.asarray(Z)
+    elif not sparse.issparse(X):
+        Z = Z.toarray()
     return Z if Z.dtype == np.float32 else Z.astype(np.float64)
 
 
-def named(X: np.ndarray, estimator: Any) -> Any:
-    """Return `X` with the column names that the estimator was fitted with, if there were any."""
+def named(X: Any, estimator: Any) -> Any:
+    """Return rows as a data frame, if the estimator was fitted on one, so that it finds names."""
     names = getattr(estimator, "feature_names_in_", None)
-    if names is None:
+    if names is None or sparse.issparse(X):
         return X
-    import pandas as pd
+    import narwhals as nw
 
-    return pd.DataFrame(X, columns=names)
+    installed = (name for name in ("pandas", "polars", "pyarrow") if find_spec(name))
+    return nw.from_numpy(X, dict.fromkeys(names, nw.Float64), backend=next(installed)).to_native()
 
 
 def _probe(transformer: Any, X: np.ndarray) -> Affine:
@@ -215,6 +178,17 @@ def _probe(transformer: Any, X: np.ndarray) -> Affine:
     at = _try(transformer, np.vstack([centre, centre + np.diag(reach)])).astype(np.float64)
     matrix = (at[1:] - at[0]) / reach[:, None]
     return Affine(matrix, at[0] - centre @ matrix)
+
+
+def _narrow(transformer: Any, X: Any) -> np.ndarray:
+    """Return dense samples; raise CannotFollowError if there are too many features to try each."""
+    if 8 * X.shape[1] ** 2 > piece_bytes():
+        raise CannotFollowError(
+            f"{type(transformer).__name__} has no known formula, and {X.shape[1]} features are too "
+            "many to find it by trying each. Teach it with "
+            "sklearn_robust.preprocessing.register_transformer."
+        )
+    return X.toarray() if sparse.issparse(X) else X
 
 
 def _reach(X: np.ndarray) -> np.ndarray:
@@ -236,42 +210,63 @@ def _surroundings(X: np.ndarray) -> Iterator[np.ndarray]:
         yield near + scale * reach * rng.uniform(-1, 1, size=near.shape)
 
 
-def _verify(block: Block, transformer: Any, X: np.ndarray) -> None:
+def _verify(block: Block, transformer: Any, X: Any) -> None:
     """Raise CannotFollowError unless the formula gives what the transformer gives.
 
     The points are `X` and mixtures of its rows: an affine map is affine between the samples too,
     where one that rounds or bins is not.
     """
     rng = np.random.default_rng(0)
-    mixed = X + rng.uniform(-1, 2, size=(len(X), 1)) * (X[rng.permutation(len(X))] - X)
-    points = X if not isinstance(block, Affine) else np.vstack([X, mixed])
+    for piece in pieces(X.shape[0], _COPIES * row_bytes(X)):
+        points = part = X[piece]
+        if isinstance(block, Affine):
+            shift = part[rng.permutation(part.shape[0])] - part
+            share = rng.uniform(-1, 2, size=part.shape[0])
+            mixed = part + sparse.diags_array(share) @ shift
+            stack = sparse.vstack if sparse.issparse(part) else np.vstack
+            points = stack([part, mixed])
+        elif sparse.issparse(part):
+            points = part.toarray()
+        _compare(block, transformer, points)
+
+
+def _compare(block: Block, transformer: Any, points: Any) -> None:
     ours, theirs = block(points), _try(transformer, points)
     if ours.shape == theirs.shape:
-        scale = 1 + np.abs(theirs).max(axis=0, initial=0)
+        scale = 1 + _largest(theirs)
         terms = _terms(block, points) if isinstance(block, Affine) else scale
         slack = _TOLERANCE * scale + _ROUNDINGS * _resolution(theirs) * terms
-        if (np.abs(ours - theirs) <= slack).all():
+        if (_largest(ours - theirs) <= slack).all():
             return
     raise CannotFollowError(_unknown(transformer))
 
 
-def _resolution(Z: np.ndarray) -> float:
+def _largest(Z: Any) -> np.ndarray:
+    """Return the largest absolute value of each column; NaN where there is one."""
+    if not Z.shape[0]:
+        return np.zeros(Z.shape[1])
+    largest = abs(Z).max(axis=0)
+    return largest.toarray().ravel() if sparse.issparse(largest) else np.asarray(largest)
+
+
+def _resolution(Z: Any) -> float:
     """Return the relative distance of neighbouring numbers in float32 if `Z` is, or in float64."""
     return float(np.finfo(np.float32 if Z.dtype == np.float32 else np.float64).eps)
 
 
-def _terms(affine: Affine, X: np.ndarray) -> np.ndarray:
+def _terms(affine: Affine, X: Any) -> np.ndarray:
     """Return, by output, the largest sum of what adds up to it, each by its size."""
-    return (np.abs(X) @ abs(affine.matrix) + np.abs(affine.offset)).max(axis=0, initial=0)
+    return _largest(abs(X) @ abs(affine.matrix)) + np.abs(affine.offset)
 
 
-def _try(transformer: Any, points: np.ndarray) -> np.ndarray:
+def _try(transformer: Any, points: Any) -> Any:
     """Return `_floats` in rows, at points that need not be possible data; whatever it says."""
     try:
         with np.errstate(all="ignore"):
-            return _floats(transformer, points).reshape(len(points), -1)
+            Z = _floats(transformer, points)
     except Exception as error:
         raise CannotFollowError(f"{_unknown(transformer)} It raised: {error}") from None
+    return Z if Z.ndim == 2 else Z.reshape(len(points), -1)
 
 
 def _unknown(transformer: Any) -> str:

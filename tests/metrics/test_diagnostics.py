@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sklearn_robust.attacks import ThreatModel, TorchModel
-from sklearn_robust.metrics._diagnostics import Suspect, diagnose
+from sklearn_robust.metrics._diagnostics import AttackSetting, diagnose
 
 
 class Quantised(nn.Module):
@@ -51,7 +51,7 @@ def suspect(module, digits, epsilon=0.15, clip_values=(0, 1)):
 
     right = predict(X) == y
     threat = ThreatModel(epsilon, "linf", clip_values)
-    return Suspect(model, predict, X[right], y[right], threat, seed=0)
+    return AttackSetting(model, predict, X[right], y[right], threat, seed=0)
 
 
 def fired(suspect):
@@ -100,7 +100,7 @@ def test_what_square_alone_breaks_is_a_share_of_all_samples():
         return model.logits(model.asarray(X)).argmax(1).numpy()
 
     threat = ThreatModel(np.array([0.0, 1.5]), "linf", None)
-    findings = {f.check: f for f in diagnose(Suspect(model, predict, X, y, threat, seed=0))}
+    findings = {f.check: f for f in diagnose(AttackSetting(model, predict, X, y, threat, seed=0))}
     beaten = findings["black-box beats white-box"]
     assert beaten.fired and 0.1 < beaten.value <= 0.2
     assert f"gradient leave standing: {beaten.value:.1%} of all." in beaten.message

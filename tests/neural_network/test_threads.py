@@ -17,7 +17,7 @@ def test_gradients_are_true_while_another_thread_attacks(digits):
     expected = clf.input_gradients(X_test, y_test)
     n = 0
     with ThreadPoolExecutor(2) as threads:
-        job = threads.submit(clf.robust_score, X_test, y_test, attack="pgd", n_steps=40)
+        job = threads.submit(clf.robust_score, X_test, y_test, attack="pgd")
         while not job.done() or not n:
             np.testing.assert_array_equal(clf.input_gradients(X_test, y_test), expected)
             n += 1

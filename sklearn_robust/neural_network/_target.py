@@ -1,0 +1,57 @@
+"""The networks of this library as targets, on samples of any shape and dtype that they read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.neural_network._base import BaseRobustClassifier
+from sklearn_robust.preprocessing._table import FrameTable, boolean_columns, is_frame
+from sklearn_robust.targets import NetworkTarget, Subject, register_target
+
+
+@register_target(BaseRobustClassifier)
+def network_target(subject: Subject) -> NetworkTarget:
+    """Return the target of a network: as it reads its samples, or behind what stands before it."""
+    network = subject.classifier
+    if subject.steps:
+        return NetworkTarget.of_module(subject, network.module_, network.input_shape_)
+    return OwnNetworkTarget(subject)
+
+
+class OwnNetworkTarget(NetworkTarget):
+    """A network of this library on its own input."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._network = subject.classifier
+        samples: Any = SamplesAsRead(self._network, subject.X)
+        super().__init__(subject, samples, self._network.module_)
+
+    def _judge(self, rows: np.ndarray) -> np.ndarray:
+        return self._network._predict_index(rows)
+
+
+class SamplesAsRead:
+    """Raw samples in the shape and precision in which a network reads them, and back."""
+
+    def __init__(self, network: Any, X: Any) -> None:
+        self.raw, self.rows = X, network._read(X)
+        self._fixed = boolean_columns(X)
+
+    def threat(self, raw: ThreatModel) -> ThreatModel:
+        """Return the threat model on `rows`, in the same units."""
+        return raw.sparing(self._fixed)
+
+    def restore(self, rows: np.ndarray, *, all_rows: bool = False) -> Any:
+        """Return samples in the container and the shape of the raw ones."""
+        values = rows.reshape(len(rows), *np.shape(self.raw)[1:])
+        if not is_frame(self.raw):
+            return values
+        return FrameTable(self.raw).of(values, all_rows=all_rows)
+
+    def scatter(self, values: np.ndarray) -> np.ndarray:
+        """Return values by entry of `rows` in the shape of the raw samples."""
+        values = values.reshape(np.shape(self.raw))
+        return values * ~self._fixed if self._fixed.any() else values

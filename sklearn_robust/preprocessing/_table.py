@@ -1,0 +1,201 @@
+"""Raw samples of any kind as a table of columns: what they hold, their numbers, and the way back.
+
+Data frames of every library go through narwhals, so that one rule serves them all.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_robust._validation import check_finite
+
+
+class Table(Protocol):
+    """Samples in rows, whose columns are known by place.
+
+    Attributes
+    ----------
+    raw : DataFrame, ndarray or sparse matrix
+        The samples as the classifier takes them.
+    names : list or None
+        Names of the columns, if there are any.
+    numeric, boolean : bool ndarray of shape (n_columns,)
+        Which columns hold numbers that may be moved, and which hold truth values.
+    """
+
+    raw: Any
+    names: list[Any] | None
+    numeric: np.ndarray
+    boolean: np.ndarray
+
+    def floats(self, columns: np.ndarray) -> np.ndarray:
+        """Return columns of numbers as float64; raise ValueError if they are incomplete."""
+
+    def of(self, values: Any, *, all_rows: bool = False) -> Any:
+        """Return samples with these values in all columns, in the container of `raw`.
+
+        `all_rows` says that they are the samples of the table in its order, whose index they keep.
+        """
+
+    def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Any:
+        """Return the samples `number` with these values in some columns."""
+
+
+def as_table(X: Any) -> Table:
+    """Return `X` as a table; raise ValueError if it does not have two dimensions."""
+    if is_frame(X):
+        return FrameTable(X)
+    if sparse.issparse(X):
+        return SparseTable(X.tocsr())
+    return ArrayTable(X)
+
+
+def is_frame(X: Any) -> bool:
+    """Return whether `X` is a data frame: its columns have names."""
+    return hasattr(X, "columns")
+
+
+def column_names(X: Any) -> list[Any] | None:
+    """Return the names of the columns of a data frame, None for other samples."""
+    return FrameTable(X).names if is_frame(X) else None
+
+
+def boolean_columns(X: Any) -> np.ndarray:
+    """Return for each column whether it holds truth values: numbers that nobody moves.
+
+    An array of nothing else is one of numbers, as binary images are.
+    """
+    if is_frame(X):
+        return FrameTable(X).boolean
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 2:
+        return ArrayTable(X).boolean
+    return np.zeros(np.shape(X)[1:2], dtype=bool)
+
+
+class FrameTable:
+    """A data frame of pandas, polars or another library that narwhals knows."""
+
+    def __init__(self, X: Any) -> None:
+        import narwhals as nw
+
+        try:
+            self.raw, self._frame = X, nw.from_native(X, eager_only=True)
+        except TypeError:
+            raise TypeError(
+                f"X is a table of {type(X).__module__.partition('.')[0]}, whose columns cannot be "
+                "found by name. Pass a data frame of pandas, polars or pyarrow, or an array."
+            ) from None
+        self._schema = self._frame.schema
+        kinds = list(self._schema.values())
+        self.names: list[Any] | None = list(self._frame.columns)
+        self.numeric = np.array([kind.is_numeric() for kind in kinds], dtype=bool)
+        self.boolean = np.array([kind == nw.Boolean for kind in kinds], dtype=bool)
+
+    def floats(self, columns: np.ndarray) -> np.ndarray:
+        import narwhals as nw
+
+        some = self._frame[:, columns.tolist()]
+        values = some.select(nw.all().cast(nw.Float64)).to_numpy()
+        values = values.astype(np.float64, copy=False).reshape(len(some), len(columns))
+        check_finite(values, "X")
+        return values
+
+    def of(self, values: np.ndarray, *, all_rows: bool = False) -> Any:
+        import narwhals as nw
+
+        if all_rows:
+            return self._with(self._frame, np.arange(values.shape[1]), values)
+        schema = dict.fromkeys(self._frame.columns, nw.Float64)
+        whole = nw.from_numpy(values, schema, backend=self._frame.implementation)
+        other = {name: kind for name in schema if (kind := self._kind(name)) != nw.Float64}
+        casts = [whole.get_column(name).cast(kind) for name, kind in other.items()]
+        return (whole.with_columns(*casts) if casts else whole).to_native()
+
+    def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Any:
+        return self._with(self._frame[number], columns, values)
+
+    def _with(self, frame: Any, columns: np.ndarray, values: np.ndarray) -> Any:
+        import narwhals as nw
+
+        moved = [
+            nw.new_series(name, values[:, k], nw.Float64, backend=frame.implementation).cast(
+                self._kind(name)
+            )
+            for k, name in enumerate(self._frame.columns[column] for column in columns)
+        ]
+        return (frame.with_columns(*moved) if moved else frame).to_native()
+
+    def _kind(self, name: Any) -> Any:
+        """Return the type of a column with new values: its own, unless it holds whole numbers."""
+        import narwhals as nw
+
+        kind = self._schema[name]
+        return kind if kind.is_float() or kind == nw.Boolean else nw.Float64
+
+
+class ArrayTable:
+    """An array of two dimensions, or what numpy makes one of."""
+
+    names = None
+
+    def __init__(self, X: Any) -> None:
+        self.raw = np.asarray(X)
+        if self.raw.ndim != 2:
+            raise ValueError(f"X must have shape (n_samples, n_features), got {self.raw.shape}.")
+        kind, n_columns = self.raw.dtype.kind, self.raw.shape[1]
+        self.numeric = np.full(n_columns, kind in "iufb")
+        self.boolean = np.zeros(n_columns, dtype=bool)
+        if kind == "O":
+            self.boolean = np.array([all(map(_is_truth, c)) for c in self.raw.T], dtype=bool)
+            self.numeric = np.array([all(map(_is_number, c)) for c in self.raw.T], dtype=bool)
+
+    def floats(self, columns: np.ndarray) -> np.ndarray:
+        every = len(columns) == self.raw.shape[1]
+        taken = (self.raw if every else self.raw[:, columns]).astype(np.float64)
+        check_finite(taken, "X")
+        return taken
+
+    def of(self, values: np.ndarray, *, all_rows: bool = False) -> np.ndarray:
+        return values.astype(self.raw.dtype, copy=False) if self.raw.dtype.kind == "f" else values
+
+    def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
+        out = self.raw[number]
+        out = out.astype(np.float64) if out.dtype.kind in "iub" else out
+        out[:, columns] = values
+        return out
+
+
+class SparseTable:
+    """A sparse matrix, of numbers only."""
+
+    names = None
+
+    def __init__(self, X: Any) -> None:
+        self.raw = X
+        self.numeric = np.ones(X.shape[1], dtype=bool)
+        self.boolean = np.zeros(X.shape[1], dtype=bool)
+
+    def floats(self, columns: np.ndarray) -> np.ndarray:
+        taken = self.raw[:, columns].toarray().astype(np.float64)
+        check_finite(taken, "X")
+        return taken
+
+    def of(self, values: Any, *, all_rows: bool = False) -> Any:
+        return values
+
+    def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Any:
+        out = self.raw[number].toarray().astype(np.float64)
+        out[:, columns] = values
+        return out
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not _is_truth(value)

@@ -1,0 +1,152 @@
+"""A classifier whose gradients are known: attacked along them, and differentiated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust._arrays import to_numpy
+from sklearn_robust._pieces import pieces, row_bytes
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks import DifferentiableModel, nearest_mistakes
+from sklearn_robust.attacks._losses import ExactCrossEntropy, Loss
+from sklearn_robust.preprocessing import Block
+from sklearn_robust.preprocessing._blocks import Rule, guide, pull
+from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.targets._subject import Subject
+from sklearn_robust.targets._target import Target, dense_rows
+
+_STEEP = 1e100  # whose square is a number too
+
+
+class DifferentiableTarget(Target):
+    """A classifier that gives the gradients of its scores.
+
+    Parameters
+    ----------
+    subject : Subject
+    samples : Samples
+    model : DifferentiableModel
+        What attacks see, on ``samples.rows``.
+
+    Examples
+    --------
+    A `DifferentiableModel` of one's own, behind whatever transformers stand in front of it:
+
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+    >>> from sklearn_robust.targets import DifferentiableTarget, make_target, register_target
+    >>> class Scores:
+    ...     def __init__(self, qda):
+    ...         self.qda, self.n_classes = qda, len(qda.classes_)
+    ...         self.labels = np.asarray
+    ...         self.precision = [
+    ...             (r / s) @ r.T for r, s in zip(qda.rotations_, qda.scalings_, strict=True)
+    ...         ]
+    ...     def asarray(self, X):
+    ...         return np.asarray(X, dtype=np.float64)
+    ...     def logits(self, X):
+    ...         return self.qda._decision_function(X)
+    ...     def ascent(self, X, y, loss, leak=0.0):
+    ...         logits = self.logits(X)
+    ...         direction = loss.direction(logits, y)
+    ...         slopes = [
+    ...             (mean - X) @ precision
+    ...             for mean, precision in zip(self.qda.means_, self.precision, strict=True)
+    ...         ]
+    ...         return logits, np.einsum("nk,knd->nd", direction, np.array(slopes))
+    >>> @register_target(QuadraticDiscriminantAnalysis)
+    ... def _(subject):
+    ...     return DifferentiableTarget.behind(subject, Scores(subject.classifier))
+    >>> X, y = load_iris(return_X_y=True)
+    >>> qda = QuadraticDiscriminantAnalysis().fit(X, y)
+    >>> target = make_target(qda, X, y, epsilon=0.2)
+    >>> target.kind, round(target.attacked(target.threat, seed=0).robust.mean(), 2)
+    ('white box', 0.89)
+    """
+
+    kind = "white box"
+    batch_size = 256
+
+    def __init__(self, subject: Subject, samples: Samples, model: DifferentiableModel) -> None:
+        name = type(subject.classifier).__name__
+        obstacle = f"{name} is followed by its gradients, for which there are no bounds."
+        super().__init__(subject, samples, model, obstacle)
+
+    @classmethod
+    def behind(cls, subject: Subject, model: DifferentiableModel) -> DifferentiableTarget:
+        """Return the target of a classifier that is `model` on its own input, in numpy.
+
+        Raises
+        ------
+        CannotFollowError
+            If what stands in front of the classifier cannot be followed.
+        """
+        front = subject.front.as_dense()
+        return cls(subject, front.samples, ModelBehind(front.block, model))
+
+    def check(self, attack: Any = "auto") -> None:
+        """Nothing to say before the attack: its gradients are known, and it looks for NaN."""
+
+    def distances(self, unit: ThreatModel, attack: Any) -> np.ndarray:
+        """Return an upper bound of each distance, by a minimum-norm attack; inf: none found."""
+        distance, right = np.zeros(len(self.clean)), np.flatnonzero(self.clean)
+        distance[right] = nearest_mistakes(
+            self.model, dense_rows(self.rows[right]), self.labels[right], self.predict, unit,
+            attack=attack,
+        )[0]  # fmt: skip
+        return distance
+
+    def gradients(self) -> np.ndarray:
+        model = self._exact_model()
+        labels = self.predicted if self.labels is None else self.labels
+        if (labels < 0).any():
+            raise ValueError(
+                f"y has {int((labels < 0).sum())} labels that were not seen in fit, whose loss has "
+                f"no gradient. The classes are {self.classes_.tolist()[:10]}."
+            )
+        # What guides an attack is not the derivative in all layers.
+        derivative = getattr(model, "derivative", model.ascent)
+        gradients = np.empty(self.rows.shape)
+        for piece in pieces(len(labels), 8 * row_bytes(self.rows), most=self.batch_size):
+            x, index = model.asarray(dense_rows(self.rows[piece])), model.labels(labels[piece])
+            gradients[piece] = to_numpy(derivative(x, index, ExactCrossEntropy())[1])
+        return self.samples.scatter(gradients)
+
+    def _exact_model(self) -> DifferentiableModel:
+        """Return the model in the precision in which gradients are reported."""
+        return self.model
+
+
+class ModelBehind:
+    """A differentiable model in numpy, seen through a block."""
+
+    def __init__(self, block: Block, model: DifferentiableModel) -> None:
+        self.block, self.inner, self.n_classes = block, model, model.n_classes
+        self.labels = model.labels
+
+    def asarray(self, X: Any) -> np.ndarray:
+        return np.asarray(X, dtype=np.float64)
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        return self.inner.logits(self.block(X))
+
+    def ascent(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        logits, gradient = self._back(X, y, loss, guide)
+        # A derivative may be infinite in places, as that of a square root is at 0.
+        return logits, np.nan_to_num(gradient, posinf=_STEEP, neginf=-_STEEP)
+
+    def derivative(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self._back(X, y, loss, pull)
+
+    def _back(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, rule: Rule
+    ) -> tuple[np.ndarray, np.ndarray]:
+        logits, gradient = self.inner.ascent(self.block(X), y, loss)
+        return logits, rule(self.block, X, gradient)

@@ -1,0 +1,182 @@
+"""Classifiers whose scores are linear in the raw samples: everything is known exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_array
+
+from sklearn_robust._pieces import pieces, row_bytes
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks import LinearModel
+from sklearn_robust.bounds import worst_case_correct, worst_case_points
+from sklearn_robust.bounds._linear import linear_distances
+from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.targets._differentiable import DifferentiableTarget
+from sklearn_robust.targets._subject import Subject
+from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_choice
+
+# A piece of the samples, its worst points, and what they are computed from.
+_COPIES = 8
+
+
+class LinearTarget(DifferentiableTarget):
+    """A classifier with scores ``rows @ coef.T + intercept``, the largest of which is predicted.
+
+    Parameters
+    ----------
+    subject : Subject
+    samples : Samples
+    coef : ndarray of shape (n_classes, n_values), or (1, n_values) for two classes
+    intercept : ndarray of shape (n_classes,) or (1,)
+
+    Examples
+    --------
+    A rule that is linear without saying so: the nearest of two means.
+
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.neighbors import NearestCentroid
+    >>> from sklearn_robust import robust_score
+    >>> from sklearn_robust.metrics import certified_score
+    >>> from sklearn_robust.targets import LinearTarget, register_target
+    >>> @register_target(NearestCentroid)
+    ... def _(subject):
+    ...     if subject.classifier.metric != "euclidean" or subject.classifier.shrink_threshold:
+    ...         return None
+    ...     means = subject.classifier.centroids_
+    ...     return LinearTarget.behind(subject, 2 * means, -(means**2).sum(axis=1))
+    >>> X, y = load_wine(return_X_y=True)
+    >>> X = X[:, :2]
+    >>> clf = NearestCentroid().fit(X, y)
+    >>> robust_score(clf, X, y, epsilon=0.1) == certified_score(clf, X, y, epsilon=0.1)
+    True
+    """
+
+    kind = "exact"
+
+    def __init__(
+        self, subject: Subject, samples: Samples, coef: np.ndarray, intercept: np.ndarray
+    ) -> None:
+        self.coef, self.intercept = coef, intercept
+        super().__init__(subject, samples, LinearModel(*two_rows(coef, intercept)))
+
+    @classmethod
+    def behind(cls, subject: Subject, coef: np.ndarray, intercept: Any) -> DifferentiableTarget:
+        """Return the target of a classifier that has these scores on its own input.
+
+        Behind a front that is affine it is linear on the raw samples too, otherwise differentiable.
+        """
+        front, intercept = subject.front, np.broadcast_to(np.ravel(intercept), len(coef))
+        if not front.is_affine:
+            model = LinearModel(*two_rows(coef, intercept))
+            return DifferentiableTarget.behind(subject, model)
+        matrix, offset = front.block.matrix, front.block.offset
+        return cls(subject, front.samples, np.asarray(coef @ matrix.T), intercept + coef @ offset)
+
+    def attacked(
+        self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
+    ) -> Attacked:
+        """Return which samples are robust: exactly, if the choice of the attack is left open."""
+        if not leaves_choice(attack):
+            return super().attacked(threat, attack, among=among, **run)
+        open_ = self._open(among)
+        robust = np.zeros(len(self.clean), dtype=bool)
+        for pick in self._pieces(open_):
+            robust[pick] = self._worst_case(pick, threat)[1]
+        return Attacked(robust, {"exact": len(open_) - int(robust.sum())})
+
+    def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
+        if not leaves_choice(attack):
+            return super().perturbed(threat, attack, **run)
+        rows = dense_rows(self.rows).copy()
+        for pick in self._pieces(self._open(None)):
+            rows[pick] = self._worst_case(pick, threat)[0]
+        return self.samples.restore(rows, all_rows=True)
+
+    def _pieces(self, index: np.ndarray) -> list[np.ndarray]:
+        size = _COPIES * row_bytes(self.rows)
+        return [index[piece] for piece in pieces(len(index), size)] if len(index) else []
+
+    def _worst_case(self, pick: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, np.ndarray]:
+        """Return the worst points of some samples that are right, and which stay so there."""
+        assert self.labels is not None
+        known = self.coef, self.intercept, self.rows[pick], self.labels[pick], threat
+        if threat.is_null:
+            return dense_rows(self.rows[pick]), np.ones(len(pick), dtype=bool)
+        worst = worst_case_points(*known)
+        # The prediction decides where rounding leaves it open whether a margin is 0.
+        return worst, worst_case_correct(*known) & (self.predict(worst) == self.labels[pick])
+
+    @property
+    def certificate_obstacle(self) -> str | None:
+        return None
+
+    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+        return self.attacked(threat, among=among).robust
+
+    def distances(self, unit: ThreatModel, attack: Any) -> np.ndarray:
+        """Return the exact distance to the boundary; inf where the box holds no mistake."""
+        assert self.labels is not None
+        distance, right = np.zeros(len(self.clean)), np.flatnonzero(self.clean)
+        distance[right] = linear_distances(
+            self.coef, self.intercept, self.rows[right], self.labels[right], unit
+        )
+        return distance
+
+
+def linear_target(subject: Subject) -> Target | None:
+    """Return the target of a classifier that turns out to be linear, None if it does not.
+
+    Having ``coef_`` is not enough: the scores that it gives must be those of its
+    ``decision_function``, and the highest one that of the predicted class. One-against-one SVMs
+    have scores of pairs of classes, which for three classes are as many.
+    """
+    classifier = subject.classifier
+    found = _coefficients(classifier)
+    if found is None:
+        return None
+    Z = subject.front.output
+    if Z.ndim != 2 or not _gives(classifier, subject.front.output_for(classifier), *found):
+        return None
+    return LinearTarget.behind(subject, *found)
+
+
+def _coefficients(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what might be weights and intercepts, a row for each class, or one for two."""
+    needed = ("coef_", "intercept_", "classes_", "decision_function")
+    if not all(hasattr(classifier, name) for name in needed):
+        return None
+    coef = classifier.coef_
+    coef = np.atleast_2d(coef.toarray() if sparse.issparse(coef) else np.asarray(coef, float))
+    n_classes = len(classifier.classes_)
+    if len(coef) != (1 if n_classes == 2 else n_classes):
+        return None
+    if n_classes > 2 and getattr(classifier, "decision_function_shape", None) == "ovo":
+        return None
+    return coef, np.broadcast_to(np.ravel(classifier.intercept_).astype(float), (len(coef),))
+
+
+def _gives(classifier: Any, Z: Any, coef: np.ndarray, intercept: np.ndarray) -> bool:
+    """Whether the classifier's own scores and predictions for `Z` are those of a linear rule."""
+    scores, predicted = classifier.decision_function(Z), classifier.predict(Z)
+    if not np.isfinite(scores).all():
+        return False
+    Z = check_array(Z, accept_sparse="csr", dtype=[np.float64, np.float32])
+    ours = safe_sparse_dot(Z, coef.T) + intercept
+    slack = 1e-4 * (1 + np.abs(ours).max())
+    if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=slack):
+        return False
+    each = np.hstack([0 * ours, ours]) if ours.shape[1] == 1 else ours
+    chosen = np.searchsorted(classifier.classes_, predicted)[:, None]
+    behind = each.max(axis=1) - np.take_along_axis(each, chosen, axis=1)[:, 0]
+    return not (behind > slack).any()
+
+
+def two_rows(coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a row of weights for each of two classes where scikit-learn keeps one for both."""
+    if len(coef) > 1:
+        return coef, intercept
+    return np.vstack([0 * coef, coef]), np.append(0.0, intercept)

@@ -1,0 +1,101 @@
+"""A torch module, alone or behind transformers: attacked along its gradients, proven by bounds."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks import DifferentiableModel, TorchModel
+from sklearn_robust.bounds import certified_correct
+from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.targets._differentiable import DifferentiableTarget
+from sklearn_robust.targets._subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+
+# float32, in which networks are attacked, ends at 3e38; logits need some of it.
+_LARGEST = 1e30
+
+
+class NetworkTarget(DifferentiableTarget):
+    """A classifier that is a torch module from rows to logits.
+
+    Parameters
+    ----------
+    subject : Subject
+    samples : Samples
+    module : torch.nn.Module
+        From ``samples.rows`` to logits, in the precision in which it is to be attacked.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_robust import RobustFCClassifier
+    >>> from sklearn_robust.targets import make_target
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = RobustFCClassifier((16,), epsilon=0.1, max_epochs=50, lr=0.01, random_state=0)
+    >>> pipe = make_pipeline(StandardScaler(), clf).fit(X, y)
+    >>> target = make_target(pipe, X, y, epsilon=0.05)
+    >>> target.kind, target.certificate_obstacle is None
+    ('white box', True)
+    >>> proven = target.certified(target.threat, "auto")
+    >>> bool((proven <= target.attacked(target.threat, seed=0).robust).all())
+    True
+    """
+
+    # What a sample becomes on its way through a network can be a hundred times as large.
+    _most = 256
+
+    def __init__(self, subject: Subject, samples: Samples, module: torch.nn.Module) -> None:
+        radius = float(np.max(subject.raw_threat.epsilon))
+        if radius > _LARGEST:
+            raise ValueError(
+                f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."
+            )
+        self.module = module
+        super().__init__(subject, samples, TorchModel(module, len(subject.estimator.classes_)))
+
+    @classmethod
+    def of_module(
+        cls, subject: Subject, module: torch.nn.Module, input_shape: tuple[int, ...]
+    ) -> NetworkTarget:
+        """Return the target of a module on its own input, behind whatever stands in front of it.
+
+        In float64: raw units can differ by decades between columns, more than float32 resolves.
+        """
+        import torch
+        from torch import nn
+
+        from sklearn_robust.targets._layers import as_layers
+
+        front = subject.front.as_dense()
+        device = next(iter(module.state_dict().values()), torch.zeros(())).device
+        layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
+        whole = nn.Sequential(*layers).to(device, torch.float64).eval()
+        return cls(subject, front.samples, whole)
+
+    @cached_property
+    def certificate_obstacle(self) -> str | None:  # type: ignore[override]
+        """The layer that has no bounds; None if all have."""
+        return None
+
+    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+        among = self.clean if among is None else self.clean & among
+        return certified_correct(
+            self.module, self.rows, self.labels, threat, method, candidates=among
+        )
+
+    def _exact_model(self) -> DifferentiableModel:
+        """Return the model in float64, in which gradients of confident samples do not underflow."""
+        import torch
+
+        if all(p.dtype == torch.float64 for p in self.module.parameters()):
+            return self.model
+        return TorchModel(copy.deepcopy(self.module).to(torch.float64), len(self.classes_))

@@ -1,0 +1,139 @@
+"""The scores of any classifier, in the form that an attack without gradients climbs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.special import logit
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline
+
+from sklearn_robust.attacks import ScoreModel
+from sklearn_robust.preprocessing._front import movable_columns
+from sklearn_robust.preprocessing._samples import Samples, all_columns, dense, some_columns
+from sklearn_robust.targets._categories import declared_categories
+from sklearn_robust.targets._subject import Subject
+from sklearn_robust.targets._target import Target
+
+_TINY = np.finfo(np.float64).tiny
+_SURE = -float(np.log(_TINY))  # the logit of a probability that is 1 but for that
+
+
+def score_target(subject: Subject, obstacle: str) -> Target:
+    """Return the target of a classifier that answers and says no more.
+
+    Raises
+    ------
+    TypeError
+        If it has no scores either.
+    """
+    scores = scores_of(subject.estimator)
+    if scores is None:
+        raise TypeError(
+            f"{type(subject.estimator).__name__} cannot be followed ({obstacle}), and it has "
+            "neither decision_function nor predict_proba for an attack that needs scores only."
+        )
+    movable = movable_columns(subject.steps, subject.table)
+    if not subject.steps:
+        movable &= ~declared_categories(subject.classifier, len(movable))
+    samples = (
+        all_columns(subject.table, movable)
+        if movable.all()
+        else some_columns(subject.table, np.flatnonzero(movable), movable)
+    )
+    samples = dense(samples)
+    model = ScoreModel(RawScores(scores, samples), len(subject.estimator.classes_))
+    return Target(subject, samples, model, obstacle)
+
+
+class RawScores:
+    """Scores of rows; an object and not a closure, so that it travels to other processes."""
+
+    def __init__(self, scores: Callable, samples: Samples) -> None:
+        self.scores, self.samples = scores, samples
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        return self.scores(self.samples.restore(rows))
+
+
+def scores_of(estimator: Any) -> Callable[[Any], np.ndarray] | None:
+    """Return the function from samples to scores, shape (n_samples, n_classes); None: it has none.
+
+    The scores are those of `decision_function` where there is one, else the logarithm of
+    `predict_proba`, which goes on falling where a probability is 1 to the last digit. With a
+    threshold of its own (scikit-learn's `FixedThresholdClassifier`) they are relative to it.
+    """
+    estimator = _scoring(estimator)
+    if hasattr(estimator, "decision_function"):
+        return _Decision(estimator)
+    return _LogProbability(estimator) if hasattr(estimator, "predict_proba") else None
+
+
+def _scoring(estimator: Any) -> Any:
+    """Return a fitted classifier in a form whose highest score is that of the predicted class."""
+    if isinstance(estimator, FrozenEstimator):
+        return _scoring(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        last = estimator.steps[-1][1]
+        found = _scoring(last)
+        return estimator if found is last else _Last(estimator, found)
+    if getattr(estimator, "decision_function_shape", None) == "ovo":  # scores of pairs of classes
+        estimator = copy.copy(estimator)
+        estimator.decision_function_shape = "ovr"
+    if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return _AboveThreshold(estimator)
+    return estimator
+
+
+class _Last:
+    """A fitted pipeline with another last step."""
+
+    def __init__(self, pipeline: Pipeline, last: Any) -> None:
+        self.front, self.last, self.classes_ = pipeline[:-1], last, pipeline.classes_
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        return self.last.decision_function(self.front.transform(X))
+
+
+class _AboveThreshold:
+    """How far a fitted binary classifier's score is above the threshold from which it says yes."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator, self.classes_ = estimator, estimator.classes_
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        outer = self.estimator
+        inner = getattr(outer, "estimator_", outer.estimator)
+        positive = getattr(outer, "pos_label", None) in (None, self.classes_[1])
+        threshold = getattr(outer, "best_threshold_", getattr(outer, "threshold", "auto"))
+        if outer.response_method != "decision_function" and hasattr(inner, "predict_proba"):
+            share = inner.predict_proba(X)[:, 1 if positive else 0]
+            above = logit(share) - logit(0.5 if threshold == "auto" else threshold)
+            above = above.clip(-_SURE, _SURE)  # a NaN stays one
+        else:
+            score = inner.decision_function(X) * (1 if positive else -1)
+            above = score - (0.0 if threshold == "auto" else threshold)
+        return above if positive else -above
+
+
+class _Decision:
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        scores = np.asarray(self.estimator.decision_function(X))
+        return np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
+
+
+class _LogProbability:
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        probability = np.asarray(self.estimator.predict_proba(X))
+        # NaN passes through `maximum`: a broken classifier must not look like a sure one.
+        return np.log(np.maximum(probability, _TINY))

@@ -1,0 +1,157 @@
+"""The question before the answer: a fitted classifier, raw samples, and what stands before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.preprocessing import Front, follow_front
+from sklearn_robust.preprocessing._table import Table, as_table, column_names, is_frame
+
+Steps = list[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A fitted classifier and raw samples; what a family of targets is made from.
+
+    Attributes
+    ----------
+    estimator : classifier
+        The whole of it, a pipeline perhaps: its ``predict`` judges.
+    X : array-like
+        Raw samples, as `estimator` takes them.
+    y : array-like or None
+        Their labels.
+    raw_threat : ThreatModel
+        In the units and columns of `X`.
+    steps : list of (name, transformer)
+        What stands before the last classifier.
+    classifier : classifier
+        The last one, which `register_target` is told of.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_robust.targets import Subject
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> subject = Subject.of(clf, X, y, epsilon=0.1)
+    >>> subject.classifier, subject.front.is_affine
+    (LogisticRegression(), True)
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    raw_threat: ThreatModel
+    steps: Steps
+    classifier: Any
+
+    @classmethod
+    def of(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        epsilon: Any = None,
+        norm: str | None = None,
+        clip_values: Any = "own",
+    ) -> Subject:
+        """Return the subject of a fitted estimator; raise TypeError if it is no classifier."""
+        check_is_fitted(estimator)
+        steps, classifier = unwrap(estimator)
+        if not hasattr(estimator, "classes_"):
+            raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
+        threat = _raw_threat(estimator, X, epsilon, norm, clip_values)
+        return cls(estimator, X, y, threat, steps, classifier)
+
+    @cached_property
+    def table(self) -> Table:
+        """The raw samples as a table, of as many columns as the estimator was fitted on."""
+        table = as_table(self.X)
+        n_columns = len(table.numeric)
+        expected = getattr(self.estimator, "n_features_in_", n_columns)
+        if is_frame(self.X):  # which may have further columns
+            if len(self.X):
+                self.estimator.predict(self.X[:1])  # scikit-learn's own check of the names
+        elif n_columns != expected:
+            raise ValueError(
+                f"X has {n_columns} features, but {type(self.estimator).__name__} is expecting "
+                f"{expected} features as input."
+            )
+        return table
+
+    @cached_property
+    def front(self) -> Front:
+        """What stands before the classifier; raises CannotFollowError where that is unknown."""
+        return follow_front(self.steps, self.table, self.raw_threat.epsilon)
+
+
+def unwrap(estimator: Any) -> tuple[Steps, Any]:
+    """Return the transformers in front of the last classifier, and that classifier."""
+    steps: Steps = []
+    while True:
+        if isinstance(estimator, Pipeline):
+            steps += _flat(estimator.steps[:-1])
+            estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif hasattr(estimator, "best_estimator_"):  # a search over hyperparameters
+            estimator = estimator.best_estimator_
+        elif getattr(estimator, "refit", True) is False and hasattr(estimator, "cv_results_"):
+            raise TypeError(
+                f"{type(estimator).__name__} was fitted with refit=False and holds no classifier. "
+                "Use refit=True, or fit one with its best_params_."
+            )
+        else:
+            return steps, estimator
+
+
+def _flat(steps: Steps) -> Steps:
+    """Return the steps that do something in `predict`, those of a Pipeline in their place."""
+    out: Steps = []
+    for name, step in steps:
+        if isinstance(step, FrozenEstimator):
+            step = step.estimator
+        if isinstance(step, Pipeline):
+            out += _flat(step.steps)
+        elif step is None or (isinstance(step, str) and step == "passthrough"):
+            continue
+        elif hasattr(step, "fit_resample") and not hasattr(step, "transform"):
+            continue  # a sampler of imbalanced-learn changes the data of `fit` only
+        else:
+            out.append((name, step))
+    return out
+
+
+def _raw_threat(estimator: Any, X: Any, epsilon: Any, norm: Any, clip_values: Any) -> ThreatModel:
+    """Return the threat model in raw units, with the estimator's own values where none are given.
+
+    A classifier behind transformers has its own values in other units, which are not taken; nor is
+    what another library calls epsilon: a tolerance, or the width of a loss.
+    """
+    steps, classifier = unwrap(estimator)
+    own = getattr(classifier, "_own_threat", None)
+    if epsilon is None:
+        if steps or own is None:
+            whose = "a classifier behind transformers has its own in their units" if steps else (
+                f"{type(estimator).__name__} has none of its own"
+            )  # fmt: skip
+            raise ValueError(f"epsilon must be given, in the units of X: {whose}.")
+        epsilon = own.epsilon
+    if isinstance(clip_values, str) and clip_values == "own":
+        clip_values = None if steps or own is None else own.clip_values
+    if norm is None:
+        norm = "linf" if own is None else own.norm
+    return ThreatModel.for_columns(column_names(X), epsilon, norm, clip_values)

@@ -1,0 +1,284 @@
+"""A fitted classifier as its adversary meets it: one object that answers every question.
+
+The base class knows a classifier by its scores alone. A family that can be followed further
+overrides what it knows better: `_differentiable`, `_linear`, `_network`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from sklearn_robust._arrays import to_numpy
+from sklearn_robust._pieces import pieces, row_bytes
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import encode_labels
+from sklearn_robust._warnings import warn_caller
+from sklearn_robust.attacks import Model, Verdict, evaluate, get_attack
+from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.targets._subject import Subject
+
+# What a sample weighs while it is judged: itself, restored, transformed, and scored.
+_COPIES = 8
+
+
+class BlackBoxWarning(UserWarning):
+    """The robustness of a classifier was measured through its scores alone.
+
+    An attack that sees no formulas finds less than one that does: the accuracy it leaves is an
+    upper bound of the robust accuracy, and often a loose one. Given as long as the caller leaves
+    the choice of the attack to the library; ``attack="square"`` says that scores are meant.
+    """
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """Which samples survive an attack.
+
+    Attributes
+    ----------
+    robust : bool ndarray of shape (n_samples,)
+        Right as they are, and at every point that was tried.
+    broken_by : dict of str to int
+        How many samples each attack broke first.
+    """
+
+    robust: np.ndarray
+    broken_by: dict[str, int]
+
+
+class Target:
+    """A fitted classifier and samples, known by its scores alone.
+
+    Parameters
+    ----------
+    subject : Subject
+    samples : Samples
+        The raw samples as rows.
+    model : Model
+        What attacks see, on ``samples.rows``.
+    obstacle : str
+        Why no more is known.
+
+    Attributes
+    ----------
+    rows : ndarray or sparse matrix
+        The samples as attacks see them.
+    labels : ndarray of int or None
+        Class indices; -1 for a label that was not seen in ``fit``, which is a mistake.
+    threat : ThreatModel
+        On `rows`, at the radius that the target was made with.
+    kind : str
+        What the accuracy under attack is: "exact", or an upper bound from a "white box" or a "black
+        box".
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn_robust.targets import make_target
+    >>> X, y = load_iris(return_X_y=True)
+    >>> target = make_target(DecisionTreeClassifier(random_state=0).fit(X, y), X, y, epsilon=0.1)
+    >>> target.kind
+    'black box'
+    >>> target.obstacle
+    'DecisionTreeClassifier is neither linear nor a network of this library.'
+    """
+
+    kind = "black box"
+    # Trees and neighbours cost less per sample the more samples they are asked for at once.
+    batch_size = 1024
+
+    def __init__(self, subject: Subject, samples: Samples, model: Model, obstacle: str) -> None:
+        self.estimator, self.classes_ = subject.estimator, subject.estimator.classes_
+        self.samples, self.model, self.obstacle = samples, model, obstacle
+        self.rows = samples.rows
+        self.threat = samples.threat(subject.raw_threat)
+        self.threat.check_data(self.rows)
+        n = self.rows.shape[0]
+        self.labels = None if subject.y is None else encode_labels(subject.y, self.classes_, n)
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """Return the class indices of the estimator's own predictions for some rows."""
+        parts = [
+            self._judge(rows[piece])
+            for piece in pieces(rows.shape[0], _COPIES * row_bytes(rows), most=self._most)
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.intp), *parts])
+
+    # Samples judged at a time at the most.
+    _most: int | None = None
+
+    def _judge(self, rows: Any) -> np.ndarray:
+        predicted = np.ravel(np.asarray(self.estimator.predict(self.samples.restore(rows))))
+        return np.searchsorted(self.classes_, predicted)
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The class index that is predicted for each sample, shape (n_samples,)."""
+        return self.predict(self.rows)
+
+    @cached_property
+    def clean(self) -> np.ndarray:
+        """Whether each sample is classified correctly as it is, shape (n_samples,)."""
+        return self.predicted == self.labels
+
+    def check(self, attack: Any = "auto") -> None:
+        """Refuse what cannot be measured, and warn of what is measured loosely.
+
+        Raises
+        ------
+        ValueError
+            If the scores of a sample are NaN or infinite.
+
+        Warns
+        -----
+        BlackBoxWarning
+            If only the scores are known and the choice of the attack is left to the library, or the
+            scores do not decide.
+        """
+        scores, name = self._scores(), type(self.estimator).__name__
+        bad = ~np.isfinite(scores).all(axis=1)
+        if bad.any():
+            raise ValueError(
+                f"{name} gives NaN or infinite scores for {int(bad.sum())} of {len(bad)} samples. "
+                "There is no robustness to measure: check the model."
+            )
+        if len(scores) and (other := scores.argmax(axis=1) != self.predicted).any():
+            warn_caller(
+                f"{name} predicts another class than its scores favour for {int(other.sum())} of "
+                f"{len(other)} samples, as one with a threshold of its own does. The attack "
+                "follows the scores, which overstates robustness. Measure the classifier inside.",
+                BlackBoxWarning,
+            )
+        if leaves_choice(attack):
+            warn_caller(
+                f"{name} is attacked through its scores alone, which overstates its robustness: "
+                f"{self.obstacle} Pass attack='square' if that is meant.",
+                BlackBoxWarning,
+            )
+
+    def _scores(self) -> np.ndarray:
+        model, n = self.model, self.rows.shape[0]
+        found = [
+            to_numpy(model.logits(model.asarray(self.rows[piece])))
+            for piece in pieces(n, _COPIES * row_bytes(self.rows))
+        ]
+        return np.concatenate([np.zeros((0, model.n_classes)), *found])
+
+    def attacked(
+        self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
+    ) -> Attacked:
+        """Return which samples survive.
+
+        Parameters
+        ----------
+        threat : ThreatModel
+            On `rows`, such as ``target.threat.scaled(2)``.
+        attack : str or an attack, default="auto"
+        among : bool ndarray of shape (n_samples,), optional
+            Samples worth attacking; the others come back as False.
+        **run
+            `seed`, `n_jobs` and `verbose` of `sklearn_robust.attacks.evaluate`.
+        """
+        open_ = self._open(among)
+        verdict = self._evaluated(threat, attack, open_, run)
+        robust = np.zeros(len(self.clean), dtype=bool)
+        robust[open_] = verdict.robust
+        broken: dict[str, int] = {}
+        for record in verdict.records:
+            name = _describe(record.attack)
+            broken[name] = broken.get(name, 0) + record.n_broken
+        return Attacked(robust, broken)
+
+    def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
+        """Return the points that `attacked` judges, in the container of the raw samples.
+
+        Misclassified samples come back as they are; where no mistake is found, the point is that of
+        the last attack.
+        """
+        open_ = self._open(None)
+        rows = dense_rows(self.rows).copy()
+        rows[open_] = self._evaluated(threat, attack, open_, run).X_adv
+        return self.samples.restore(rows, all_rows=True)
+
+    def _open(self, among: np.ndarray | None) -> np.ndarray:
+        """Return the indices of the samples that are right, among some."""
+        return np.flatnonzero(self.clean if among is None else self.clean & among)
+
+    def _evaluated(
+        self, threat: ThreatModel, attack: Any, open_: np.ndarray, run: dict[str, Any]
+    ) -> Verdict:
+        assert self.labels is not None
+        chosen = get_attack(attack, gradients=hasattr(self.model, "ascent"))
+        return evaluate(
+            self.model, dense_rows(self.rows[open_]), self.labels[open_], threat, chosen,
+            self.predict, batch_size=self.batch_size, **run,
+        )  # fmt: skip
+
+    @property
+    def certificate_obstacle(self) -> str | None:
+        """Why `certified` can prove nothing; None if it can. Known before any work."""
+        return self.obstacle
+
+    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+        """Return which samples are proven robust, shape (n_samples,).
+
+        Parameters
+        ----------
+        threat : ThreatModel
+            On `rows`.
+        method : str
+            Of the bound, where there is a choice.
+        among : bool ndarray, optional
+            Samples worth trying; the others come back as False.
+
+        Raises
+        ------
+        TypeError
+            If `certificate_obstacle` says so.
+        """
+        raise TypeError(
+            f"{type(self.estimator).__name__} cannot be certified: {self.certificate_obstacle} Use "
+            "robust_score for an upper bound."
+        )
+
+    def distances(self, unit: ThreatModel, attack: Any) -> np.ndarray:
+        """Return how far each sample is from a mistake, in units of the radius of `unit`."""
+        raise TypeError(
+            f"adversarial_distance needs gradients, and {type(self.estimator).__name__} has none: "
+            f"{self.obstacle} Use robust_score with attack='square' at the radii of interest."
+        )
+
+    def gradients(self) -> np.ndarray:
+        """Return the gradients of the cross-entropy with respect to the raw samples."""
+        raise TypeError(
+            f"input_gradients cannot differentiate {type(self.estimator).__name__}: {self.obstacle}"
+        )
+
+
+def dense_rows(rows: Any) -> np.ndarray:
+    """Return rows as an attack needs them: it moves the zeros of sparse ones too."""
+    return rows.toarray() if sparse.issparse(rows) else rows
+
+
+def leaves_choice(attack: Any) -> bool:
+    """Whether the choice of the attack is left to the library."""
+    return isinstance(attack, str) and attack in ("auto", "strong")
+
+
+def _describe(attack: Any) -> str:
+    """Return the class of an attack and what tells it from others of its class."""
+    name, loss = type(attack).__name__, getattr(attack, "loss", None)
+    targets, steps = getattr(attack, "n_targets", None), getattr(attack, "n_steps", None)
+    parts = [
+        str(getattr(loss, "name", loss)) if loss else "",
+        f"{targets} targets" if targets else "",
+        f"{steps} steps" if steps else "",
+    ]
+    told = ", ".join(part for part in parts if part)
+    return f"{name} ({told})" if told else name
