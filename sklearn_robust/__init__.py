@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
         metrics as metrics,
         neural_network as neural_network,
         preprocessing as preprocessing,
+        targets as targets,
     )
     from sklearn_robust._norms import (
         Norm as Norm,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
         RobustFCClassifier as RobustFCClassifier,
         RobustNeuralNetClassifier as RobustNeuralNetClassifier,
     )
+    from sklearn_robust.targets import register_target as register_target
 
 _PUBLIC = {
     "AdversarialLogisticRegression": "linear_model",
@@ -78,6 +80,7 @@ _PUBLIC = {
     "make_robust_scorer": "metrics",
     "perturb": "metrics",
     "register_norm": "_norms",
+    "register_target": "targets",
     "robust_score": "metrics",
     "show_versions": "_show_versions",
 }
@@ -90,6 +93,7 @@ _SUBPACKAGES = (
     "metrics",
     "neural_network",
     "preprocessing",
+    "targets",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

@@ -92,23 +92,45 @@ def test_a_series_that_is_numbered_is_in_order():
         assert robust_score(model, data, Y, epsilon=numbered) == expected
 
 
+def test_names_that_are_numbers_are_names():
+    data = X.iloc[:, :3].set_axis([0, 1, 2], axis=1)
+    turned = data[[2, 0, 1]]
+    radius = 0.1 * data.std()
+    clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(turned, Y)
+    expected = robust_score(clf, turned, Y, epsilon=radius[turned.columns].to_numpy())
+    assert robust_score(clf, turned, Y, epsilon=radius) == expected
+    assert robust_score(clf, turned, Y, epsilon=radius.to_numpy()) != expected
+
+
+@pytest.mark.parametrize("form", [dict, lambda series: series], ids=["dict", "Series"])
+def test_columns_that_are_not_named_stay_and_have_no_range(form):
+    named = form(8 * RADIUS.iloc[:4])
+    expected = robust_score(PIPELINE, X, Y, epsilon=np.r_[8 * ARRAY[:4], np.zeros(9)])
+    assert expected < PIPELINE.score(X, Y)
+    assert robust_score(PIPELINE, X, Y, epsilon=named) == expected
+    low, high = form(X.min().iloc[:4]), form(X.max().iloc[:4])
+    ends = (np.r_[X.min()[:4], np.full(9, -np.inf)], np.r_[X.max()[:4], np.full(9, np.inf)])
+    boxed = robust_score(PIPELINE, X, Y, epsilon=8 * ARRAY, clip_values=(low, high))
+    assert boxed == robust_score(PIPELINE, X, Y, epsilon=8 * ARRAY, clip_values=ends)
+    assert boxed > robust_score(PIPELINE, X, Y, epsilon=8 * ARRAY)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: robust_score(PIPELINE, X, Y, epsilon=RADIUS.iloc[1:]), "not so for alcohol"),
         (
             lambda: robust_score(PIPELINE, X, Y, epsilon=RADIUS.rename({"alcohol": "spirit"})),
-            "by name; not so for alcohol, spirit",
+            "must name columns of X, each once; not so for spirit",
         ),
         (lambda: robust_score(PIPELINE, X, Y, epsilon=RADIUS[[*RADIUS.index, "ash"]]), "twice"),
         (
             lambda: AdversarialLogisticRegression(epsilon=RADIUS).fit(X.to_numpy(), Y),
-            r"epsilon is a Series .* columns have no names here.*epsilon.to_numpy\(\)",
+            r"epsilon has names .* columns have no names here.*pass an array",
         ),
-        (lambda: ThreatModel(0.1, clip_values=(0, RADIUS)), "clip_values is a Series"),
-        (lambda: PGD(step_size=RADIUS), "step_size is a Series"),
+        (lambda: ThreatModel(0.1, clip_values=(0, RADIUS)), "clip_values has names"),
+        (lambda: PGD(step_size=RADIUS), "step_size has names"),
     ],
-    ids=["one missing", "another name", "one twice", "no names in X", "no X", "a step"],
+    ids=["another name", "one twice", "no names in X", "no X", "a step"],
 )
 def test_a_series_that_fits_no_column_is_refused(call, message):
     with pytest.raises(ValueError, match=message):

@@ -108,7 +108,8 @@ class FrameTable:
         import narwhals as nw
 
         if all_rows:
-            return self._with(self._frame, np.arange(values.shape[1]), values)
+            columns = np.flatnonzero(self.numeric)
+            return self._with(self._frame, columns, values[:, columns])
         schema = dict.fromkeys(self._frame.columns, nw.Float64)
         whole = nw.from_numpy(values, schema, backend=self._frame.implementation)
         other = {name: kind for name in schema if (kind := self._kind(name)) != nw.Float64}

@@ -117,7 +117,7 @@ class LinearTarget(DifferentiableTarget):
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         return self.attacked(threat, among=among).robust
 
-    def distances(self, unit: ThreatModel, attack: Any) -> np.ndarray:
+    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
         """Return the exact distance to the boundary; inf where the box holds no mistake."""
         assert self.labels is not None
         distance, right = np.zeros(len(self.clean)), np.flatnonzero(self.clean)

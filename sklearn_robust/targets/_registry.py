@@ -97,8 +97,8 @@ def make_target(
     >>> target = make_target(LogisticRegression(max_iter=1000).fit(X, y), X, y, epsilon=0.1)
     >>> target.kind
     'exact'
-    >>> target.distances(target.threat, attack=None)[:3].round(1)  # in units of epsilon
-    array([3.3, 2.9, 3.1])
+    >>> target.distances(target.threat)[:3].round(1)  # in units of epsilon
+    array([8.5, 7.5, 9. ])
     """
     subject = Subject.of(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
     name = type(subject.classifier).__name__

@@ -247,7 +247,7 @@ class Target:
             "robust_score for an upper bound."
         )
 
-    def distances(self, unit: ThreatModel, attack: Any) -> np.ndarray:
+    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
         """Return how far each sample is from a mistake, in units of the radius of `unit`."""
         raise TypeError(
             f"adversarial_distance needs gradients, and {type(self.estimator).__name__} has none: "

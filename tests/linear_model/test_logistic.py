@@ -14,6 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
+from sklearn_robust.attacks import ThreatModel
+from sklearn_robust.bounds import worst_case_points
 from sklearn_robust.linear_model import (
     AdversarialLogisticRegression,
     AdversarialLogisticRegressionCV,
@@ -94,11 +96,16 @@ def test_input_gradients_are_the_derivatives_of_the_log_loss(n_classes):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_perturb_attains_the_loss_that_was_minimised(norm):
+def test_the_worst_points_attain_the_loss_that_was_minimised(norm):
     X, y = _data()
     clf = AdversarialLogisticRegression(0.3, norm=norm).fit(X, y)
-    worst = clf.predict_log_proba(clf.perturb(X, y))
     index = np.searchsorted(clf.classes_, y)
+    points = worst_case_points(clf.coef_, clf.intercept_, X, index, ThreatModel(0.3, norm))
+    worst = clf.predict_log_proba(points)
+    right = clf.predict(X) == y
+    X_adv = clf.perturb(X, y)
+    np.testing.assert_array_equal(X_adv[right], points[right])
+    np.testing.assert_array_equal(X_adv[~right], X[~right])
     total = -worst[np.arange(len(y)), index].sum() + (clf.coef_**2).sum() / 2
     assert total / len(y) == pytest.approx(clf.objective_, rel=1e-12)
 

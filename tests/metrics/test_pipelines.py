@@ -665,7 +665,9 @@ def test_what_cannot_be_measured_is_refused():
 def test_no_formula_and_no_scores_are_refused():
     hard = VotingClassifier([("a", LogisticRegression())])
     pipe = make_pipeline(QuantileTransformer(n_quantiles=20), hard).fit(X, Y)
-    message = "VotingClassifier is neither linear nor .* neither decision_function nor predict_proba"
+    message = (
+        "VotingClassifier is neither linear nor .* neither decision_function nor predict_proba"
+    )
     with pytest.raises(TypeError, match=message):
         robust_score(pipe, X, Y, epsilon=1.0)
 

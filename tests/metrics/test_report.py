@@ -163,11 +163,15 @@ def test_the_table_for_notebooks_says_what_the_report_says(models, digits):
     cells = _Cells()
     cells.feed(report._repr_html_())
     header, *body = cells.rows
-    assert header[:5] == ["epsilon", "clean", "attacked", "certified", "gap"]
+    numbers = ["epsilon", "clean", "attacked", "certified", "gap"]
+    words = ["attacked is", "certified is"]
+    assert sorted(header) == sorted([*numbers, *words, "broken by"])
     for row, radius in zip(body, report.radii, strict=True):
-        values = [radius.epsilon, radius.clean, radius.attacked, radius.certified, radius.gap]
+        shown = dict(zip(header, row, strict=True))
+        values = [getattr(radius, name) for name in numbers]
         # Four digits are shown.
-        np.testing.assert_allclose([float(cell) for cell in row[:5]], values, atol=5e-5)
+        np.testing.assert_allclose([float(shown[name]) for name in numbers], values, atol=5e-5)
+        assert [shown[name] for name in words] == ["white box", "certified"]
     assert "RobustFCClassifier" in cells.texts[0]
     fired = sum(finding.fired for finding in report.findings)
     assert f"Diagnostics: {fired} of {len(report.findings)} fired." in cells.texts
@@ -187,7 +191,7 @@ def test_the_table_escapes_whatever_it_is_given(models, digits):
     cells = _Cells()
     cells.feed(report._repr_html_())
     assert set(cells.tags) == {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
-    assert cells.rows[1][3:] == ["-", "-", f"{evil} 3"]
+    assert cells.rows[1][3:] == ["exact", "-", "none", "-", f"{evil} 3"]
     assert f"{evil}: {evil}" in cells.texts
 
 
