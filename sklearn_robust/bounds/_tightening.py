@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sklearn_robust.bounds._affine import Dense
 from sklearn_robust.bounds._backward import Functional, functional, minimum, pull
-from sklearn_robust.bounds._network import Interval, Network
+from sklearn_robust.bounds._layers import Interval
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region
 from sklearn_robust.bounds._windows import refine_by_place, window_products, windows_start
 
@@ -41,10 +41,11 @@ class Tightening:
     def __init__(self, network: Network, region: Region, boxes: Sequence[Interval]) -> None:
         self.network, self.region, self.boxes = network, region, list(boxes)
         layers = network.layers
-        # What a box becomes by intervals where no affine layer came before is tight already.
+        # What a box becomes by intervals where no affine layer came before is tight already, and
+        # so is all before layer `exact`.
         self._done = {
             k: torch.zeros_like(boxes[k][0], dtype=torch.bool)
-            for k in range(network.first + 1, len(layers))
+            for k in range(max(network.first, network.exact) + 1, len(layers))
             if not layers[k].affine and layers[k - 1].affine
         }
 
@@ -100,7 +101,7 @@ class Tightening:
         """
         network, (low, high) = self.network, self.boxes[k]
         layer = network.layers[k]
-        if not layer.elementwise:
+        if not layer.pointwise:
             return high - low
         lines = layer.enclose(low, high, 0.0)
         slope = lines.upper_slope - lines.lower_slope
@@ -130,12 +131,11 @@ class Tightening:
         """Return units of the input of layer k as functions, and of which layer's input."""
         network, layer = self.network, self.network.layers[k - 1]
         zero = self.boxes[k][0].new_zeros(index.shape)
-        if isinstance(layer, Dense) and len(network.shapes[k]) == 1:
+        rows = layer.rows(index) if len(network.shapes[k]) == 1 else None
+        if rows is not None:
             # Rows of the weights: what a product with unit vectors would give, at no cost.
             bias, error = layer.bias(), network.step_error(k - 1, self.boxes[k - 1])
             constant = zero if bias is None else bias[index]
-            return Functional(
-                layer.weight[index], constant, zero if error is None else zero + error
-            ), k - 1
+            return Functional(rows, constant, zero if error is None else zero + error), k - 1
         a = torch.nn.functional.one_hot(index, math.prod(network.shapes[k])).to(zero)
         return functional(a.reshape(*index.shape, *network.shapes[k])), k

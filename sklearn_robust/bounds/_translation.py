@@ -11,13 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sklearn_robust.bounds._activations import Clamp, LeakyReLU, MaxPool
-from sklearn_robust.bounds._affine import AveragePool, Conv, Dense, Reshape, Scale, ZeroPad
-
-
-class UnsupportedLayerError(NotImplementedError):
-    """A module holds a layer for which there are no bounds."""
-
+from sklearn_robust.bounds._activations import Clamp, LeakyReLU
+from sklearn_robust.bounds._affine import Dense, Reshape, Scale
+from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
+from sklearn_robust.bounds._layers import Layer, UnsupportedLayerError
 
 _EQUIVALENTS: dict[type[nn.Module], Callable[[Any], Sequence[Any]]] = {}
 
@@ -60,7 +57,7 @@ def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequ
     _EQUIVALENTS[layer_type] = equivalent
 
 
-Known = Mapping[nn.Module, Sequence[Any]]
+Known = Mapping[nn.Module, Sequence[Layer]]
 
 
 def flatten(module: nn.Module, known: Known | None = None) -> list[Any]:
