@@ -37,4 +37,5 @@ def pieces(n_samples: int, sample_bytes: float, *, most: int | None = None) -> I
     [slice(0, 2, None), slice(2, 3, None)]
     """
     size = max(1, int(piece_bytes() // max(sample_bytes, 1)))
-    yield from gen_batches(n_samples, size if most is None else min(size, most))
+    if n_samples:
+        yield from gen_batches(n_samples, size if most is None else min(size, most))

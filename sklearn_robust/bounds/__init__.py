@@ -25,6 +25,10 @@ if TYPE_CHECKING:  # what type checkers and editors see
         Scale as Scale,
     )
     from sklearn_robust.bounds._averages import register_average as register_average
+    from sklearn_robust.bounds._certified_network import (
+        certifiable as certifiable,
+        certified_network as certified_network,
+    )
     from sklearn_robust.bounds._images import (
         Conv as Conv,
         MaxPool as MaxPool,
@@ -52,6 +56,8 @@ _TORCH_BACKED = {
     "Nonlinear": "_layers",
     "Scale": "_affine",
     "UnsupportedLayerError": "_layers",
+    "certifiable": "_certified_network",
+    "certified_network": "_certified_network",
     "interval_bounds": "_intervals",
     "margin_bounds": "_margins",
     "register_average": "_averages",

@@ -125,9 +125,9 @@ class Scale(Affine):
     def check(self, shape: Shape) -> None:
         if self.scale.ndim not in (0, len(shape)):
             raise UnsupportedLayerError(
-                f"A layer scales {self.scale.ndim} axes of samples of shape {shape}. Batch norm "
-                "over vectors takes samples of shape (n_features,), over images (channels, height, "
-                "width)."
+                f"A layer scales {self.scale.ndim} axes of samples of shape {shape}.",
+                "Batch norm over vectors takes samples of shape (n_features,), over images "
+                "(channels, height, width).",
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import math
 import torch
 from torch import Tensor
 
+from sklearn_robust._pieces import pieces
 from sklearn_robust.bounds._averages import mean_error, networks_of
 from sklearn_robust.bounds._layers import Interval
 from sklearn_robust.bounds._network import Network
@@ -103,14 +104,14 @@ def _within_ball(network: Network, region: BallAndBox, box: Interval) -> Interva
     return torch.maximum(box[0], low - reach), torch.minimum(box[1], high + reach)
 
 
-def _ball_reach(network: Network, region: BallAndBox, size: int = 1024) -> Tensor:
+def _ball_reach(network: Network, region: BallAndBox) -> Tensor:
     """Return how far each input of the first nonlinear layer moves over the unclipped ball."""
     shape = network.shapes[network.first]
-    n = math.prod(shape)
+    n, widest = math.prod(shape), max(map(math.prod, network.shapes[: network.first + 1]))
     like = region.X
     parts = []
-    for start in range(0, n, size):
-        rows = torch.arange(start, min(start + size, n), device=like.device)
+    for part in pieces(n, 8 * 2 * widest):
+        rows = torch.arange(part.start, part.stop, device=like.device)
         a = torch.nn.functional.one_hot(rows, n).to(like).reshape(-1, *shape)
         for k in reversed(range(network.first)):
             a = network.layers[k].transpose(a, network.shapes[k])

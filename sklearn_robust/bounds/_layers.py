@@ -21,8 +21,24 @@ Interval = tuple[Tensor, Tensor]
 class UnsupportedLayerError(NotImplementedError):
     """A module holds a layer for which there are no bounds.
 
-    Its text is one sentence that names the layer, and one with a remedy.
+    Parameters
+    ----------
+    reason : str
+        A sentence that names the layer.
+    remedy : str, default=""
+        What to do about it.
+
+    Attributes
+    ----------
+    reason, remedy : str
     """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason, remedy)
+        self.reason, self.remedy = reason, remedy
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.remedy}".rstrip()
 
 
 class Lines(NamedTuple):

@@ -13,15 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sklearn_robust._pieces import pieces
 from sklearn_robust.bounds._backward import Functional, functional, minimum, pull
 from sklearn_robust.bounds._layers import Interval
 from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region
 from sklearn_robust.bounds._windows import refine_by_place, window_products, windows_start
 
-# Bytes that the linear functions of one pass may take; a few copies of them are alive at a time.
-# Small enough for a processor's cache, and a hundred times what starting a pass costs.
-MEMORY = 2**23
+# Bytes that the linear functions of one pass may take: small enough for a processor's cache, and a
+# hundred times what starting a pass costs.
+_CACHE = 2**23
 # Multiplications per sample and layer that bounds of its units may take: about a second of one
 # core. Only wide layers behind large convolutions ask for more.
 AFFORDABLE = 2**33
@@ -113,7 +114,8 @@ class Tightening:
         """Return the box at the input of layer k with the units `index`, (n, count), tighter."""
         low, high = (t.flatten(1) for t in self.boxes[k])
         per_unit = 2 * len(low) * self.network.widest * low.element_size()
-        for part in index.split(max(1, MEMORY // per_unit), dim=1):
+        for piece in pieces(index.shape[1], per_unit, most=max(1, _CACHE // per_unit)):
+            part = index[:, piece]
             f, below = self._units(k, part)
             both = Functional(
                 torch.cat((f.a, -f.a), dim=1),

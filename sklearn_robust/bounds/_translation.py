@@ -84,15 +84,17 @@ def _walk(module: Any, position: str, replaced: Known) -> Iterator[Any]:
     where = f"{type(module).__name__} (at {position!r})" if position else type(module).__name__
     if known is None or type(module).forward is not known.forward:
         raise UnsupportedLayerError(
-            f"There are no bounds for {where}. Build the network as an nn.Sequential of "
+            f"There are no bounds for {where}.",
+            "Build the network as an nn.Sequential of "
             f"{', '.join(sorted(cls.__name__ for cls in _EQUIVALENTS))}, or teach the bounds the "
-            "new type with sklearn_robust.bounds.register_layer."
+            "new type with sklearn_robust.bounds.register_layer.",
         )
     check_hooks(module, where)
     try:
         parts = _EQUIVALENTS[known](module)
     except UnsupportedLayerError as error:
-        raise UnsupportedLayerError(f"There are no bounds for {where} {error}") from None
+        reason = f"There are no bounds for {where} {error.reason}"
+        raise UnsupportedLayerError(reason, error.remedy) from None
     names = dict(enumerate(module._modules)) if isinstance(module, nn.Sequential) else {}
     for i, part in enumerate(parts):
         inner = f"{position}.{names[i]}" if position and i in names else names.get(i, position)
@@ -104,7 +106,7 @@ def check_hooks(module: nn.Module, where: str) -> None:
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     if not all(getattr(hook, "keeps_function", False) for hook in hooks):
         raise UnsupportedLayerError(
-            f"{where} has forward hooks, which may change what it computes. Remove them first."
+            f"{where} has forward hooks, which may change what it computes.", "Remove them first."
         )
 
 
@@ -114,7 +116,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _require(condition: bool, what: str, remedy: str) -> None:
     if not condition:
-        raise UnsupportedLayerError(f"with {what}. {remedy}")
+        raise UnsupportedLayerError(f"with {what}.", remedy)
 
 
 def _linear(layer: nn.Linear) -> list[Any]:
