@@ -19,29 +19,45 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from sklearn_robust.bounds._activations import (
         Clamp as Clamp,
         LeakyReLU as LeakyReLU,
-        MaxPool as MaxPool,
     )
     from sklearn_robust.bounds._affine import (
-        Conv as Conv,
         Dense as Dense,
         Scale as Scale,
     )
     from sklearn_robust.bounds._averages import register_average as register_average
+    from sklearn_robust.bounds._certified_network import (
+        certifiable as certifiable,
+        certified_network as certified_network,
+    )
+    from sklearn_robust.bounds._images import (
+        Conv as Conv,
+        MaxPool as MaxPool,
+    )
     from sklearn_robust.bounds._intervals import interval_bounds as interval_bounds
+    from sklearn_robust.bounds._layers import (
+        Affine as Affine,
+        Lines as Lines,
+        Nonlinear as Nonlinear,
+        UnsupportedLayerError as UnsupportedLayerError,
+    )
     from sklearn_robust.bounds._margins import margin_bounds as margin_bounds
     from sklearn_robust.bounds._translation import (
-        UnsupportedLayerError as UnsupportedLayerError,
         register_layer as register_layer,
     )
 
 _TORCH_BACKED = {
+    "Affine": "_layers",
     "Clamp": "_activations",
-    "Conv": "_affine",
+    "Conv": "_images",
     "Dense": "_affine",
     "LeakyReLU": "_activations",
-    "MaxPool": "_activations",
+    "Lines": "_layers",
+    "MaxPool": "_images",
+    "Nonlinear": "_layers",
     "Scale": "_affine",
-    "UnsupportedLayerError": "_translation",
+    "UnsupportedLayerError": "_layers",
+    "certifiable": "_certified_network",
+    "certified_network": "_certified_network",
     "interval_bounds": "_intervals",
     "margin_bounds": "_margins",
     "register_average": "_averages",

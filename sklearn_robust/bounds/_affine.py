@@ -1,66 +1,20 @@
-"""The affine layers of a network, each with its transpose and its absolute value.
-
-Reshaping is one of them: an affine layer that only moves numbers. The layers know formulas alone;
-which torch modules they stand for is told in `_translation`, the nonlinear ones are in
-`_activations`.
-
-Products come back in the precision of what goes in: under torch's autocast, training computes them
-in fewer bits, and all that is between two products, such as the ends of boxes, in full.
-"""
+"""Affine layers for samples of any shape: changes of shape, products, changes of units."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Shape = tuple[int, ...]
-Place = tuple[int, int]  # row and column of a window's upper left corner
+from sklearn_robust.bounds._layers import Affine, Shape, UnsupportedLayerError
 
 
-class Affine(Protocol):
-    """``z -> W z + b`` on batches of any sample shape."""
-
-    affine: bool
-    terms: int
-    """Largest number of products in one output, for the rounding error; 0: nothing is computed."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``W x + b``."""
-
-    def absolute(self, x: Tensor) -> Tensor:
-        """Return ``|W| x``."""
-
-    def transpose(self, a: Tensor, shape: Shape) -> Tensor:
-        """Return ``W^T a`` for `a` in the output's shape; `shape` is a sample's, of the input."""
-
-    def bias(self) -> Tensor | None:
-        """Return b so that it broadcasts against an output."""
-
-    def gain(self) -> Tensor:
-        """Return ``sum_j |W_ij|``, or more, so that it broadcasts against an output."""
-
-
-class Windowed(Affine, Protocol):
-    """An affine layer on images, of which every output sees a window of the input."""
-
-    def transpose_window(self, a: Tensor) -> Tensor:
-        """Return ``W^T a`` for `a` that is zero outside a window, with the padding's part of it."""
-
-    def place(self, at: Place) -> Place:
-        """Return where in the input the window begins whose output begins at `at`.
-
-        It may begin outside the image, on the padding.
-        """
-
-
-class Reshape:
+class Reshape(Affine):
     """Flatten, unflatten: the same numbers in another shape."""
 
-    affine = True
-    terms = 0
+    pointwise = True
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -73,14 +27,11 @@ class Reshape:
     def transpose(self, a: Tensor, shape: Shape) -> Tensor:
         return a.reshape(len(a), *shape)
 
-    def bias(self) -> None:
-        return None
-
-    def gain(self) -> Tensor:
+    def factor(self) -> Tensor:
         return torch.ones(())
 
 
-class Dense:
+class Dense(Affine):
     """``nn.Linear`` on samples that are vectors: ``x -> W x + b``.
 
     Parameters
@@ -96,8 +47,6 @@ class Dense:
     >>> dense.forward(x), dense.absolute(x)
     (tensor([[0.]]), tensor([[3.]]))
     """
-
-    affine = True
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self._bias = weight, bias
@@ -118,8 +67,31 @@ class Dense:
     def gain(self) -> Tensor:
         return self.weight.abs().sum(1)
 
+    def products(self, shape: Shape) -> int:
+        return self.weight.numel() * math.prod(shape[:-1])
 
-class Scale:
+    def rows(self, index: Tensor) -> Tensor:
+        return self.weight[index]
+
+    def least_differences(self, low: Tensor, high: Tensor, y: Tensor) -> Tensor:
+        r"""Return the least ``f_y - f_j`` of the outputs over boxes, (n, n_outputs).
+
+        .. math:: (w_y - w_j)^T c + b_y - b_j - |w_y - w_j|^T r
+
+        The absolute differences of all pairs of rows times all radii are one product of matrices,
+        several times faster than a product of its own for each sample.
+        """
+        rows = self.weight
+        apart = (rows[:, None] - rows).abs().flatten(0, 1)
+        # All bits, under autocast too: these decide, and cost little.
+        with torch.autocast(low.device.type, enabled=False):
+            logits = self.forward((low + high) / 2)
+            reach = functional.linear((high - low) / 2, apart).unflatten(1, (len(rows), len(rows)))
+        picked = y[:, None, None].expand(-1, 1, len(rows))
+        return logits.gather(1, y[:, None]) - logits - reach.gather(1, picked)[:, 0]
+
+
+class Scale(Affine):
     """``scale * x + shift``, numbers or one value per channel: batch norm, changes of units.
 
     Parameters
@@ -136,7 +108,7 @@ class Scale:
     tensor([[68., 14.]])
     """
 
-    affine = True
+    pointwise = True
     terms = 2
 
     def __init__(self, scale: float | Tensor, shift: float | Tensor = 0.0) -> None:
@@ -144,6 +116,19 @@ class Scale:
             v if torch.is_tensor(v) else torch.tensor(v, dtype=torch.float64)
             for v in (scale, shift)
         )
+
+    @property
+    def windowed(self) -> bool:  # type: ignore[override]
+        """Whether all places of a channel are treated alike."""
+        return all(t.ndim == 0 or t[0].numel() == 1 for t in (self.scale, self.shift))
+
+    def check(self, shape: Shape) -> None:
+        if self.scale.ndim not in (0, len(shape)):
+            raise UnsupportedLayerError(
+                f"A layer scales {self.scale.ndim} axes of samples of shape {shape}.",
+                "Batch norm over vectors takes samples of shape (n_features,), over images "
+                "(channels, height, width).",
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.scale.to(x) * x + self.shift.to(x)
@@ -157,155 +142,11 @@ class Scale:
     def transpose_window(self, a: Tensor) -> Tensor:
         return self.scale.to(a) * a
 
-    def place(self, at: Place) -> Place:
-        return at
-
     def bias(self) -> Tensor:
         return self.shift
 
     def gain(self) -> Tensor:
         return self.scale.abs()
 
-
-class Conv:
-    """``nn.Conv2d``, padded with zeros, on samples of shape (n_in, height, width).
-
-    Parameters
-    ----------
-    weight : Tensor of shape (n_out, n_in / groups, kernel height, kernel width)
-    bias : Tensor of shape (n_out,) or None
-    stride, padding, dilation : (int, int)
-        Along height and width.
-    groups : int
-
-    Examples
-    --------
-    >>> import torch
-    >>> from sklearn_robust.bounds import Conv
-    >>> blur = Conv(torch.full((1, 1, 1, 2), 0.5), None, (1, 1), (0, 0), (1, 1), 1)
-    >>> blur.forward(torch.tensor([[[[1., 3., 5.]]]]))
-    tensor([[[[2., 4.]]]])
-    """
-
-    affine = True
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
-    ) -> None:
-        self.weight, self._bias = weight, bias
-        self.options: dict[str, Any] = {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-        }
-        self.terms = weight[0].numel() + 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.weight, self._bias, **self.options).to(x.dtype)
-
-    def absolute(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.weight.abs(), **self.options).to(x.dtype)
-
-    def transpose(self, a: Tensor, shape: Shape) -> Tensor:
-        # Rows and columns that the stride never reached at the far end come back as zeros.
-        kept = [
-            (a.shape[2 + i] - 1) * self.options["stride"][i]
-            - 2 * self.options["padding"][i]
-            + self.options["dilation"][i] * (self.weight.shape[2 + i] - 1)
-            + 1
-            for i in (0, 1)
-        ]
-        rest = (shape[1] - kept[0], shape[2] - kept[1])
-        back = functional.conv_transpose2d(a, self.weight, output_padding=rest, **self.options)
-        return back.to(a.dtype)
-
-    def transpose_window(self, a: Tensor) -> Tensor:
-        back = functional.conv_transpose2d(a, self.weight, **{**self.options, "padding": 0})
-        return back.to(a.dtype)
-
-    def place(self, at: Place) -> Place:
-        (p, q), (height, width) = self.options["stride"], self.options["padding"]
-        return at[0] * p - height, at[1] * q - width
-
-    def bias(self) -> Tensor | None:
-        return None if self._bias is None else self._bias[:, None, None]
-
-    def gain(self) -> Tensor:
-        return self.weight.abs().flatten(1).sum(1)[:, None, None]
-
-
-class AveragePool:
-    """Mean over windows, the zeros of the padding included: a convolution of each channel."""
-
-    affine = True
-
-    def __init__(
-        self, size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
-    ) -> None:
-        self.size, self.stride, self.padding = size, stride, padding
-        self.terms = size[0] * size[1] + 1
-
-    def _convolution(self, like: Tensor) -> Conv:
-        weight = like.new_full((1, 1, *self.size), 1 / (self.size[0] * self.size[1]))
-        return Conv(weight, None, self.stride, self.padding, (1, 1), 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self._convolution(x).forward(x.flatten(0, 1)[:, None])
-        return out.reshape(*x.shape[:2], *out.shape[2:])
-
-    absolute = forward
-
-    def transpose(self, a: Tensor, shape: Shape) -> Tensor:
-        flat = a.flatten(0, 1)[:, None]
-        return self._convolution(a).transpose(flat, (1, *shape[1:])).reshape(len(a), *shape)
-
-    def transpose_window(self, a: Tensor) -> Tensor:
-        out = self._convolution(a).transpose_window(a.flatten(0, 1)[:, None])
-        return out.reshape(*a.shape[:2], *out.shape[2:])
-
-    def place(self, at: Place) -> Place:
-        (p, q), (height, width) = self.stride, self.padding
-        return at[0] * p - height, at[1] * q - width
-
-    def bias(self) -> None:
-        return None
-
-    def gain(self) -> Tensor:
-        return torch.ones(())
-
-
-class ZeroPad:
-    """A border of zeros around images; `widths` as torch has them: left, right, top, bottom."""
-
-    affine = True
-    terms = 0
-
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
-        self.widths = widths
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.pad(x, self.widths)
-
-    absolute = forward
-
-    def transpose(self, a: Tensor, shape: Shape) -> Tensor:
-        return functional.pad(a, tuple(-w for w in self.widths))
-
-    def transpose_window(self, a: Tensor) -> Tensor:
-        return a
-
-    def place(self, at: Place) -> Place:
-        return at[0] - self.widths[2], at[1] - self.widths[0]
-
-    def bias(self) -> None:
-        return None
-
-    def gain(self) -> Tensor:
-        return torch.ones(())
+    def factor(self) -> Tensor | None:
+        return None if self.scale.ndim else self.scale.abs()

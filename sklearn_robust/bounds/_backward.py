@@ -24,8 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sklearn_robust.bounds._activations import Lines
-from sklearn_robust.bounds._network import Interval, Network, largest
+from sklearn_robust.bounds._layers import Interval, Lines
+from sklearn_robust.bounds._network import Network, largest
 from sklearn_robust.bounds._regions import Box, Region
 
 
@@ -138,9 +138,9 @@ def cross(
     half_sum, half_gap = (lines.lower + lines.upper) / 2, (lines.lower - lines.upper) / 2
     constant, error = f.constant + _weigh(a, half_sum), f.error
     if network.unit:
-        # Slopes lie in [0, 1]: each term is at most |z| plus the intercept.
         intercepts = torch.maximum(lines.lower.abs(), lines.upper.abs())
-        terms = intercepts + largest(*box).reshape(-1, *(1,) * (intercepts.ndim - 1))
+        size_of_terms = _steepest(lines, slopes) * largest(*box)
+        terms = intercepts + size_of_terms.reshape(-1, *(1,) * (intercepts.ndim - 1))
         both = _weigh(size, half_gap, terms)
         constant = constant + both[..., 0]
         n = math.prod(network.shapes[k + 1]) + 8
@@ -156,6 +156,13 @@ def cross(
     plane = back.new_zeros(*back.shape[:3], math.prod(shape[1:]))
     plane = plane.scatter_add(3, at.flatten(3), back.flatten(3))
     return Functional(plane.reshape(*back.shape[:2], *shape), constant, error)
+
+
+def _steepest(lines: Lines, slopes: Tensor | None) -> Tensor:
+    """Return the largest slope of each sample's lines, at least 1."""
+    used = [lines.lower_slope, lines.upper_slope] + ([] if slopes is None else [slopes.detach()])
+    steepest = torch.stack([s.abs().flatten(1).amax(1) for s in used]).amax(0)
+    return steepest.clamp(min=1)
 
 
 def _weigh(a: Tensor, *vectors: Tensor) -> Tensor:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,19 +11,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option, encode_labels
 from sklearn_robust.bounds._linear import worst_case_correct
 
-if TYPE_CHECKING:
-    import torch
-
 METHODS = ("auto", "ibp", "crown-ibp", "crown", "alpha-crown")
-
-# Each method is at least as tight as those before it, so it sees only what they left open.
-_STAGES = {
-    "ibp": ("ibp",),
-    "crown-ibp": ("ibp", "crown-ibp"),
-    "crown": ("ibp", "crown-ibp", "crown"),
-    "alpha-crown": ("ibp", "crown-ibp", "alpha-crown"),
-    "auto": ("ibp", "crown-ibp", "alpha-crown"),
-}
 
 
 def certified_correct(
@@ -93,90 +80,37 @@ def certified_correct(
     check_option(method, "method", METHODS)
     if not len(X):
         return np.zeros(0, dtype=bool)
-    module = getattr(model, "module_", model)
     if hasattr(model, "coef") and hasattr(model, "intercept"):
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
         check_finite(X, "X")
         threat.check_data(X)
         return worst_case_correct(model.coef, model.intercept, X, y, threat)
+    module = getattr(model, "module_", model)
     if "torch" not in sys.modules or not isinstance(module, sys.modules["torch"].nn.Module):
         raise TypeError(
             "model must be a fitted network of this library, a torch.nn.Module or an "
             f"attacks.LinearModel, got {type(model).__name__}. Make a LinearModel from the coef_ "
             "and intercept_ of a linear classifier."
         )
-    clean, y = None, np.asarray(y)
+    from sklearn_robust.bounds._certified_network import certified_network
+
     if module is not model:
-        # An array that the metrics have read has no names; reading it again would warn of that.
-        shape = getattr(model, "input_shape_", None)
-        read = isinstance(X, np.ndarray) and X.shape[1:] == shape
-        if not (read and hasattr(model, "feature_names_in_")):
-            clean = model.predict(X) == y
-        y = encode_labels(y, model.classes_, len(X))
-    X = np.asarray(X, dtype=np.float64).reshape(
-        -1, *getattr(model, "input_shape_", np.shape(X)[1:])
-    )
-    check_finite(X, "X")
-    threat.check_data(X)
-    return _certify_network(module, X, y, threat, method, clean, candidates)
+        X, y, candidates = _as_module_takes(model, X, y, candidates)
+    return certified_network(module, X, y, threat, method, candidates)
 
 
-def _certify_network(
-    module: torch.nn.Module,
-    X: np.ndarray,
-    y: np.ndarray,
-    threat: ThreatModel,
-    method: str,
-    clean: np.ndarray | None,
-    candidates: Any,
-) -> np.ndarray:
-    """Run the stages of `method` in float64 on the samples that are right and still open."""
-    import torch
+def _as_module_takes(
+    estimator: Any, X: Any, y: Any, candidates: Any
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Return samples, class indices, and the candidates that the estimator's `predict` gets right.
 
-    from sklearn_robust.attacks import TorchModel
-    from sklearn_robust.bounds._averages import networks_of
-    from sklearn_robust.bounds._margins import batch_size, bound_batch
-    from sklearn_robust.bounds._network import Network
-
-    certified = np.zeros(len(X), dtype=bool)
-    door = TorchModel(copy.deepcopy(module).to(torch.float64), 0)
-    networks = [Network(part, door.asarray(X[:1])) for part in networks_of(door.module)]
-    size = batch_size(networks, "ibp")
-    logits = np.concatenate(
-        [door.logits(door.asarray(X[i : i + size])).cpu().numpy() for i in range(0, len(X), size)]
-    )
-    n_nan = int(np.isnan(logits).any(1).sum())
-    if n_nan:
-        raise ValueError(
-            f"The model gives NaN for {n_nan} of {len(X)} samples as they are. There is nothing to "
-            "certify: check its weights, and the scale of X."
-        )
-    worth = (logits.argmax(1) == y) & np.isfinite(logits).all(1)
-    worth &= True if clean is None else clean
-    worth &= True if candidates is None else np.asarray(candidates, dtype=bool)
-    for stage in _STAGES[method]:
-        size = batch_size(networks, stage)
-        left = np.flatnonzero(worth & ~certified)
-        for start in range(0, len(left), size):
-            pick = left[start : start + size]
-            x, labels = door.asarray(X[pick]), door.labels(y[pick])
-            with torch.no_grad():
-                margins = bound_batch(networks, x, labels, threat, stage, settle=True).cpu().numpy()
-            _check_against(logits[pick], y[pick], margins)
-            margins[np.arange(len(pick)), y[pick]] = np.inf
-            certified[pick] = (margins > 0).all(1)
-    return certified
-
-
-def _check_against(logits: np.ndarray, y: np.ndarray, margins: np.ndarray) -> None:
-    """Raise if a bound is above the margin at the sample itself: the layers are not what they say.
-
-    This catches an equivalent given to `register_layer` that computes something else.
+    An array that the metrics have read has no names; reading it again would warn of that.
     """
-    clean = logits[np.arange(len(y)), y][:, None] - logits
-    if (margins > clean).any():
-        raise RuntimeError(
-            f"A lower bound of the margin is {float((margins - clean).max()):.3g} above the margin "
-            "at the sample itself. If a layer was added with register_layer, its equivalent does "
-            "not compute what the layer does; otherwise this is a defect of the bounds."
-        )
+    shape = getattr(estimator, "input_shape_", None)
+    read = isinstance(X, np.ndarray) and X.shape[1:] == shape
+    if not (read and hasattr(estimator, "feature_names_in_")):
+        clean = estimator.predict(X) == np.asarray(y)
+        candidates = clean if candidates is None else clean & np.asarray(candidates, dtype=bool)
+    X = np.asarray(X, dtype=np.float64)
+    labels = encode_labels(y, estimator.classes_, len(X))
+    return X if shape is None else X.reshape(-1, *shape), labels, candidates

@@ -20,9 +20,10 @@ import math
 import torch
 from torch import Tensor
 
-from sklearn_robust.bounds._affine import Conv, Reshape, Scale
+from sklearn_robust._pieces import pieces
 from sklearn_robust.bounds._averages import mean_error, networks_of
-from sklearn_robust.bounds._network import Interval, Network
+from sklearn_robust.bounds._layers import Interval
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import BallAndBox, Box, Region
 
 
@@ -103,14 +104,14 @@ def _within_ball(network: Network, region: BallAndBox, box: Interval) -> Interva
     return torch.maximum(box[0], low - reach), torch.minimum(box[1], high + reach)
 
 
-def _ball_reach(network: Network, region: BallAndBox, size: int = 1024) -> Tensor:
+def _ball_reach(network: Network, region: BallAndBox) -> Tensor:
     """Return how far each input of the first nonlinear layer moves over the unclipped ball."""
     shape = network.shapes[network.first]
-    n = math.prod(shape)
+    n, widest = math.prod(shape), max(map(math.prod, network.shapes[: network.first + 1]))
     like = region.X
     parts = []
-    for start in range(0, n, size):
-        rows = torch.arange(start, min(start + size, n), device=like.device)
+    for part in pieces(n, 8 * 2 * widest):
+        rows = torch.arange(part.start, part.stop, device=like.device)
         a = torch.nn.functional.one_hot(rows, n).to(like).reshape(-1, *shape)
         for k in reversed(range(network.first)):
             a = network.layers[k].transpose(a, network.shapes[k])
@@ -119,24 +120,21 @@ def _ball_reach(network: Network, region: BallAndBox, size: int = 1024) -> Tenso
 
 
 def _kernel_reach(network: Network, region: BallAndBox) -> Tensor | None:
-    """Return `_ball_reach` where a single convolution stands first, else None.
+    """Return `_ball_reach` where one layer of kernels stands first, else None.
 
     A place's linear function is its kernel, or a part of it at the border, which reaches less.
     """
     prefix = network.layers[: network.first]
-    where = [k for k, layer in enumerate(prefix) if isinstance(layer, Conv)]
-    plain = all(
-        isinstance(layer, Conv | Reshape)
-        or (isinstance(layer, Scale) and (layer.scale.ndim == 0 or where[:1] < [k]))
-        for k, layer in enumerate(prefix)
-    )
-    if len(where) != 1 or not plain:
+    k, factors = 0, []
+    while k < len(prefix) and (factor := prefix[k].factor()) is not None:
+        factors.append(factor)
+        k += 1
+    kernels = prefix[k].kernels() if k < len(prefix) else None
+    if kernels is None or not all(layer.pointwise for layer in prefix[k + 1 :]):
         return None
-    reach = region.widest_reach(prefix[where[0]].weight)[:, None, None]
-    reach = reach.expand(1, *network.shapes[where[0] + 1])
-    for k, layer in enumerate(prefix):
-        if isinstance(layer, Scale):
-            reach = layer.scale.to(reach).abs() * reach
-        elif k > where[0]:
-            reach = layer.forward(reach)
+    reach = region.widest_reach(kernels)[:, None, None].expand(1, *network.shapes[k + 1])
+    for factor in factors:
+        reach = factor.to(reach) * reach
+    for layer in prefix[k + 1 :]:
+        reach = layer.absolute(reach)
     return reach[0]

@@ -20,10 +20,11 @@ from scipy import sparse
 from sklearn.utils.extmath import safe_sparse_dot
 
 from sklearn_robust._arrays import as_floats
+from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 
-# Dense samples worked on at a time: their perturbed copies then stay within some tens of MB.
-_CHUNK_VALUES = 2**20
+# Arrays in the size of the samples that are made of them, for pieces to count.
+_COPIES = 5
 
 
 def worst_case_margins(
@@ -133,7 +134,7 @@ def worst_case_points(
     weights = _two_rows(coef)
     X = as_floats(X)
     out = np.empty(X.shape, dtype=X.dtype)
-    for part in _chunks(X):
+    for part in _dense_pieces(X):
         pull = weights[chosen[part]] - weights[y[part]]
         out[part] = threat.around(_dense(X[part])).furthest(pull)
     return out
@@ -167,7 +168,7 @@ def linear_distances(
             found[:] = unit.geometry.shortest(pull * np.ravel(unit.epsilon), gap)
         else:
             samples = X[mine]
-            for part in _chunks(samples):
+            for part in _dense_pieces(samples):
                 around = unit.around(_dense(samples[part]))
                 found[part] = around.distance(pull[part], gap[part])
         # A tie goes to the class with the lower index, and is a mistake only where that is not y.
@@ -182,7 +183,7 @@ def _margins_by_rival(
     """Yield, for each class as rival, (samples of other classes, the class, their margins)."""
     _check_indices(y, 2 if len(coef) == 1 else len(coef), X.shape[0])
     # Scores as a whole and by the expression of scikit-learn's decision_function: computed in
-    # chunks they could differ in the last bit, and with them a tie.
+    # pieces they could differ in the last bit, and with them a tie.
     scores = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
     if scores.shape[1] == 1:
         scores = np.column_stack([np.zeros_like(scores), scores])
@@ -202,7 +203,7 @@ def _drops(
     if threat.clip_values is None:
         return threat.geometry.dual_length(pulls * np.ravel(threat.epsilon))[y]
     drops = np.empty(len(y))
-    for part in _chunks(X):
+    for part in _dense_pieces(X):
         x, pull = _dense(X[part]), pulls[y[part]]
         moved = threat.around(x).furthest(pull) - x
         drops[part] = (moved * pull).sum(axis=1)
@@ -223,9 +224,8 @@ def _two_rows(coef: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(coef), coef]) if len(coef) == 1 else coef
 
 
-def _chunks(X: Any) -> Iterator[slice]:
-    size = max(1, _CHUNK_VALUES // X.shape[1])
-    return (slice(start, start + size) for start in range(0, X.shape[0], size))
+def _dense_pieces(X: Any) -> Iterator[slice]:
+    return pieces(X.shape[0], 8 * _COPIES * X.shape[1])
 
 
 def _dense(X: Any) -> np.ndarray:

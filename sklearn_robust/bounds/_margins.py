@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_option
 from sklearn_robust.bounds._averages import mean_error, networks_of
@@ -17,8 +20,8 @@ from sklearn_robust.bounds._tightening import Tightening
 
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
 
-# Bytes that the linear functions of one pass may take; a few copies of them are alive at a time.
-MEMORY = 2**25
+# Bytes beyond which a pass leaves a processor's cache and is slower.
+_CACHE = 2**25
 # Where a certificate is all that is asked for: shares of what is affordable, spent one after the
 # other on what is still open. Many samples that can be certified need the first only.
 _ROUNDS = (1 / 8, 3 / 8, 1 / 2)
@@ -111,19 +114,24 @@ def margin_bounds(
     wants_gradients = torch.is_grad_enabled() and (
         X.requires_grad or any(p.requires_grad for p in module.parameters())
     )
-    size = len(X) if wants_gradients else batch_size(networks, method)
-    parts = [
-        bound_batch(networks, X[i : i + size], y[i : i + size], threat, method)
-        for i in range(0, len(X), size)
-    ]
-    return torch.cat(parts)
+    if wants_gradients:
+        return bound_batch(networks, X, y, threat, method)
+    parts = passes(len(X), networks, method)
+    return torch.cat([bound_batch(networks, X[part], y[part], threat, method) for part in parts])
 
 
-def batch_size(networks: list[Network], method: str) -> int:
-    """Return how many samples to bound at a time."""
+def passes(n_samples: int, networks: list[Network], method: str) -> Iterator[slice]:
+    """Yield the samples to bound at a time."""
+    sample_bytes = pass_bytes(networks, method)
+    # The gradient steps of alpha-CROWN keep what they compute at every layer.
+    kept = sum(len(network.layers) for network in networks) if method == "alpha-crown" else 1
+    return pieces(n_samples, kept * sample_bytes, most=max(1, _CACHE // sample_bytes))
+
+
+def pass_bytes(networks: list[Network], method: str) -> int:
+    """Return what a pass through all networks needs for one sample: a few copies of a layer's."""
     specs = 1 if method == "ibp" else networks[0].shapes[-1][0]
-    widest = sum(network.widest for network in networks)
-    return max(1, MEMORY // (8 * 4 * specs * widest))
+    return 8 * 4 * specs * sum(network.widest for network in networks)
 
 
 def bound_batch(

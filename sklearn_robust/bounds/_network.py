@@ -20,11 +20,8 @@ import torch
 from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.bounds._activations import LeakyReLU, MaxPool
-from sklearn_robust.bounds._affine import Conv, Dense, Reshape, Scale
+from sklearn_robust.bounds._layers import Interval
 from sklearn_robust.bounds._translation import Known, flatten
-
-Interval = tuple[Tensor, Tensor]
 
 
 class Network:
@@ -69,13 +66,13 @@ class Network:
         with torch.no_grad():
             x = X[:1]
             for layer in self.layers:
-                _check_axes(layer, self.shapes[-1])
+                layer.check(self.shapes[-1])
                 x = layer.forward(x)
                 self.shapes.append(tuple(x.shape[1:]))
         nonlinear = [k for k, layer in enumerate(self.layers) if not layer.affine]
         self.first, self.last = (nonlinear[0], nonlinear[-1] + 1) if nonlinear else (0, 0)
-        pointwise = [_is_pointwise(layer) for layer in self.layers]
-        self.exact = pointwise.index(False) if False in pointwise else len(pointwise)
+        mixing = [k for k, layer in enumerate(self.layers) if not layer.pointwise]
+        self.exact = mixing[0] if mixing else len(self.layers)
         self.reach: tuple[ThreatModel, Tensor] | None = None
 
     @property
@@ -85,17 +82,15 @@ class Network:
 
     def products(self, k: int) -> int:
         """Return the multiplications of one backward pass from the input of layer k."""
-        total = 0
-        for layer, out in zip(self.layers[:k], self.shapes[1:], strict=False):
-            if isinstance(layer, Dense | Conv):
-                places = math.prod(out[1:]) if isinstance(layer, Conv) else 1
-                total += layer.weight.numel() * places
-        return total
+        below = zip(self.layers[:k], self.shapes[1 : k + 1], strict=True)
+        return sum(layer.products(shape) for layer, shape in below)
 
     def interval(self, k: int, low: Tensor, high: Tensor) -> Interval:
         """Return the box that layer k makes of a box."""
         layer = self.layers[k]
-        if not layer.affine or not layer.terms:
+        if not layer.affine:
+            return layer.interval(low, high, self.unit)
+        if not layer.terms:
             return layer.forward(low), layer.forward(high)
         centre, radius = layer.forward((low + high) / 2), layer.absolute((high - low) / 2)
         if self.unit:
@@ -142,20 +137,5 @@ def _pooling_first(layers: Iterable[Any]) -> list[Any]:
     """
     out: list[Any] = []
     for layer in layers:
-        if isinstance(layer, MaxPool) and out and isinstance(out[-1], LeakyReLU):
-            out.insert(-1, layer)
-        else:
-            out.append(layer)
+        out.insert(len(out) - bool(out and layer.may_precede(out[-1])), layer)
     return out
-
-
-def _is_pointwise(layer: Any) -> bool:
-    return isinstance(layer, Reshape | Scale) or getattr(layer, "elementwise", False)
-
-
-def _check_axes(layer: Any, shape: tuple[int, ...]) -> None:
-    if isinstance(layer, Scale) and layer.scale.ndim not in (0, len(shape)):
-        raise ValueError(
-            f"A layer scales {layer.scale.ndim} axes of samples of shape {shape}. Batch norm over "
-            "vectors takes samples of shape (n_features,), over images (channels, height, width)."
-        )

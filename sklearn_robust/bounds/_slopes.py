@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sklearn_robust.bounds._activations import LeakyReLU
 from sklearn_robust.bounds._backward import minimum
-from sklearn_robust.bounds._network import Interval, Network
+from sklearn_robust.bounds._layers import Interval
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region
 
 _STEPS = 20
@@ -78,10 +78,10 @@ def _free_slopes(
     """Return the slopes to begin with for each layer that has a choice, and their ranges."""
     slopes, ranges = {}, {}
     for k, layer in enumerate(network.layers):
-        if isinstance(layer, LeakyReLU) and k >= network.exact:
-            low, high = boxes[k]
-            least, most = layer.free_slopes(low, high)
-            ranges[k] = least[:, None], most[:, None]
+        low, high = boxes[k]
+        free = None if layer.affine or k < network.exact else layer.free_slopes(low, high)
+        if free is not None:
+            ranges[k] = free[0][:, None], free[1][:, None]
             start = layer.enclose(low, high, 0.0).lower_slope[:, None]
             slopes[k] = start.expand(-1, n_specs, *low.shape[1:]).clone()
     return slopes, ranges

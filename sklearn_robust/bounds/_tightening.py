@@ -13,15 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sklearn_robust.bounds._affine import Dense
+from sklearn_robust._pieces import pieces
 from sklearn_robust.bounds._backward import Functional, functional, minimum, pull
-from sklearn_robust.bounds._network import Interval, Network
+from sklearn_robust.bounds._layers import Interval
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region
 from sklearn_robust.bounds._windows import refine_by_place, window_products, windows_start
 
-# Bytes that the linear functions of one pass may take; a few copies of them are alive at a time.
-# Small enough for a processor's cache, and a hundred times what starting a pass costs.
-MEMORY = 2**23
+# Bytes that the linear functions of one pass may take: small enough for a processor's cache, and a
+# hundred times what starting a pass costs.
+_CACHE = 2**23
 # Multiplications per sample and layer that bounds of its units may take: about a second of one
 # core. Only wide layers behind large convolutions ask for more.
 AFFORDABLE = 2**33
@@ -41,10 +42,11 @@ class Tightening:
     def __init__(self, network: Network, region: Region, boxes: Sequence[Interval]) -> None:
         self.network, self.region, self.boxes = network, region, list(boxes)
         layers = network.layers
-        # What a box becomes by intervals where no affine layer came before is tight already.
+        # What a box becomes by intervals where no affine layer came before is tight already, and
+        # so is all before layer `exact`.
         self._done = {
             k: torch.zeros_like(boxes[k][0], dtype=torch.bool)
-            for k in range(network.first + 1, len(layers))
+            for k in range(max(network.first, network.exact) + 1, len(layers))
             if not layers[k].affine and layers[k - 1].affine
         }
 
@@ -100,7 +102,7 @@ class Tightening:
         """
         network, (low, high) = self.network, self.boxes[k]
         layer = network.layers[k]
-        if not layer.elementwise:
+        if not layer.pointwise:
             return high - low
         lines = layer.enclose(low, high, 0.0)
         slope = lines.upper_slope - lines.lower_slope
@@ -112,7 +114,8 @@ class Tightening:
         """Return the box at the input of layer k with the units `index`, (n, count), tighter."""
         low, high = (t.flatten(1) for t in self.boxes[k])
         per_unit = 2 * len(low) * self.network.widest * low.element_size()
-        for part in index.split(max(1, MEMORY // per_unit), dim=1):
+        for piece in pieces(index.shape[1], per_unit, most=max(1, _CACHE // per_unit)):
+            part = index[:, piece]
             f, below = self._units(k, part)
             both = Functional(
                 torch.cat((f.a, -f.a), dim=1),
@@ -130,12 +133,11 @@ class Tightening:
         """Return units of the input of layer k as functions, and of which layer's input."""
         network, layer = self.network, self.network.layers[k - 1]
         zero = self.boxes[k][0].new_zeros(index.shape)
-        if isinstance(layer, Dense) and len(network.shapes[k]) == 1:
+        rows = layer.rows(index) if len(network.shapes[k]) == 1 else None
+        if rows is not None:
             # Rows of the weights: what a product with unit vectors would give, at no cost.
             bias, error = layer.bias(), network.step_error(k - 1, self.boxes[k - 1])
             constant = zero if bias is None else bias[index]
-            return Functional(
-                layer.weight[index], constant, zero if error is None else zero + error
-            ), k - 1
+            return Functional(rows, constant, zero if error is None else zero + error), k - 1
         a = torch.nn.functional.one_hot(index, math.prod(network.shapes[k])).to(zero)
         return functional(a.reshape(*index.shape, *network.shapes[k])), k

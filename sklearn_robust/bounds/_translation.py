@@ -11,13 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sklearn_robust.bounds._activations import Clamp, LeakyReLU, MaxPool
-from sklearn_robust.bounds._affine import AveragePool, Conv, Dense, Reshape, Scale, ZeroPad
-
-
-class UnsupportedLayerError(NotImplementedError):
-    """A module holds a layer for which there are no bounds."""
-
+from sklearn_robust.bounds._activations import Clamp, LeakyReLU
+from sklearn_robust.bounds._affine import Dense, Reshape, Scale
+from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
+from sklearn_robust.bounds._layers import Layer, UnsupportedLayerError
 
 _EQUIVALENTS: dict[type[nn.Module], Callable[[Any], Sequence[Any]]] = {}
 
@@ -60,7 +57,7 @@ def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequ
     _EQUIVALENTS[layer_type] = equivalent
 
 
-Known = Mapping[nn.Module, Sequence[Any]]
+Known = Mapping[nn.Module, Sequence[Layer]]
 
 
 def flatten(module: nn.Module, known: Known | None = None) -> list[Any]:
@@ -87,15 +84,17 @@ def _walk(module: Any, position: str, replaced: Known) -> Iterator[Any]:
     where = f"{type(module).__name__} (at {position!r})" if position else type(module).__name__
     if known is None or type(module).forward is not known.forward:
         raise UnsupportedLayerError(
-            f"There are no bounds for {where}. Build the network as an nn.Sequential of "
+            f"There are no bounds for {where}.",
+            "Build the network as an nn.Sequential of "
             f"{', '.join(sorted(cls.__name__ for cls in _EQUIVALENTS))}, or teach the bounds the "
-            "new type with sklearn_robust.bounds.register_layer."
+            "new type with sklearn_robust.bounds.register_layer.",
         )
     check_hooks(module, where)
     try:
         parts = _EQUIVALENTS[known](module)
     except UnsupportedLayerError as error:
-        raise UnsupportedLayerError(f"There are no bounds for {where} {error}") from None
+        reason = f"There are no bounds for {where} {error.reason}"
+        raise UnsupportedLayerError(reason, error.remedy) from None
     names = dict(enumerate(module._modules)) if isinstance(module, nn.Sequential) else {}
     for i, part in enumerate(parts):
         inner = f"{position}.{names[i]}" if position and i in names else names.get(i, position)
@@ -107,7 +106,7 @@ def check_hooks(module: nn.Module, where: str) -> None:
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     if not all(getattr(hook, "keeps_function", False) for hook in hooks):
         raise UnsupportedLayerError(
-            f"{where} has forward hooks, which may change what it computes. Remove them first."
+            f"{where} has forward hooks, which may change what it computes.", "Remove them first."
         )
 
 
@@ -117,7 +116,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _require(condition: bool, what: str, remedy: str) -> None:
     if not condition:
-        raise UnsupportedLayerError(f"with {what}. {remedy}")
+        raise UnsupportedLayerError(f"with {what}.", remedy)
 
 
 def _linear(layer: nn.Linear) -> list[Any]:

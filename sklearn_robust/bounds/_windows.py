@@ -8,15 +8,14 @@ same bounds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sklearn_robust.bounds._activations import Lines, MaxPool
-from sklearn_robust.bounds._affine import AveragePool, Conv, Place, Scale, ZeroPad
 from sklearn_robust.bounds._backward import Functional, collect, cross, functional, minimum, settle
-from sklearn_robust.bounds._network import Interval, Network
+from sklearn_robust.bounds._layers import Interval, Lines, Place
+from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Box, Region
 
 
@@ -35,20 +34,9 @@ def windows_start(network: Network, k: int) -> int | None:
     if len(network.shapes[k]) != 3:
         return None
     start = k
-    while start > 0 and _is_windowed(network, start - 1):
+    while start > 0 and network.layers[start - 1].windowed and len(network.shapes[start - 1]) == 3:
         start -= 1
     return start if start <= network.exact else None
-
-
-def _is_windowed(network: Network, k: int) -> bool:
-    layer = network.layers[k]
-    if len(network.shapes[k]) != 3:
-        return False
-    if isinstance(layer, Scale):
-        return layer.scale.ndim == 0 or layer.scale[0].numel() == 1
-    return isinstance(layer, Conv | AveragePool | ZeroPad | MaxPool) or (
-        not layer.affine and layer.elementwise
-    )
 
 
 def window_products(network: Network, k: int, start: int) -> int:
@@ -56,15 +44,8 @@ def window_products(network: Network, k: int, start: int) -> int:
     height, width, total = 1, 1, 0
     for j in reversed(range(start, k)):
         layer = network.layers[j]
-        if isinstance(layer, Conv):
-            total += layer.weight.numel() * height * width
-            sizes = layer.weight.shape[2:]
-            (p, q), (d, e) = layer.options["stride"], layer.options["dilation"]
-            height = (height - 1) * p + d * (sizes[0] - 1) + 1
-            width = (width - 1) * q + e * (sizes[1] - 1) + 1
-        elif isinstance(layer, AveragePool | MaxPool):
-            height = (height - 1) * layer.stride[0] + layer.size[0]
-            width = (width - 1) * layer.stride[1] + layer.size[1]
+        total += layer.window_products((height, width)) if layer.affine else 0
+        height, width = layer.seen((height, width))
         height, width = min(height, network.shapes[j][1]), min(width, network.shapes[j][2])
     return total
 
@@ -124,23 +105,9 @@ def _after_affine(
 
 def _through_nonlinear(network: Network, k: int, view: _View, box: Interval, lines: Lines) -> _View:
     """Slice the lines to the window, and let the usual step do the rest."""
-    a = view.f.a
-    (height, width), (row, column) = a.shape[3:], view.at
-    cut = (..., slice(row, row + height), slice(column, column + width))
-    layer, (rows, columns) = network.layers[k], network.shapes[k][1:]
-    at, shape = view.at, tuple(a.shape[2:])
-    seen = Lines(*(None if t is None else t[cut] for t in lines))  # type: ignore[arg-type]
-    if isinstance(layer, MaxPool):
-        span = layer.window((height, width), at)
-        top, left = at = max(0, span[0]), max(0, span[2])
-        shape = (shape[0], min(rows, span[1]) - top, min(columns, span[3]) - left)
-
-        def local(index: Any) -> Tensor:
-            """Turn positions in the plane into positions in the window."""
-            return (index // columns - top) * shape[2] + index % columns - left
-
-        seen = seen._replace(lower_at=local(seen.lower_at), upper_at=local(seen.upper_at))
-    return _View(cross(network, k, view.f, box, seen, shape), at)
+    channels, *size = view.f.a.shape[2:]
+    seen, at, size = network.layers[k].lines_in_window(lines, view.at, size, network.shapes[k][1:])
+    return _View(cross(network, k, view.f, box, seen, (channels, *size)), at)
 
 
 def _least(

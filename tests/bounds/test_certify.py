@@ -1,5 +1,8 @@
 """Certificates: never broken, between nothing and the accuracy under attack, for every model."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,9 @@ from sklearn_robust.attacks import PGD, LinearModel, Margin, ThreatModel, TorchM
 from sklearn_robust.bounds import (
     Scale,
     UnsupportedLayerError,
+    certifiable,
     certified_correct,
+    certified_network,
     margin_bounds,
     register_layer,
     worst_case_correct,
@@ -173,6 +178,43 @@ def test_errors_name_the_problem(fc, held_out):
         certified_correct(broken, X, np.zeros(len(X), dtype=int), threat)
     with pytest.raises(UnsupportedLayerError, match=r"Tanh \(at '1'\)"):
         certified_correct(nn.Sequential(nn.Linear(64, 10), nn.Tanh()), X, y, threat)
+
+
+def test_what_cannot_be_certified_is_known_beforehand_and_said_in_a_sentence(fc, cnn):
+    x = torch.zeros(1, 64)
+    assert certifiable(fc.module_, x) is None
+    assert certifiable(cnn.module_, np.zeros((1, 64))) is None
+    unknown = nn.Sequential(nn.Linear(64, 10), nn.Sequential(nn.SiLU()))
+    assert certifiable(unknown, x) == "There are no bounds for SiLU (at '1.0')."
+    valid = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.AvgPool2d(3, padding=1, ceil_mode=True))
+    assert (
+        certifiable(valid, x) == "There are no bounds for AvgPool2d (at '1') with ceil_mode=True."
+    )
+    hooked = nn.Sequential(nn.Linear(64, 10))
+    hooked[0].register_forward_hook(lambda *args: None)
+    assert "forward hooks" in certifiable(hooked, x)
+    for module in (unknown, valid, hooked):
+        with pytest.raises(UnsupportedLayerError) as caught:
+            margin_bounds(module, x, torch.tensor([0]), ThreatModel(0.1))
+        assert caught.value.reason == certifiable(module, x)
+        assert str(caught.value) == f"{caught.value.reason} {caught.value.remedy}"
+        assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "eval"])
+def test_a_module_is_certified_by_class_indices_and_left_as_it_was(cnn, held_out, mode):
+    X, y = held_out
+    module = copy.deepcopy(cnn.module_).train(mode)
+    before = {name: t.clone() for name, t in module.state_dict().items()}
+    threat = ThreatModel(0.02, clip_values=(0, 1))
+    certified = certified_network(module, X, y, threat, "crown-ibp")
+    assert 0.3 < certified.mean() < 1
+    assert (certified == certified_correct(cnn, X, y, threat, "crown-ibp")).all()
+    unseen = np.where(np.arange(len(y)) % 2, y, -1)
+    expected = certified & (unseen >= 0)
+    assert (certified_network(module, X, unseen, threat, "crown-ibp") == expected).all()
+    assert module.training is mode and all(p.requires_grad for p in module.parameters())
+    assert all(torch.equal(t, before[name]) for name, t in module.state_dict().items())
 
 
 def test_an_equivalent_that_computes_something_else_is_found_out(held_out):

@@ -140,7 +140,7 @@ def test_hooks_are_refused_as_they_may_change_the_output():
 
 
 def test_batch_norm_over_sequences_is_refused():
-    with pytest.raises(ValueError, match="scales 1 axes"):
+    with pytest.raises(UnsupportedLayerError, match="scales 1 axes"):
         interval_bounds(nn.BatchNorm1d(3).eval(), torch.zeros(2, 3, 3), torch.ones(2, 3, 3))
 
 

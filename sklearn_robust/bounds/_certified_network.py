@@ -1,0 +1,177 @@
+"""Certificates of a torch module, method by method, on what the cheaper ones left open."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sklearn_robust._pieces import pieces
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_finite, check_option
+from sklearn_robust.bounds._averages import networks_of
+from sklearn_robust.bounds._certify import METHODS
+from sklearn_robust.bounds._layers import UnsupportedLayerError
+from sklearn_robust.bounds._margins import bound_batch, pass_bytes, passes
+from sklearn_robust.bounds._network import Network
+
+# Each method is at least as tight as those before it, so it sees only what they left open.
+_STAGES = {
+    "ibp": ("ibp",),
+    "crown-ibp": ("ibp", "crown-ibp"),
+    "crown": ("ibp", "crown-ibp", "crown"),
+    "alpha-crown": ("ibp", "crown-ibp", "alpha-crown"),
+    "auto": ("ibp", "crown-ibp", "alpha-crown"),
+}
+
+
+def certifiable(module: nn.Module, sample: Any) -> str | None:
+    """Return None if there are bounds for the module, else a sentence that says why not.
+
+    Costs a forward pass of one sample, and computes no bounds.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    sample : array-like or Tensor of shape (1, ...)
+        Only its shape matters.
+
+    Returns
+    -------
+    obstacle : str or None
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import certifiable
+    >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.zeros(1, 3))
+    >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.SiLU()), torch.zeros(1, 3))
+    "There are no bounds for SiLU (at '1')."
+    """
+    try:
+        _networks(_precise(module), sample)
+    except UnsupportedLayerError as error:
+        return error.reason
+    return None
+
+
+def certified_network(
+    module: nn.Module,
+    X: Any,
+    y: Any,
+    threat: ThreatModel,
+    method: str = "auto",
+    candidates: Any = None,
+) -> np.ndarray:
+    r"""Return for each sample whether it is proven that every point of A(x_i) is classified as y_i.
+
+    .. math:: \min_{x' \in A(x_i)} f_{y_i}(x') - f_j(x') > 0 \text{ for all } j \ne y_i
+
+    for the module in eval mode, in float64.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From a batch to logits. It is copied, so that others may use it at the same time.
+    X : array-like of shape (n_samples, ...)
+        In the shape that the module takes.
+    y : array-like of int, shape (n_samples,)
+        Class indices; one that the module has no logit for is never certified.
+    threat, method
+        As in `certified_correct`.
+    candidates : bool array of shape (n_samples,), optional
+        Samples worth trying; all others come back as False.
+
+    Returns
+    -------
+    certified : bool ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    UnsupportedLayerError
+        If the module holds a layer without bounds; `certifiable` tells beforehand.
+    ValueError
+        If X leaves `threat.clip_values` or has NaN, or the module gives NaN at samples as they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.attacks import ThreatModel
+    >>> from sklearn_robust.bounds import certified_network
+    >>> module = torch.nn.Linear(2, 2, bias=False)
+    >>> _ = module.weight.data.copy_(torch.tensor([[1., 0.], [0., 1.]]))
+    >>> certified_network(module, [[0.9, 0.1], [0.6, 0.5]], [0, 0], ThreatModel(0.2))
+    array([ True, False])
+    """
+    check_option(method, "method", METHODS)
+    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+    check_finite(X, "X")
+    threat.check_data(X)
+    certified = np.zeros(len(X), dtype=bool)
+    if not len(X):
+        return certified
+    with torch.no_grad():
+        precise = _precise(module)
+        networks = _networks(precise, X[:1])
+        logits = _logits(precise, X, pass_bytes(networks, "ibp"))
+        worth = (logits.argmax(1) == y) & np.isfinite(logits).all(1)
+        worth &= True if candidates is None else np.asarray(candidates, dtype=bool)
+        for stage in _STAGES[method]:
+            left = np.flatnonzero(worth & ~certified)
+            for part in passes(len(left), networks, stage):
+                pick = left[part]
+                x, labels = _like(precise, X[pick]), _like(precise, y[pick], torch.long)
+                margins = bound_batch(networks, x, labels, threat, stage, settle=True)
+                certified[pick] = _proven(margins.cpu().numpy(), logits[pick], y[pick])
+    return certified
+
+
+def _precise(module: nn.Module) -> nn.Module:
+    """Return a frozen copy in float64 and eval mode."""
+    return copy.deepcopy(module).to(torch.float64).eval().requires_grad_(False)
+
+
+def _networks(module: nn.Module, sample: Any) -> list[Network]:
+    x = _like(module, sample)
+    return [Network(part, x) for part in networks_of(module)]
+
+
+def _like(module: nn.Module, x: Any, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return an array as a tensor on the device of the module."""
+    tensors = (*module.parameters(), *module.buffers())
+    return torch.as_tensor(x, dtype=dtype, device=tensors[0].device if tensors else None)
+
+
+def _logits(module: nn.Module, X: np.ndarray, sample_bytes: float) -> np.ndarray:
+    """Return the logits of all samples, none of them NaN."""
+    parts = [module(_like(module, X[part])).cpu().numpy() for part in pieces(len(X), sample_bytes)]
+    logits = np.concatenate(parts)
+    n_nan = int(np.isnan(logits).any(1).sum())
+    if n_nan:
+        raise ValueError(
+            f"The model gives NaN for {n_nan} of {len(X)} samples as they are. There is nothing to "
+            "certify: check its weights, and the scale of X."
+        )
+    return logits
+
+
+def _proven(margins: np.ndarray, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return where all margins are positive.
+
+    None may be above the margin at the sample itself, or the layers are not what they say. This
+    catches an equivalent given to `register_layer` that computes something else.
+    """
+    own = np.arange(len(y)), y
+    clean = logits[own][:, None] - logits
+    if (margins > clean).any():
+        raise RuntimeError(
+            f"A lower bound of the margin is {float((margins - clean).max()):.3g} above the margin "
+            "at the sample itself. If a layer was added with register_layer, its equivalent does "
+            "not compute what the layer does; otherwise this is a defect of the bounds."
+        )
+    margins[own] = np.inf
+    proven: np.ndarray = (margins > 0).all(axis=1)
+    return proven
