@@ -117,9 +117,9 @@ class APGD:
         check_model(model, self, n_targets=self.n_targets)
         if threat.is_null or not len(X):
             return X
-        climb = _SparseClimb if threat.norm == "l1" else _Climb
 
         def run(X: Array, y: Array, loss: Loss) -> Array:
+            climb = _SparseClimb if threat.around(X).is_pointed else _Climb
             return climb(X, y, threat, loss, generator, self.n_steps).run(model, self.leak)
 
         return search(
@@ -273,8 +273,8 @@ class _SparseClimb(_Climb):
         n_moved = _to_index(self.share * n_features).clip(1, n_features)
         threshold = take_rows(sorted_, (n_features - n_moved)[:, None])
         sign = namespace(pull).sign(pull) * (magnitude >= threshold)
-        count = abs(sign).sum(1)
-        u = sign * (self.step / (count + (count == 0)))[:, None]
+        length = around.threat.geometry.length(sign)
+        u = sign * (self.step / (length + (length == 0)))[:, None]
         self.previous = x
         self.x = around.project(x + around.epsilon * u.reshape(x.shape))
 

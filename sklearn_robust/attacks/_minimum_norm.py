@@ -186,7 +186,7 @@ class _Approach:
     def move(self, x: Array, gradient: Array, radius: Array, share: float) -> Array:
         """Return `x` after a step of that share of the radius, inside the ball of that radius."""
         around = self.around
-        if self.norm.name == "linf":
+        if around.is_box:
             u = rows(around.direction(gradient))
         else:
             # Not the steepest step: under l1 that is a single feature.

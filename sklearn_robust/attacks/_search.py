@@ -200,6 +200,6 @@ def uphill(around: Neighbourhood, X: Array, gradient: Array) -> Array:
     An l1 step moves one feature. Where that stands at the end of its range the step leads nowhere,
     and the attack would never try another. Under the other norms all features move at once.
     """
-    if around.threat.norm == "l1":
+    if around.is_pointed:
         gradient = around.inward(X, gradient)
     return around.direction(gradient)
