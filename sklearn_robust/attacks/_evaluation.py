@@ -103,7 +103,7 @@ def evaluate(
                 (threat, threat.geometry),
                 member,
                 batch_seed(seed, stage, number),
-            )  # fmt: skip
+            )
             for number, batch in enumerate(batches)
         )
         done = _parallel(n_jobs)(work)

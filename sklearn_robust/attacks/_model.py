@@ -19,8 +19,6 @@ from sklearn_robust.attacks._losses import Loss
 if TYPE_CHECKING:
     import torch
 
-    from sklearn_robust.attacks._graphs import StepGraphs
-
 
 _THREAD = threading.local()
 
@@ -150,8 +148,6 @@ class TorchModel:
     ----------
     module : torch.nn.Module
     n_classes : int
-    graphs : StepGraphs, optional
-        Where attacks whose steps never look at a result find them recorded, on CUDA.
 
     Examples
     --------
@@ -165,10 +161,8 @@ class TorchModel:
     tensor([[0.5000, 0.5000]])
     """
 
-    def __init__(
-        self, module: torch.nn.Module, n_classes: int, graphs: StepGraphs | None = None
-    ) -> None:
-        self.module, self.n_classes, self.graphs = module, n_classes, graphs
+    def __init__(self, module: torch.nn.Module, n_classes: int) -> None:
+        self.module, self.n_classes = module, n_classes
 
     def _like(self) -> torch.Tensor:
         import torch

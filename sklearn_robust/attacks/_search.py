@@ -90,13 +90,13 @@ def repeat(
 ) -> tuple:
     """Return `moving` after `n_steps` times ``moving = move(moving, fixed)``.
 
-    Both are tuples of arrays, of objects that hold arrays, and of None. `kind` is all else that
-    decides what `move` does on `model`, so that a model with graphs can know the step again; None:
-    it need not, there will hardly be another one of this shape.
+    Both are tuples of arrays, of objects that hold arrays, and of None. A model may have a method
+    `repeat` that does it in a faster way, and knows the step again by `kind`: all else that decides
+    what `move` does on it. None: there will hardly be another step of this shape.
     """
-    graphs = getattr(model, "graphs", None)
-    if graphs is not None and kind is not None:
-        return graphs.repeat(move, n_steps, moving, fixed, model, kind)  # type: ignore
+    faster = getattr(model, "repeat", None)
+    if faster is not None and kind is not None:
+        return faster(move, n_steps, moving, fixed, kind)
     for _ in range(n_steps):
         moving = move(moving, fixed)
     return moving
