@@ -7,28 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import (
-    Array,
-    namespace,
-    random_uniform,
-    replace_rows,
-    rows,
-)
-from sklearn_robust._threat import ThreatModel
+from sklearn_robust._arrays import Array, namespace, random_uniform, replace_rows, rows
 from sklearn_robust._validation import check_int, check_option, check_real
-from sklearn_robust.attacks._losses import Loss, Margin
+from sklearn_robust.attacks._losses import Margin
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._patches import Patches, choose_patches
-from sklearn_robust.attacks._search import (
-    check_model,
+from sklearn_robust.attacks._points import (
     copied,
     full,
     mistakes,
-    search,
     spread,
     to_unit_length,
     where_rows,
 )
+from sklearn_robust.attacks._search import Run, SearchAttack
 
 # Queries, out of 10,000, after which the changed share is halved [1]_, section 3.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -36,7 +28,7 @@ _BISECTIONS = 20  # after which a millionth of epsilon may be left unspent
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(SearchAttack):
     r"""Random search over local changes, kept when they bring the sample closer to a mistake.
 
     Under linf [1]_, Algorithm 2: a random square of the image is moved to one end of its range
@@ -85,6 +77,7 @@ class Square:
     initial_share: float = 0.8
     n_restarts: int = 1
     image_shape: Any = "auto"
+    needs_gradients = False
 
     def __post_init__(self) -> None:
         check_int(self.n_queries, "n_queries", low=1)
@@ -93,35 +86,14 @@ class Square:
         if isinstance(self.image_shape, str):
             check_option(self.image_shape, "image_shape", ("auto",))
 
-    def perturb(
-        self, model: Model, X: Array, y: Array, threat: ThreatModel, generator: Any
-    ) -> Array:
-        """Return the adversarial batch: misclassified where one was found, else of least margin.
+    def run(self, run: Run) -> Array:
+        around = run.around
+        patches = choose_patches(self.image_shape, tuple(run.X.shape[1:]))
+        walk = (_Corners if around.is_box else _Spending)(run, patches)
+        # Many steps may have added rounding.
+        return around.project(self._walked(run.model, run.y, walk))
 
-        Parameters
-        ----------
-        model, X, y, threat, generator
-            As in `PGD.perturb`; `model` needs no gradients.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self, gradients=False)
-        if threat.is_null or not len(X):
-            return X
-        patches = choose_patches(self.image_shape, tuple(X.shape[1:]))
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            around = threat.around(X)
-            walk = _Corners if around.is_box else _Spending
-            found = self._run(model, y, walk(threat, X, patches, generator))
-            # Many steps may have added rounding.
-            return around.project(found)
-
-        return search(model, X, y, run, loss="margin", n_restarts=self.n_restarts)
-
-    def _run(self, model: Model, y: Array, walk: _Walk) -> Array:
+    def _walked(self, model: Model, y: Array, walk: _Walk) -> Array:
         margin = Margin()
         result, index = walk.X, (y == y).reshape(-1).cumsum(0) - 1
         logits = model.logits(walk.start())
@@ -157,12 +129,12 @@ class _Walk:
 
     x: Array
 
-    def __init__(self, threat: ThreatModel, X: Array, patches: Patches, generator: Any) -> None:
-        self.threat, self.patches, self.generator = threat, patches, generator
+    def __init__(self, run: Run, patches: Patches) -> None:
+        self.threat, self.patches, self.generator = run.threat, patches, run.generator
         # Places are drawn on the host: nothing then waits for the device.
-        lot = random_uniform(rows(X)[:1, 0], generator)[0]
+        lot = random_uniform(rows(run.X)[:1, 0], run.generator)[0]
         self.places = np.random.default_rng(int(2**53 * lot))
-        self._set(X)
+        self._set(run.X)
 
     def _set(self, X: Array) -> None:
         self.X, self.around = X, self.threat.around(X)
