@@ -20,7 +20,11 @@ References
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Protocol
+
+import numpy as np
 
 from sklearn_robust._arrays import (
     Array,
@@ -218,6 +222,10 @@ class L1:
         return sign * magnitude / (magnitude.sum(1)[:, None] + rest)
 
 
+# Random splits of the features over which `power` compares lengths, and their rounding in float64,
+# generously: no norm without the property passes by chance.
+_SPLITS, _ROUNDING = 8, 1e-9
+
 NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2(), L1())}
 BUILT_IN = tuple(NORMS)
 
@@ -295,6 +303,33 @@ def register_norm(norm: Norm) -> None:
     if norm.name in BUILT_IN:
         raise ValueError(f"norm must have a name of its own, got {norm.name!r}.")
     NORMS[norm.name] = norm
+    power.cache_clear()
+
+
+@functools.cache
+def power(name: str, n_features: int) -> float | None:
+    r"""Return the p of a norm that is a p-norm, perhaps with weights, and None of any other.
+
+    .. math:: \|a + b\|^p = \|a\|^p + \|b\|^p
+
+    for all a and b without a common feature, and the larger of both lengths for infinity, says
+    what an attack needs to know of a ball: with infinity it is a box, with 1 its corners lie on the
+    axes and steepest steps move a single feature. No other norms have the property [1]_; it is
+    found by asking for lengths, so that it holds for registered norms too. A single feature makes
+    every ball a box.
+
+    References
+    ----------
+    .. [1] H. F. Bohnenblust, "An axiomatic characterization of L_p-spaces", Duke Math. J., 1940.
+    """
+    norm, rng = NORMS[name], np.random.default_rng(0)
+    whole = rng.standard_normal((_SPLITS, n_features))
+    first = rng.permuted(np.broadcast_to(np.arange(n_features) % 2 == 0, whole.shape), axis=1)
+    a, b, both = (norm.length(u) for u in (whole * first, whole * ~first, whole))
+    if np.allclose(np.maximum(a, b), both, rtol=_ROUNDING, atol=0):
+        return math.inf
+    sums = ((p, a**p + b**p, both**p) for p in (2, 1))
+    return next((p for p, s, t in sums if np.allclose(s, t, rtol=_ROUNDING, atol=0)), None)
 
 
 def _inside(norm: Norm, u: Array) -> Array:

@@ -8,6 +8,7 @@ units of X as passed. Everything below works on u, so that the formulas on the u
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from sklearn_robust._arrays import (
     spacing,
     to_numpy,
 )
-from sklearn_robust._norms import NORMS, Norm
+from sklearn_robust._norms import NORMS, Norm, power
 from sklearn_robust._validation import (
     check_clip_values,
     check_epsilon,
@@ -165,24 +166,37 @@ class Neighbourhood:
         self.threat, self.X = threat, as_floats(X)
         X = self.X
         self._norm = threat.geometry
+        self.power = power(threat.norm, math.prod(X.shape[1:]))
         self.epsilon = per_feature(threat.epsilon, X)
         self._low = self._high = None
         if threat.clip_values is not None:
             self._low, self._high = (per_feature(v, X) for v in threat.clip_values)
-        if threat.norm == "linf":
+        if self.is_box:
             # Ball and box are both boxes: two bounds hold everything.
             xp = namespace(X)
-            self._floor, self._ceiling = X - self.epsilon, X + self.epsilon
+            ones = xp.broadcast_to(as_like(1, X), (1, math.prod(X.shape[1:])))
+            side = self.epsilon * self._norm.steepest(ones).reshape(X.shape[1:])
+            self._floor, self._ceiling = X - side, X + side
             if self._low is not None:
                 self._floor = xp.maximum(self._floor, self._low)
                 self._ceiling = xp.minimum(self._ceiling, self._high)
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the ball is a box, in which each feature moves as if it were alone."""
+        return self.power == math.inf
+
+    @property
+    def is_pointed(self) -> bool:
+        """Whether the ball has its corners on the axes, so that steepest steps move one feature."""
+        return self.power == 1
 
     def project(self, X_adv: Array, radius: Array | None = None) -> Array:
         """Return the nearest point to each ``X_adv[i]`` in A(x_i); distances are taken in u.
 
         With `radius`, of shape (n_samples,) and > 0, the ball of sample i has that radius in u.
         """
-        if radius is None and self.threat.norm == "linf":
+        if radius is None and self.is_box:
             return X_adv.clip(self._floor, self._ceiling)
         z = self.to_unit(X_adv)
         capacity = self._capacity(z)
@@ -210,7 +224,7 @@ class Neighbourhood:
         """
         X = rows(self.X)
         radii = np.broadcast_to(np.ravel(self.threat.epsilon), X.shape[1:])
-        if self.threat.norm == "linf" or radii.all():
+        if self.is_box or radii.all():
             return self.from_unit(self._norm.sample(X, generator))
         u, movable = namespace(X).zeros_like(X), radii.nonzero()[0]
         if len(movable):
@@ -219,9 +233,8 @@ class Neighbourhood:
 
     def direction(self, gradient: Array) -> Array:
         """Return the unit step of steepest ascent, ignoring the box."""
-        if self.threat.norm == "linf":
-            return namespace(gradient).sign(gradient)
-        scaled = rows(gradient * self.epsilon)
+        # In a box signs alone decide: those of tiny gradients are not to underflow.
+        scaled = rows(gradient if self.is_box else gradient * self.epsilon)
         return self._norm.steepest(scaled).reshape(self.X.shape)
 
     def inward(self, X_adv: Array, gradient: Array) -> Array:

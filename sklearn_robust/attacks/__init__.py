@@ -5,10 +5,11 @@ from sklearn_robust.attacks._apgd import APGD
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
 from sklearn_robust.attacks._evaluation import evaluate, predictor
+from sklearn_robust.attacks._fgsm import FGSM
 from sklearn_robust.attacks._losses import DLR, CrossEntropy, Loss, Margin
 from sklearn_robust.attacks._minimum_norm import FMN, nearest_mistakes
 from sklearn_robust.attacks._model import DifferentiableModel, LinearModel, Model, TorchModel
-from sklearn_robust.attacks._pgd import FGSM, PGD
+from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.attacks._scores import ScoreModel, as_model
 from sklearn_robust.attacks._square import Square
 from sklearn_robust.attacks._verdict import Attack, AttackRecord, Predict, Verdict

@@ -3,22 +3,13 @@ r"""Auto-PGD: projected gradient ascent that finds its own step size, for every 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sklearn_robust._arrays import Array, namespace, replace_rows, rows, sort_rows, take_rows
-from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.attacks._losses import Loss, get_loss, is_right
 from sklearn_robust.attacks._model import DifferentiableModel
-from sklearn_robust.attacks._search import (
-    check_model,
-    check_targets,
-    full,
-    search,
-    spread,
-    uphill,
-    where_rows,
-)
+from sklearn_robust.attacks._points import full, spread, uphill, where_rows
+from sklearn_robust.attacks._search import Run, SearchAttack, check_targets
 
 # Constants of the papers: [1], section 4, and [2], Algorithm 1.
 _MOMENTUM = 0.75
@@ -31,7 +22,7 @@ _DROP_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class APGD:
+class APGD(SearchAttack):
     r"""Auto-PGD, which has no parameter but its budget.
 
     Under linf and l2, Algorithm 1 of [1]_: steps with momentum, begun at length ``2 * epsilon``,
@@ -95,42 +86,9 @@ class APGD:
         get_loss(self.loss)
         check_targets(self.n_targets, self.loss)
 
-    def perturb(
-        self,
-        model: DifferentiableModel,
-        X: Array,
-        y: Array,
-        threat: ThreatModel,
-        generator: Any,
-    ) -> Array:
-        """Return the adversarial batch: misclassified where one was found, else of highest loss.
-
-        Parameters
-        ----------
-        model, X, y, threat, generator
-            As in `PGD.perturb`.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self, n_targets=self.n_targets)
-        if threat.is_null or not len(X):
-            return X
-        climb = _SparseClimb if threat.norm == "l1" else _Climb
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            return climb(X, y, threat, loss, generator, self.n_steps).run(model, self.leak)
-
-        return search(
-            model,
-            X,
-            y,
-            run,
-            loss=self.loss,
-            n_restarts=self.n_restarts,
-            n_targets=self.n_targets,
-        )
+    def run(self, run: Run) -> Array:
+        climb = _SparseClimb if run.around.is_pointed else _Climb
+        return climb(run, self.n_steps).run(run.model, self.leak)
 
 
 class _Climb:
@@ -154,12 +112,11 @@ class _Climb:
         "done",
     )
 
-    def __init__(
-        self, X: Array, y: Array, threat: ThreatModel, loss: Loss, generator: Any, n_steps: int
-    ) -> None:
-        self.X, self.y, self.threat, self.loss, self.n_steps = X, y, threat, loss, n_steps
-        self.around = threat.around(X)
-        self.x = self.previous = self.best = self.around.sample(generator)
+    def __init__(self, run: Run, n_steps: int) -> None:
+        X, y = self.X, self.y = run.X, run.y
+        self.threat, self.loss, self.n_steps = run.threat, run.loss, n_steps
+        self.around = run.around
+        self.x = self.previous = self.best = self.around.sample(run.generator)
         self.gradient = self.best_gradient = namespace(X).zeros_like(X)
         self.height = self.best_height = self.best_at_check = full(X, -float("inf"))
         self.step, self.n_rises = full(X, 2.0), full(X, 0.0)
@@ -244,8 +201,8 @@ class _SparseClimb(_Climb):
 
     _rows = (*_Climb._rows, "share", "n_moved")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, run: Run, n_steps: int) -> None:
+        super().__init__(run, n_steps)
         self.step = full(self.X, 1.0)
         self.share = full(self.X, _L1_FIRST_SHARE)
         self.n_moved = full(self.X, float(rows(self.X).shape[1]))
@@ -273,8 +230,8 @@ class _SparseClimb(_Climb):
         n_moved = _to_index(self.share * n_features).clip(1, n_features)
         threshold = take_rows(sorted_, (n_features - n_moved)[:, None])
         sign = namespace(pull).sign(pull) * (magnitude >= threshold)
-        count = abs(sign).sum(1)
-        u = sign * (self.step / (count + (count == 0)))[:, None]
+        length = around.threat.geometry.length(sign)
+        u = sign * (self.step / (length + (length == 0)))[:, None]
         self.previous = x
         self.x = around.project(x + around.epsilon * u.reshape(x.shape))
 

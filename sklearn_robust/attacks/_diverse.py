@@ -2,17 +2,15 @@ r"""PGD from starts that are spread out in the outputs of the model rather than 
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from sklearn_robust._arrays import Array, random_uniform
-from sklearn_robust._threat import Neighbourhood, ThreatModel
 from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.attacks._losses import Loss, get_loss
-from sklearn_robust.attacks._model import DifferentiableModel
-from sklearn_robust.attacks._search import Kept, check_model, search, uphill
+from sklearn_robust.attacks._points import Kept, uphill
+from sklearn_robust.attacks._search import Run, SearchAttack
 
 
 class _Outputs(Loss):
@@ -30,7 +28,7 @@ class _Outputs(Loss):
 
 
 @dataclass(frozen=True)
-class DiversePGD:
+class DiversePGD(SearchAttack):
     r"""PGD with restarts that begin far apart in what the model says.
 
     Each run first takes `n_start_steps` steps of length epsilon up ``<w, F(x)>``, with w drawn from
@@ -94,50 +92,18 @@ class DiversePGD:
         for leak in self.leaks:
             check_real(leak, "leaks", low=0, high=1)
 
-    def perturb(
-        self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
-    ) -> Array:
-        """Return the adversarial batch: misclassified where one was found.
-
-        Parameters
-        ----------
-        model, X, y, threat, generator
-            As in `PGD.perturb`.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self)
-        if threat.is_null or not len(X):
-            return X
-        leaks = itertools.cycle(self.leaks)
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            return self._run(model, threat.around(X), y, generator, loss, next(leaks))
-
-        return search(model, X, y, run, loss=self.loss, n_restarts=self.n_restarts)
-
-    def _run(
-        self,
-        model: DifferentiableModel,
-        around: Neighbourhood,
-        y: Array,
-        generator: Any,
-        loss: Loss,
-        leak: float,
-    ) -> Array:
-        kept = Kept(around.X, y)
-        x = around.sample(generator)
-        outputs = _Outputs(generator)
+    def run(self, run: Run) -> Array:
+        around, kept = run.around, Kept(run.X, run.y)
+        leak = self.leaks[run.number % len(self.leaks)]
+        x, outputs = around.sample(run.generator), _Outputs(run.generator)
         for number in range(self.n_start_steps + self.n_steps):
-            goal = outputs if number < self.n_start_steps else loss
-            logits, gradient = model.ascent(x, y, goal, leak)
+            goal = outputs if number < self.n_start_steps else run.loss
+            logits, gradient = run.model.ascent(x, run.y, goal, leak)
             if kept.see(x, logits):
                 return kept.best(x)
             length = self._length(number)
             x = around.project(x + length * around.epsilon * uphill(around, x, gradient))
-        kept.see(x, model.logits(x))
+        kept.see(x, run.model.logits(x))
         return kept.best(x)
 
     def _length(self, number: int) -> float:

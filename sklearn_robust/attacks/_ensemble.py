@@ -9,10 +9,11 @@ from sklearn_robust._arrays import Array, replace_rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
 from sklearn_robust.attacks._diverse import DiversePGD
+from sklearn_robust.attacks._fgsm import FGSM
 from sklearn_robust.attacks._losses import is_right
 from sklearn_robust.attacks._minimum_norm import FMN
 from sklearn_robust.attacks._model import Model
-from sklearn_robust.attacks._pgd import FGSM, PGD
+from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.attacks._square import Square
 from sklearn_robust.attacks._verdict import Attack
 

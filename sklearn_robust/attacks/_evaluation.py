@@ -13,6 +13,7 @@ from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from sklearn_robust._arrays import Array, as_floats, make_generator, per_feature, spacing, to_numpy
+from sklearn_robust._norms import NORMS, Norm, register_norm
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
@@ -97,7 +98,11 @@ def evaluate(
         ]
         work = (
             delayed(_attack_batch)(
-                model, (X[batch], y[batch]), threat, member, batch_seed(seed, stage, number)
+                model,
+                (X[batch], y[batch]),
+                (threat, threat.geometry),
+                member,
+                batch_seed(seed, stage, number),
             )
             for number, batch in enumerate(batches)
         )
@@ -184,10 +189,13 @@ class _BatchResult:
 def _attack_batch(
     model: Model,
     data: tuple[np.ndarray, np.ndarray],
-    threat: ThreatModel,
+    set_: tuple[ThreatModel, Norm],
     attack: Attack,
     seed: int,
 ) -> _BatchResult:
+    threat, norm = set_
+    if norm.name not in NORMS:
+        register_norm(norm)  # in a worker process, where nobody has
     # One argument: joblib's dask backend puts bare arrays on a single worker, and they are lost
     # with it; a tuple travels with the task, which can then be given to another.
     X, y = data

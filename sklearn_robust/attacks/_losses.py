@@ -20,9 +20,7 @@ from sklearn_robust._validation import check_option
 class Loss:
     """What an attack maximises; larger means closer to a mistake.
 
-    To add one, write `value` and `direction`; `at` too if it can be aimed at a class. A class may
-    say ``recordable = True`` of itself, though not of its subclasses, if its `direction` depends on
-    nothing but its arguments and tensors that are attributes: then training on CUDA can replay it.
+    To add one, write `value` and `direction`; `at` too if it can be aimed at a class.
 
     Examples
     --------
@@ -116,7 +114,6 @@ class CrossEntropy(Loss):
     """
 
     name = "cross_entropy"
-    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         # log(1 + exp(t)): what is lost in log(sum) - z_y for a confident sample is kept here.
@@ -140,8 +137,6 @@ class CrossEntropy(Loss):
 
 class ExactCrossEntropy(CrossEntropy):
     """The same, whose `direction` is the gradient itself, softmax(z) - e_y, factor included."""
-
-    recordable = True
 
     def direction(self, logits: Array, y: Array) -> Array:
         share = namespace(logits).exp(logits - row_max(logits)[:, None])
@@ -167,7 +162,6 @@ class Margin(Loss):
     """
 
     name = "margin"
-    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         return row_max(without(logits, y)) - pick(logits, y)
@@ -202,7 +196,6 @@ class DLR(Loss):
     """
 
     name = "dlr"
-    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         margin = Margin().value(logits, y)
@@ -239,7 +232,6 @@ class TargetedCrossEntropy(_Aimed):
     """``log softmax(z)_t``."""
 
     name = "targeted_cross_entropy"
-    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         return -CrossEntropy().value(logits, self.target)
@@ -255,7 +247,6 @@ class TargetedMargin(_Aimed):
     """``z_t - z_y``."""
 
     name = "targeted_margin"
-    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         return pick(logits, self.target) - pick(logits, y)
@@ -274,7 +265,6 @@ class TargetedDLR(_Aimed):
     """
 
     name = "targeted_dlr"
-    recordable = True
 
     def value(self, logits: Array, y: Array) -> Array:
         margin = TargetedMargin(self.target).value(logits, y)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,15 +14,8 @@ from sklearn_robust._validation import check_int, check_real
 from sklearn_robust.attacks._evaluation import mistaken
 from sklearn_robust.attacks._losses import Loss, Margin, has_nan, is_right
 from sklearn_robust.attacks._model import DifferentiableModel
-from sklearn_robust.attacks._search import (
-    check_model,
-    check_targets,
-    full,
-    losses,
-    search,
-    to_unit_length,
-    where_rows,
-)
+from sklearn_robust.attacks._points import full, to_unit_length, where_rows
+from sklearn_robust.attacks._search import Run, SearchAttack, check_model, check_targets, losses
 
 # A ball grows or shrinks by this share at first, [1]_, section 3, and by a hundredth of it at last.
 _GROWTH, _LAST_SHARE = 0.05, 0.01
@@ -35,7 +27,7 @@ _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class FMN:
+class FMN(SearchAttack):
     r"""Fast minimum-norm attack: gradient steps inside a ball that follows the boundary.
 
     .. math:: \min_{x'} \|x' - x\| \quad\text{s.t.}\quad \max_{j \ne y} F_j(x') \ge F_y(x')
@@ -89,31 +81,11 @@ class FMN:
         check_real(self.leak, "leak", low=0, high=1)
         check_targets(self.n_targets, "margin")
 
-    def perturb(
-        self, model: DifferentiableModel, X: Array, y: Array, threat: ThreatModel, generator: Any
-    ) -> Array:
-        """Return the nearest mistakes found, projected onto the threat set, and X where none was.
-
-        Parameters
-        ----------
-        model, X, y, threat, generator
-            As in `PGD.perturb`; nothing is drawn from `generator`.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self)
-        if threat.is_null or not len(X):
-            return X
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            approach = _Approach(model, X, y, threat, loss, self.leak)
-            approach.run(self.n_steps)
-            # A mistake outside may still be one where it enters the ball.
-            return threat.around(X).project(approach.X_adv)
-
-        return search(model, X, y, run, loss="margin", n_targets=self.n_targets)
+    def run(self, run: Run) -> Array:
+        approach = _Approach(run.model, run.X, run.y, run.threat, run.loss, self.leak)
+        approach.run(self.n_steps)
+        # A mistake outside may still be one where it enters the ball.
+        return approach.around.project(approach.X_adv)
 
     def nearest(
         self, model: DifferentiableModel, X: Array, y: Array, unit: ThreatModel
@@ -186,7 +158,7 @@ class _Approach:
     def move(self, x: Array, gradient: Array, radius: Array, share: float) -> Array:
         """Return `x` after a step of that share of the radius, inside the ball of that radius."""
         around = self.around
-        if self.norm.name == "linf":
+        if around.is_box:
             u = rows(around.direction(gradient))
         else:
             # Not the steepest step: under l1 that is a single feature.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,8 +19,6 @@ from sklearn_robust.attacks._losses import Loss
 
 if TYPE_CHECKING:
     import torch
-
-    from sklearn_robust.attacks._graphs import StepGraphs
 
 
 _THREAD = threading.local()
@@ -150,8 +149,6 @@ class TorchModel:
     ----------
     module : torch.nn.Module
     n_classes : int
-    graphs : StepGraphs, optional
-        Where attacks whose steps never look at a result find them recorded, on CUDA.
 
     Examples
     --------
@@ -165,17 +162,23 @@ class TorchModel:
     tensor([[0.5000, 0.5000]])
     """
 
-    def __init__(
-        self, module: torch.nn.Module, n_classes: int, graphs: StepGraphs | None = None
-    ) -> None:
-        self.module, self.n_classes, self.graphs = module, n_classes, graphs
+    def __init__(self, module: torch.nn.Module, n_classes: int) -> None:
+        self.module, self.n_classes = module, n_classes
+        self._writes: bool | None = None  # into its input; known after the first pass
 
     def _like(self) -> torch.Tensor:
+        """Return a tensor of the dtype and on the device that the module's input is to have."""
         import torch
 
         tensors = (*self.module.parameters(), *self.module.buffers())
+        if any(map(torch.nn.parameter.is_lazy, tensors)):
+            raise ValueError(
+                f"{type(self.module).__name__} has parameters without a shape, and so nothing that "
+                "could be attacked. Call the module on a batch first, and train it."
+            )
         floats = (t for t in tensors if t.is_floating_point())
-        return next(floats, torch.zeros(()))
+        filters = (t.real for t in tensors if t.is_complex())
+        return next(chain(floats, filters), torch.zeros(()))
 
     def asarray(self, X: Any) -> torch.Tensor:
         import torch
@@ -197,8 +200,8 @@ class TorchModel:
     def logits(self, X: torch.Tensor) -> torch.Tensor:
         import torch
 
-        with as_predicting(self.module), torch.no_grad():
-            return self.module(X)
+        with as_predicting(self.module), torch.inference_mode(False), torch.no_grad():
+            return self._forward(X)
 
     def ascent(
         self, X: torch.Tensor, y: torch.Tensor, loss: Loss, leak: float = 0.0
@@ -214,10 +217,11 @@ class TorchModel:
         """Return the same with the true derivative of layers that offer a search another."""
         import torch
 
-        with as_predicting(self.module), torch.enable_grad():
-            X = X.detach().requires_grad_()
+        with as_predicting(self.module), torch.inference_mode(False), torch.enable_grad():
+            # What inference mode has made can take no gradient; a copy can.
+            X = (X.clone() if X.is_inference() else X.detach()).requires_grad_()
             with _leaking(leak):
-                logits = self.module(X)
+                logits = self._forward(X)
             if not logits.requires_grad:
                 raise ValueError(
                     f"{type(self.module).__name__} gives no gradient with respect to its input. "
@@ -226,6 +230,17 @@ class TorchModel:
             direction = loss.direction(logits.detach(), y)
             (gradient,) = torch.autograd.grad(logits, X, direction)
         return logits.detach(), gradient
+
+    def _forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Return the logits; `X` stays as it is, even if the module writes into its input."""
+        first = self._writes is None
+        if first or self._writes or X.is_inference():
+            X = X.clone()
+        version = X._version
+        logits = _checked(self.module(X), self.module)
+        if first:
+            self._writes = X._version != version
+        return logits
 
 
 class CountingModel:
@@ -254,13 +269,26 @@ class CountingModel:
         return self._model.ascent(X, y, loss, leak)  # type: ignore[attr-defined]
 
 
+def _checked(logits: Any, module: torch.nn.Module) -> torch.Tensor:
+    """Return what a module gave if it is logits."""
+    n_axes = getattr(logits, "ndim", None)
+    if n_axes == 2 and not logits.is_complex():
+        return logits
+    got = "complex numbers" if n_axes == 2 else f"{getattr(logits, 'shape', type(logits).__name__)}"
+    raise ValueError(
+        f"{type(module).__name__} must map a batch to real logits of shape (n_samples, n_classes), "
+        f"got {got}."
+    )
+
+
 @contextmanager
 def as_predicting(module: torch.nn.Module) -> Iterator[None]:
     """Hold `module` in eval mode with frozen parameters; give each its own flags back afterwards.
 
     Nested use costs nothing: what is already in that state is not touched.
     """
-    training = [m for m in module.modules() if m.training]
+    # A frozen TorchScript module has no such flag.
+    training = [m for m in module.modules() if getattr(m, "training", False)]
     learning = [p for p in module.parameters() if p.requires_grad]
     for m in training:
         m.training = False

@@ -1,4 +1,4 @@
-r"""Steps along the gradient: FGSM, and projected gradient descent, Algorithm 1 of the report."""
+"""Projected gradient descent, Algorithm 1 of the report."""
 
 from __future__ import annotations
 
@@ -19,88 +19,15 @@ from sklearn_robust._validation import (
 )
 from sklearn_robust.attacks._losses import Loss, get_loss
 from sklearn_robust.attacks._model import DifferentiableModel
-from sklearn_robust.attacks._search import (
-    Kept,
-    check_model,
-    check_targets,
-    repeat,
-    search,
-    to_unit_length,
-    uphill,
-)
+from sklearn_robust.attacks._points import Kept, to_unit_length, uphill
+from sklearn_robust.attacks._search import Run, SearchAttack, check_targets, repeat
 
 # All steps together must be able to cover this share of epsilon, or the attack is no attack.
 _LEAST_REACH = 0.01
 
 
 @dataclass(frozen=True)
-class FGSM:
-    r"""Fast gradient sign method: one step to the far end of the threat set.
-
-    .. math:: X_{adv} = \arg\max_{x' \in A(x)} \langle \nabla_x L(F(x), y), x' \rangle
-
-    which is ``x + epsilon * sign(gradient)`` under linf [1]_ and exact for a linear model.
-    Costs a forward pass, which tells which samples are right, then another one and a gradient.
-
-    Parameters
-    ----------
-    loss : {"cross_entropy", "margin", "dlr"} or Loss, default="cross_entropy"
-
-    Raises
-    ------
-    ValueError
-        If the loss is unknown; by `perturb`, if the model has no gradients or one class.
-
-    References
-    ----------
-    .. [1] I. Goodfellow et al., "Explaining and harnessing adversarial examples", 2015.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_robust import attacks
-    >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
-    >>> X, y = np.array([[1., 0.]]), np.array([1])
-    >>> attacks.FGSM().perturb(model, X, y, attacks.ThreatModel(0.5), np.random.default_rng(0))
-    array([[0.5, 0.5]])
-    """
-
-    loss: str | Loss = "cross_entropy"
-
-    def __post_init__(self) -> None:
-        get_loss(self.loss)
-
-    def perturb(
-        self,
-        model: DifferentiableModel,
-        X: Array,
-        y: Array,
-        threat: ThreatModel,
-        generator: Any,
-    ) -> Array:
-        """Return the adversarial batch.
-
-        Parameters
-        ----------
-        model, X, y, threat, generator
-            As in `PGD.perturb`; nothing is drawn from `generator`.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self)
-        if threat.is_null or not len(X):
-            return X
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            return threat.around(X).furthest(model.ascent(X, y, loss)[1])
-
-        return search(model, X, y, run, loss=self.loss)
-
-
-@dataclass(frozen=True)
-class PGD:
+class PGD(SearchAttack):
     r"""Projected gradient ascent on the loss, inside the threat model.
 
     .. math:: X_{t+1} = P_A(X_t + \alpha \, u_t), \qquad
@@ -183,60 +110,6 @@ class PGD:
                 "n_restarts > 1 needs random_start=True: without it every run is the same."
             )
 
-    def perturb(
-        self,
-        model: DifferentiableModel,
-        X: Array,
-        y: Array,
-        threat: ThreatModel,
-        generator: Any,
-        logits: Array | None = None,
-    ) -> Array:
-        """Return the adversarial batch.
-
-        Parameters
-        ----------
-        model : DifferentiableModel
-        X : array of shape (n_samples, ...)
-            Samples in the units of `threat`; left unchanged.
-        y : array of shape (n_samples,)
-            Class indices.
-        threat : ThreatModel
-        generator : numpy.random.Generator or torch.Generator
-            Source of the random starts, on the device of X.
-        logits : array of shape (n_samples, n_classes), optional
-            The logits at `X` if they are known already, which saves a forward pass.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self, n_targets=self.n_targets)
-        if threat.is_null or not len(X):
-            return X
-        step = self._step(threat)
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            return self._run(model, X, y, threat, generator, loss, per_feature(step, X))
-
-        return search(
-            model,
-            X,
-            y,
-            run,
-            loss=self.loss,
-            n_restarts=self.n_restarts,
-            n_targets=self.n_targets,
-            only_correct=self.only_correct,
-            logits=logits,
-        )
-
-    def _step(self, threat: ThreatModel) -> Any:
-        if self.step_size is None:
-            return 2.5 * threat.epsilon / self.n_steps
-        self.check_reach(threat)
-        return self.step_size
-
     def check_reach(self, threat: ThreatModel) -> None:
         """Raise ValueError if all steps together cover next to nothing of epsilon."""
         if self.step_size is None:
@@ -249,20 +122,12 @@ class PGD:
                 f"{reach / radius:.2%}. Both are in the units of X; pass step_size=None."
             )
 
-    def _run(
-        self,
-        model: DifferentiableModel,
-        X: Array,
-        y: Array,
-        threat: ThreatModel,
-        generator: Any,
-        loss: Loss,
-        step: Array,
-    ) -> Array:
-        around = threat.around(X)
-        X_adv = around.sample(generator) if self.random_start else X
-        memory = namespace(X).zeros_like(X) if self.momentum else None
-        fixed = (y, around, loss, step)
+    def run(self, run: Run) -> Array:
+        model, around = run.model, run.around
+        step = 2.5 * run.threat.epsilon / self.n_steps if self.step_size is None else self.step_size
+        X_adv = around.sample(run.generator) if self.random_start else run.X
+        memory = namespace(run.X).zeros_like(run.X) if self.momentum else None
+        fixed = (run.y, around, run.loss, per_feature(step, run.X))
         if self.keep == "fooling":
             return self._first_fooling(model, (X_adv, memory), fixed)
 
@@ -271,7 +136,7 @@ class PGD:
 
         # Of several runs each but the first has as many samples as are left.
         once = self.n_restarts == 1 and not self.n_targets
-        kind = (type(self), self.momentum, id(threat.geometry)) if once else None
+        kind = (type(self), self.momentum, id(run.threat.geometry)) if once else None
         return repeat(model, move, self.n_steps, (X_adv, memory), fixed, kind)[0]
 
     def _first_fooling(self, model: DifferentiableModel, moving: tuple, fixed: tuple) -> Array:

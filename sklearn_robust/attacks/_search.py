@@ -1,88 +1,150 @@
-"""What attacks share: whom to attack, how often, at which class, and how to keep what is found."""
+"""The frame of an attack: whom to attack, how often, and at which class; a run is the attack's."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import (
-    Array,
-    as_like,
-    is_torch,
-    namespace,
-    replace_rows,
-    sort_rows,
-    works_ahead,
-)
-from sklearn_robust._norms import Norm
-from sklearn_robust._threat import Neighbourhood
+from sklearn_robust._arrays import Array, replace_rows, sort_rows, works_ahead
+from sklearn_robust._threat import Neighbourhood, ThreatModel
 from sklearn_robust._validation import check_int
 from sklearn_robust.attacks._losses import Loss, get_loss, is_right, without
 from sklearn_robust.attacks._model import Model
+from sklearn_robust.attacks._points import where_rows
 
-Run = Callable[[Array, Array, Loss], Array]
 Move = Callable[[tuple, tuple], tuple]
 
 
-def search(
-    model: Model,
-    X: Array,
-    y: Array,
-    run: Run,
-    *,
-    loss: str | Loss,
-    n_restarts: int = 1,
-    n_targets: int = 0,
-    only_correct: bool = True,
-    logits: Array | None = None,
-) -> Array:
-    """Run an attack several times, each run on the samples that are still classified correctly.
+@dataclass(frozen=True)
+class Run:
+    """What one run of an attack is given.
 
-    Parameters
+    Attributes
     ----------
     model : Model
     X, y : arrays
-        The clean samples and their class indices.
-    run : callable
-        Maps the samples to attack, their labels and the loss to the points it has found.
+        The clean samples to attack, and their class indices.
+    threat : ThreatModel
+    loss : Loss
+        What to maximise, aimed at a class of each sample if the attack is targeted.
+    generator : numpy.random.Generator or torch.Generator
+    number : int
+        Runs before this one.
+    """
+
+    model: Any
+    X: Array
+    y: Array
+    threat: ThreatModel
+    loss: Loss
+    generator: Any
+    number: int
+
+    @property
+    def around(self) -> Neighbourhood:
+        """The sets A(x_i), computed anew at each access."""
+        return self.threat.around(self.X)
+
+    def take(self, keep: Array) -> Run:
+        """Return the same for the samples `keep` only."""
+        return replace(self, X=self.X[keep], y=self.y[keep], loss=self.loss.take(keep))
+
+
+class SearchAttack(ABC):
+    """An attack in runs, each on the samples that are still classified correctly.
+
+    A subclass says what one run does, `run`, and in attributes how many there are to be.
+
+    Attributes
+    ----------
     loss : str or Loss
     n_restarts : int
+        Runs for each target.
     n_targets : int
-        0: untargeted. Otherwise one run for each of so many wrong classes, most likely first; all
-        of them if there are fewer.
+        0: untargeted. Otherwise runs for each of so many wrong classes, most likely first; all of
+        them if there are fewer.
     only_correct : bool
         Whether to leave alone what is misclassified as it is.
-    logits : array, optional
-        Those at `X`, if they are known.
-
-    Returns
-    -------
-    X_adv : array in the shape of X
+    needs_gradients : bool
+        Whether runs ask the model for more than logits.
     """
-    loss = get_loss(loss)
-    if logits is None and only_correct:
-        logits = model.logits(X)
-    todo = is_right(logits, y) if only_correct else y == y
-    plan = [
-        aimed for aimed in losses(loss, model, X, y, n_targets, logits) for _ in range(n_restarts)
-    ]
-    if len(plan) == 1 and works_ahead(X):
-        # Attacking some in vain costs less than waiting for the device to say whom to attack.
-        return where_rows(todo, run(X, y, plan[0]), X)
-    X_adv = X
-    for number, aimed in enumerate(plan):
-        if not todo.any():
-            break
-        if todo.all():
-            found = X_adv = run(X, y, aimed)
-        else:
-            found = run(X[todo], y[todo], aimed.take(todo))
-            X_adv = replace_rows(X_adv, todo, found)
-        if number < len(plan) - 1:
-            todo = replace_rows(todo, todo, is_right(model.logits(found), y[todo]))
-    return X_adv
+
+    loss: str | Loss = "margin"
+    n_restarts: int = 1
+    n_targets: int = 0
+    only_correct: bool = True
+    needs_gradients: bool = True
+
+    @abstractmethod
+    def run(self, run: Run) -> Array:
+        """Return the points that one run has found, in the shape of its X and inside the set."""
+
+    def check_reach(self, threat: ThreatModel) -> None:  # noqa: B027 (most have nothing to check)
+        """Raise ValueError if a run covers next to nothing of the set; by default, none does."""
+
+    def perturb(
+        self,
+        model: Any,
+        X: Array,
+        y: Array,
+        threat: ThreatModel,
+        generator: Any,
+        logits: Array | None = None,
+    ) -> Array:
+        """Return the adversarial batch: for each sample the point of the first run to break it.
+
+        Parameters
+        ----------
+        model : Model
+            A `DifferentiableModel` for attacks with gradients.
+        X : array of shape (n_samples, ...)
+            Samples in the units of `threat`; left unchanged.
+        y : array of shape (n_samples,)
+            Class indices.
+        threat : ThreatModel
+        generator : numpy.random.Generator or torch.Generator
+            The only source of random numbers, on the device of X.
+        logits : array of shape (n_samples, n_classes), optional
+            The logits at `X` if they are known already, which saves a forward pass.
+
+        Returns
+        -------
+        X_adv : array in the shape of X
+            Where no run breaks the sample, the point of the last one.
+        """
+        check_model(model, self)
+        if threat.is_null or not len(X):
+            return X
+        self.check_reach(threat)
+        if logits is None and self.only_correct:
+            logits = model.logits(X)
+        todo = is_right(logits, y) if self.only_correct else y == y
+        aims = losses(get_loss(self.loss), model, X, y, self.n_targets, logits)
+        plan = enumerate(aim for aim in aims for _ in range(self.n_restarts))
+        runs = [Run(model, X, y, threat, aim, generator, number) for number, aim in plan]
+        if len(runs) == 1 and works_ahead(X):
+            # Attacking some in vain costs less than waiting for the device to say whom to attack.
+            return where_rows(todo, self.run(runs[0]), X)
+        return self._search(runs, todo)
+
+    def _search(self, runs: list[Run], todo: Array) -> Array:
+        X_adv = runs[0].X
+        for run in runs:
+            if not todo.any():
+                break
+            if todo.all():
+                found = X_adv = self.run(run)
+            else:
+                found = self.run(run.take(todo))
+                X_adv = replace_rows(X_adv, todo, found)
+            if run is not runs[-1]:
+                right = is_right(run.model.logits(found), run.y[todo])
+                todo = replace_rows(todo, todo, right)
+        return X_adv
 
 
 def repeat(
@@ -90,13 +152,13 @@ def repeat(
 ) -> tuple:
     """Return `moving` after `n_steps` times ``moving = move(moving, fixed)``.
 
-    Both are tuples of arrays, of objects that hold arrays, and of None. `kind` is all else that
-    decides what `move` does on `model`, so that a model with graphs can know the step again; None:
-    it need not, there will hardly be another one of this shape.
+    Both are tuples of arrays, of objects that hold arrays, and of None. A model may have a method
+    `repeat` that does it in a faster way, and knows the step again by `kind`: all else that decides
+    what `move` does on it. None: there will hardly be another step of this shape.
     """
-    graphs = getattr(model, "graphs", None)
-    if graphs is not None and kind is not None:
-        return graphs.repeat(move, n_steps, moving, fixed, model, kind)  # type: ignore
+    faster = getattr(model, "repeat", None)
+    if faster is not None and kind is not None:
+        return faster(move, n_steps, moving, fixed, kind)
     for _ in range(n_steps):
         moving = move(moving, fixed)
     return moving
@@ -120,86 +182,17 @@ def check_targets(n_targets: Any, loss: str | Loss) -> None:
         get_loss(loss).at(np.zeros(1, dtype=int))
 
 
-def check_model(model: Any, attack: Any, *, n_targets: int = 0, gradients: bool = True) -> None:
+def check_model(model: Any, attack: SearchAttack) -> None:
     """Raise ValueError if the attack cannot work on this model."""
     name = type(attack).__name__
-    if gradients and not hasattr(model, "ascent"):
+    if attack.needs_gradients and not hasattr(model, "ascent"):
         kind = getattr(model, "kind", type(model).__name__)  # one that counts says whose passes
         raise ValueError(
             f"{name} needs gradients with respect to the input, which {kind} does not give. Use an "
             "attack that needs scores only: Square(), or attack='auto'."
         )
     if model.n_classes == 1:  # training passes 0, not knowing the number
-        raise ValueError(
-            f"{name} needs a model with at least 2 classes, got n_classes=1: "
-            + ("there is no class to aim at." if n_targets else "no input can be misclassified.")
+        why = (
+            "there is no class to aim at." if attack.n_targets else "no input can be misclassified."
         )
-
-
-def spread(values: Array, like: Array) -> Array:
-    """Return one value per sample, shaped so that it broadcasts against the samples `like`."""
-    return values.reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def to_unit_length(norm: Norm, u: Array) -> Array:
-    """Return each row of `u` divided by its length; zero stays zero."""
-    length = norm.length(u)
-    return u / (length + (length == 0))[:, None]
-
-
-def where_rows(mask: Array, a: Array, b: Array) -> Array:
-    """Return ``a[i]`` where ``mask[i]`` and ``b[i]`` elsewhere."""
-    return namespace(a).where(spread(mask, a), a, b)
-
-
-def copied(x: Array) -> Array:
-    """Return a copy of `x`, where it may be a view."""
-    return x.clone() if is_torch(x) else x.copy()
-
-
-def mistakes(logits: Array, y: Array, margin: Array) -> Array | None:
-    """Return which samples are misclassified, None for none; `margin` is `Margin` of the logits.
-
-    Nearly always the margins say that none is, and then this costs one comparison.
-    """
-    if (margin < 0).all():
-        return None
-    wrong = ~is_right(logits, y)
-    return wrong if wrong.any() else None
-
-
-def full(like: Array, value: float) -> Array:
-    """Return `value` once for each sample of `like`, in its dtype and on its device."""
-    return namespace(like).zeros_like(like.reshape(len(like), -1)[:, 0]) + as_like(value, like)
-
-
-class Kept:
-    """Remembers for each sample the first point that was misclassified."""
-
-    def __init__(self, X: Array, y: Array) -> None:
-        self._y, self._kept = y, X
-        self.found = y != y
-
-    def see(self, X_adv: Array, logits: Array) -> bool:
-        """Look at one point of each sample; return whether each sample has its point by now."""
-        new = ~is_right(logits, self._y) & ~self.found
-        if not new.any():
-            return False
-        self._kept = where_rows(new, X_adv, self._kept)
-        self.found = self.found | new
-        return bool(self.found.all())
-
-    def best(self, otherwise: Array) -> Array:
-        """Return the misclassified points, and `otherwise` where there is none."""
-        return where_rows(self.found, self._kept, otherwise)
-
-
-def uphill(around: Neighbourhood, X: Array, gradient: Array) -> Array:
-    """Return the unit step of steepest ascent from `X`; under l1, of a feature that can move.
-
-    An l1 step moves one feature. Where that stands at the end of its range the step leads nowhere,
-    and the attack would never try another. Under the other norms all features move at once.
-    """
-    if around.threat.norm == "l1":
-        gradient = around.inward(X, gradient)
-    return around.direction(gradient)
+        raise ValueError(f"{name} needs a model with at least 2 classes, got n_classes=1: {why}")

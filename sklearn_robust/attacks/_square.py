@@ -7,34 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust._arrays import (
-    Array,
-    namespace,
-    random_uniform,
-    replace_rows,
-    rows,
-)
-from sklearn_robust._threat import ThreatModel
+from sklearn_robust._arrays import Array, namespace, random_uniform, replace_rows, rows
 from sklearn_robust._validation import check_int, check_option, check_real
-from sklearn_robust.attacks._losses import Loss, Margin
+from sklearn_robust.attacks._losses import Margin
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._patches import Patches, choose_patches
-from sklearn_robust.attacks._search import (
-    check_model,
+from sklearn_robust.attacks._points import (
     copied,
+    full,
     mistakes,
-    search,
     spread,
     to_unit_length,
     where_rows,
 )
+from sklearn_robust.attacks._search import Run, SearchAttack
 
 # Queries, out of 10,000, after which the changed share is halved [1]_, section 3.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_BISECTIONS = 20  # after which a millionth of epsilon may be left unspent
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(SearchAttack):
     r"""Random search over local changes, kept when they bring the sample closer to a mistake.
 
     Under linf [1]_, Algorithm 2: a random square of the image is moved to one end of its range
@@ -83,6 +77,7 @@ class Square:
     initial_share: float = 0.8
     n_restarts: int = 1
     image_shape: Any = "auto"
+    needs_gradients = False
 
     def __post_init__(self) -> None:
         check_int(self.n_queries, "n_queries", low=1)
@@ -91,34 +86,14 @@ class Square:
         if isinstance(self.image_shape, str):
             check_option(self.image_shape, "image_shape", ("auto",))
 
-    def perturb(
-        self, model: Model, X: Array, y: Array, threat: ThreatModel, generator: Any
-    ) -> Array:
-        """Return the adversarial batch: misclassified where one was found, else of least margin.
+    def run(self, run: Run) -> Array:
+        around = run.around
+        patches = choose_patches(self.image_shape, tuple(run.X.shape[1:]))
+        walk = (_Corners if around.is_box else _Spending)(run, patches)
+        # Many steps may have added rounding.
+        return around.project(self._walked(run.model, run.y, walk))
 
-        Parameters
-        ----------
-        model, X, y, threat, generator
-            As in `PGD.perturb`; `model` needs no gradients.
-
-        Returns
-        -------
-        X_adv : array in the shape of X
-        """
-        check_model(model, self, gradients=False)
-        if threat.is_null or not len(X):
-            return X
-        patches = choose_patches(self.image_shape, tuple(X.shape[1:]))
-        walk = _Corners if threat.norm == "linf" else _Spending
-
-        def run(X: Array, y: Array, loss: Loss) -> Array:
-            found = self._run(model, y, walk(threat, X, patches, generator))
-            # Many steps may have added rounding.
-            return threat.around(X).project(found)
-
-        return search(model, X, y, run, loss="margin", n_restarts=self.n_restarts)
-
-    def _run(self, model: Model, y: Array, walk: _Walk) -> Array:
+    def _walked(self, model: Model, y: Array, walk: _Walk) -> Array:
         margin = Margin()
         result, index = walk.X, (y == y).reshape(-1).cumsum(0) - 1
         logits = model.logits(walk.start())
@@ -154,12 +129,12 @@ class _Walk:
 
     x: Array
 
-    def __init__(self, threat: ThreatModel, X: Array, patches: Patches, generator: Any) -> None:
-        self.threat, self.patches, self.generator = threat, patches, generator
+    def __init__(self, run: Run, patches: Patches) -> None:
+        self.threat, self.patches, self.generator = run.threat, patches, run.generator
         # Places are drawn on the host: nothing then waits for the device.
-        lot = random_uniform(rows(X)[:1, 0], generator)[0]
+        lot = random_uniform(rows(run.X)[:1, 0], run.generator)[0]
         self.places = np.random.default_rng(int(2**53 * lot))
-        self._set(X)
+        self._set(run.X)
 
     def _set(self, X: Array) -> None:
         self.X, self.around = X, self.threat.around(X)
@@ -190,7 +165,7 @@ class _Walk:
 
 
 class _Corners(_Walk):
-    """linf: each feature at one end of its range; a candidate is written over the best point."""
+    """In a box: each feature at one end of its range; a candidate is written over the best."""
 
     def _set(self, X: Array) -> None:
         super()._set(X)
@@ -219,7 +194,7 @@ class _Corners(_Walk):
 
 
 class _Spending(_Walk):
-    """l2 and l1: a length to be spent, moved between patches."""
+    """In any other ball: a length to be spent, moved between patches."""
 
     def start(self) -> Array:
         X = self._inside(self.X)
@@ -228,22 +203,41 @@ class _Spending(_Walk):
         return self.x
 
     def propose(self, share: float) -> Array:
-        norm, power = self.threat.geometry, 2 if self.threat.norm == "l2" else 1
-        u = copied(self._inside(self.around.to_unit(self.x)))
+        norm, u = self.threat.geometry, self._inside(self.around.to_unit(self.x))
         gains, gives = (self.patches.draw(share, self.places) for _ in range(2))
-        unspent = (1 - norm.length(rows(u)) ** power).clip(0, None)
-        kept = copied(u[gains])
-        u[gains] = 0
-        spent = norm.length(rows(kept)) ** power + norm.length(rows(u[gives])) ** power
-        u[gives] = 0
+        kept, rest = u[gains], copied(u)
+        rest[gains] = 0
+        given = self._alone(gives, rest[gives])
+        rest[gives] = 0
         bump = self.patches.bump(kept) * self.patches.signs(kept, self.generator)
-        bump = rows(namespace(kept).broadcast_to(bump, kept.shape))
-        new = to_unit_length(norm, bump) + to_unit_length(norm, rows(kept))
-        amount = (unspent + spent) ** (1 / power)
-        new = amount[:, None] * to_unit_length(norm, new)
-        u[gains] = new.reshape(kept.shape)
-        self.new = self.around.from_unit(rows(u))
+        bump, kept = self._alone(gains, bump), self._alone(gains, kept)
+        new = to_unit_length(norm, to_unit_length(norm, bump) + to_unit_length(norm, kept))
+        amount = self._amount(rows(u), rows(rest), (kept, given), new)
+        self.new = self.around.from_unit(rows(rest) + amount[:, None] * new)
         return self.new
+
+    def _alone(self, at: tuple[Any, ...], part: Array) -> Array:
+        """Return rows that are 0 but for a patch: lengths may depend on which features move."""
+        u = namespace(part).zeros_like(self._inside(self.X))
+        u[at] = part
+        return rows(u)
+
+    def _amount(self, u: Array, rest: Array, taken: tuple[Array, Array], new: Array) -> Array:
+        """Return what takes ``rest + amount * new`` to the sphere.
+
+        With a p-norm that is what `u`, of which the rest is left, has not spent and has spent on
+        what was taken. Otherwise bisection finds it; `new` has length 1 and features of its own.
+        """
+        length, p = self.threat.geometry.length, self.around.power
+        if p is not None:
+            unspent = (1 - length(u) ** p).clip(0, None)
+            return (unspent + sum(length(part) ** p for part in taken)) ** (1 / p)
+        where, low, high = namespace(u).where, full(u, 0.0), full(u, 1.0)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            fits = length(rest + middle[:, None] * new) <= 1
+            low, high = where(fits, middle, low), where(fits, high, middle)
+        return low
 
     def accept(self, better: Array) -> None:
         self.x = where_rows(better, self.new, self.x)

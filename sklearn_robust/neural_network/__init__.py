@@ -9,6 +9,7 @@ from sklearn_robust.neural_network._classifiers import (
     RobustFCClassifier,
     RobustNeuralNetClassifier,
 )
+from sklearn_robust.neural_network._graphs import recordable
 from sklearn_robust.neural_network._parallel import data_parallel
 from sklearn_robust.neural_network._ramp import InputRamp
 from sklearn_robust.neural_network._recipes import make_recipe
@@ -62,4 +63,5 @@ __all__ = [
     "data_parallel",
     "interval_initialize",
     "make_recipe",
+    "recordable",
 ]

@@ -16,10 +16,10 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_robust._validation import check_sample_weight, draw_seed
-from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.neural_network._batches import Batch
 from sklearn_robust.neural_network._build import NetworkConstruction
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
+from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._setup import own_randomness
 from sklearn_robust.neural_network._shifts import network_alone

@@ -13,6 +13,7 @@ import torch
 
 from sklearn_robust._validation import draw_seed
 from sklearn_robust.attacks import PGD
+from sklearn_robust.attacks._model import as_predicting
 from sklearn_robust.neural_network._augmentation import RandomShift, image_size
 from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._callbacks import (
@@ -164,7 +165,9 @@ class NetworkConstruction(NetworkInference, ABC):
         try:
             model = self._model(dtype)
             given = model.asarray(X).clone()
-            logits = model.logits(given)
+            # Not `model.logits`, which hands the module a copy and refuses other outputs itself.
+            with as_predicting(model.module), torch.no_grad():
+                logits = model.module(given)
         except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"module fails {where}: {error}.{remedy}") from error
         # torch counts changes in place; rectifiers make them without changing positive values.

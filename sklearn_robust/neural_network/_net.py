@@ -13,11 +13,11 @@ from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
 from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_generator
+from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import products_in
 from sklearn_robust.neural_network._schedules import Schedule, constant

@@ -11,8 +11,13 @@ from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
-from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel, _graphs, _search
-from sklearn_robust.neural_network import AdversarialCrossEntropy, RandomShift
+from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel, _search
+from sklearn_robust.neural_network import (
+    AdversarialCrossEntropy,
+    RandomShift,
+    _graphs,
+    recordable,
+)
 from sklearn_robust.neural_network.objectives import TRADES, AdversarialWeightPerturbation
 
 X, Y = load_digits(return_X_y=True)
@@ -45,9 +50,9 @@ def recorded(monkeypatch):
             device.type == "cpu" and usable(torch.device("cuda"), module, fixed)
         ),
     )
-    recordable = _graphs._recordable
+    is_recordable = _graphs._is_recordable
     monkeypatch.setattr(
-        _graphs, "_recordable", lambda loss, device: recordable(loss, torch.device("cpu"))
+        _graphs, "_is_recordable", lambda loss, device: is_recordable(loss, torch.device("cpu"))
     )
     return steps
 
@@ -149,8 +154,8 @@ def test_an_objective_that_keeps_its_context_keeps_no_graphs_in_a_file(recorded)
     assert not copy.deepcopy(kept)._graphs
 
 
-def perturbed(graphs, module, y, loss, n=2, door=TorchModel):
-    model = door(module, 3, graphs)
+def perturbed(graphs, module, y, loss, n=2, kind=_graphs.RecordingModel):
+    model = TorchModel(module, 3) if graphs is None else kind(module, 3, graphs)
     attack, threat = PGD(3, loss=loss, only_correct=False), ThreatModel(0.3)
     x = torch.linspace(-1, 1, 12).reshape(4, 3)
     return [
@@ -169,8 +174,9 @@ class Scaled(CrossEntropy):
         return self.factor * super().direction(logits, y)
 
 
+@recordable
 class RecordableScaled(Scaled):
-    recordable = True
+    pass
 
 
 class Likeness:
@@ -221,9 +227,8 @@ def test_a_loss_of_the_user_is_recorded_if_it_says_so_of_itself(recorded):
 
 
 def test_a_loss_that_carries_a_gradient_does_not_grow(recorded):
+    @recordable
     class Reference(CrossEntropy):
-        recordable = True
-
         def __init__(self, reference):
             self.reference = reference
 
@@ -238,8 +243,8 @@ def test_a_loss_that_carries_a_gradient_does_not_grow(recorded):
     assert graph._fixed[2].reference.grad_fn is None
 
 
-def test_another_door_to_the_same_network_has_its_own_graph(recorded):
-    class Backwards(TorchModel):
+def test_a_network_seen_in_another_way_has_its_own_graph(recorded):
+    class Backwards(_graphs.RecordingModel):
         def ascent(self, X, y, loss, leak=0.0):
             logits, gradient = super().ascent(X, y, loss, leak)
             return logits, -gradient
@@ -247,7 +252,7 @@ def test_another_door_to_the_same_network_has_its_own_graph(recorded):
     module, y = torch.nn.Linear(3, 3), torch.tensor([0, 1, 2, 0])
     graphs = _graphs.StepGraphs()
     found = perturbed(graphs, module, y, CrossEntropy())
-    other = perturbed(graphs, module, y, CrossEntropy(), door=Backwards)
+    other = perturbed(graphs, module, y, CrossEntropy(), kind=Backwards)
     assert len(recorded) == 2
     assert not any(map(torch.equal, found, other))
 

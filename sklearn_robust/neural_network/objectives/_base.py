@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks._graphs import StepGraphs
 from sklearn_robust.attacks._losses import is_right
 from sklearn_robust.attacks._model import TorchModel
 from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.neural_network._graphs import RecordingModel, StepGraphs
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ class TrainingContext:
 
     def model(self, module: torch.nn.Module) -> TorchModel:
         """Return `module` as attacks see it: in eval mode, frozen."""
-        return TorchModel(module, 0, self.graphs)  # whose number of classes nobody asks for
+        # Nobody asks for the number of classes.
+        return (
+            TorchModel(module, 0) if self.graphs is None else RecordingModel(module, 0, self.graphs)
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sklearn_robust._validation import check_real
 from sklearn_robust.attacks._losses import Loss
 from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.neural_network._graphs import recordable
 from sklearn_robust.neural_network.objectives._attacked import AttackObjective, own_attack
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
@@ -82,6 +83,7 @@ class TRADES(AttackObjective):
         return AdversarialCrossEntropy(own_attack(self)).loss(module, X, y, context)
 
 
+@recordable
 class DivergenceFrom(Loss):
     r"""``KL(p || softmax(z))`` for reference probabilities p of each sample.
 
@@ -89,7 +91,6 @@ class DivergenceFrom(Loss):
     """
 
     name = "divergence"
-    recordable = True
 
     def __init__(self, reference: Tensor) -> None:
         self.reference = reference

@@ -12,19 +12,82 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sklearn_robust._threat import Neighbourhood
-from sklearn_robust.attacks._model import TorchModel, same_buffers
+from sklearn_robust.attacks import DLR, CrossEntropy, Loss, Margin, TorchModel
+from sklearn_robust.attacks._losses import (
+    ExactCrossEntropy,
+    TargetedCrossEntropy,
+    TargetedDLR,
+    TargetedMargin,
+)
+from sklearn_robust.attacks._model import same_buffers
 from sklearn_robust.attacks._search import Move
 
 _MOST = 8  # graphs of one training: its batches, a last smaller one, those of a validation
 _WARM_UP = 3  # steps before recording, in which torch's libraries take the memory they need
 _RECORDING = threading.Lock()  # torch records for one thread at a time
+_RECORDABLE: set[type] = {
+    CrossEntropy,
+    DLR,
+    ExactCrossEntropy,
+    Margin,
+    TargetedCrossEntropy,
+    TargetedDLR,
+    TargetedMargin,
+}
+_LossClass = TypeVar("_LossClass", bound=type)
+
+
+def recordable(loss: _LossClass) -> _LossClass:
+    """Let training on CUDA record and replay steps on losses of this class; a decorator.
+
+    It says that the loss's `direction` depends on nothing but its arguments and tensors that are
+    attributes. Subclasses, which may do more, have to say so themselves.
+
+    Parameters
+    ----------
+    loss : subclass of Loss
+
+    Returns
+    -------
+    loss : the same class
+
+    Examples
+    --------
+    >>> from sklearn_robust.attacks import Loss
+    >>> from sklearn_robust.neural_network import recordable
+    >>> @recordable
+    ... class LogitsFrom(Loss):
+    ...     name = "logits_from"
+    ...     def __init__(self, reference):
+    ...         self.reference = reference
+    ...     def value(self, logits, y):
+    ...         return ((logits - self.reference) ** 2).sum(1) / 2
+    ...     def direction(self, logits, y):
+    ...         return logits - self.reference
+    """
+    _RECORDABLE.add(loss)
+    return loss
+
+
+class RecordingModel(TorchModel):
+    """A module as attacks see it, whose steps are recorded in `graphs` and replayed."""
+
+    def __init__(self, module: torch.nn.Module, n_classes: int, graphs: StepGraphs) -> None:
+        super().__init__(module, n_classes)
+        self.graphs = graphs
+
+    def repeat(
+        self, move: Move, n_steps: int, moving: tuple, fixed: tuple, kind: Hashable
+    ) -> tuple:
+        """Return `moving` after `n_steps` steps, see `attacks._search.repeat`."""
+        return self.graphs.repeat(move, n_steps, moving, fixed, self, kind)
 
 
 class StepGraphs:
@@ -46,7 +109,7 @@ class StepGraphs:
         model: TorchModel,
         kind: Hashable,
     ) -> tuple:
-        """Return `moving` after `n_steps` steps, see `_search.repeat`; `kind` leaves out `model`.
+        """Return `moving` after `n_steps` steps on `model`, which `kind` leaves out.
 
         Steps that come once are not recorded, nor what `usable` leaves out.
         """
@@ -116,16 +179,15 @@ def usable(device: torch.device, module: torch.nn.Module, fixed: tuple) -> bool:
         device.type == "cuda"
         and not any(getattr(layer, "on_host", False) for layer in module.modules())
         and all(
-            _recordable(part, device)
+            _is_recordable(part, device)
             for part in fixed
             if not (torch.is_tensor(part) or isinstance(part, Neighbourhood))
         )
     )
 
 
-def _recordable(loss: Any, device: torch.device) -> bool:
-    says_so = vars(type(loss)).get("recordable", False)  # for itself: a subclass may do more
-    return says_so and all(
+def _is_recordable(loss: Loss, device: torch.device) -> bool:
+    return type(loss) in _RECORDABLE and all(
         torch.is_tensor(value) and value.device == device for value in vars(loss).values()
     )
 
