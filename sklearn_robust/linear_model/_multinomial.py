@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sklearn_robust.linear_model._multinomial_newton import Model
+from sklearn_robust.linear_model._multinomial_newton import Model, coupling, inverse_blocks
 from sklearn_robust.linear_model._multinomial_problem import Multinomial
 from sklearn_robust.linear_model._problem import steepness
 
@@ -26,6 +26,9 @@ _STEPS = 4  # at one u0
 # where the steps did not suffice, as a small mu makes for many kinks, it grows by the second.
 _SHRINK, _GROW, _LEAST = 0.7, 1.5, 1e-3
 _FORCING = 0.1
+# Newton steps of the intercepts alone, at the most, and the imbalance that is taken for rounding.
+_CENTRINGS, _BALANCED = 30, 1e-13
+_PATIENCE = 3  # rounds without an adversary in which neither F nor the gap falls
 
 
 @dataclass
@@ -69,9 +72,10 @@ def solve_multinomial(
     run = _Run(problem, tol, verbose)
     run.minimise(max_iter, start)
     run.return_to_best()
+    intercept = run.b - run.W @ problem.mean
     return MultinomialSolution(
         coef=run.W,
-        intercept=run.b - run.b.mean(),
+        intercept=intercept - intercept.mean(),
         objective=run.value,
         dual_gap=run.gap,
         n_iter=run.n_iter,
@@ -91,8 +95,7 @@ class _Run:
         self.mu, self.factor = 0.0, 1.0
         self.bound, self.gap, self.value = -np.inf, np.inf, np.inf
         self.n_iter, self.separable = 0, False
-        self._feature_scale: np.ndarray | None = None
-        self._at_zero = 1.0
+        self._at_zero = 0.0  # steepness at W = 0, once it is asked for
         self._best: tuple[float, float, np.ndarray, np.ndarray] | None = None
 
     @property
@@ -106,19 +109,22 @@ class _Run:
         if problem.fit_intercept:
             self.b = np.log(problem.share)
         if start is not None:
-            self.W, self.b = np.array(start[0], dtype=float), np.array(start[1], dtype=float)
-            self.scores = np.asarray(problem.X @ self.W.T)
+            self.W = np.array(start[0], dtype=float)
+            self.b = start[1] + self.W @ problem.mean
+            self.scores = problem.scores(self.W)
         self._check()
+        stuck = 0
         for _ in range(_ROUNDS):
-            if self.done or self.n_iter >= max_iter:
+            if self.done or self.n_iter >= max_iter or stuck == _PATIENCE:
                 return
             self._move_u0()
-            before = self.gap
+            gap, value = self.gap, self.value
             solved = self._newton(min(_STEPS, max_iter - self.n_iter))
             self.factor = _SHRINK if solved else _GROW
             self._check()
-            if not problem.attacked and not self.gap < before:
-                return  # nothing is left but rounding
+            # The relative gap may rise while F falls. Where neither falls, rounding is left.
+            fell = self.gap < gap or self.value < value
+            stuck = 0 if fell or problem.attacked else stuck + 1
 
     def return_to_best(self) -> None:
         """Take the best point seen if the last one is neither it nor good enough."""
@@ -134,8 +140,8 @@ class _Run:
         size = float(np.sqrt((z**2).mean()))
         if size == 0:
             # As long as a step along the gradient at zero is expected to be.
-            squares = problem.column_squares()
-            usual = np.sqrt(squares[squares > 0].mean()) if squares.any() else 1.0
+            spreads = problem.spreads
+            usual = np.sqrt(spreads[spreads > 0].mean()) if spreads.any() else 1.0
             self.mu = float(problem.radius.max() / usual)
         else:
             self.mu = max(self.factor * self.mu, _LEAST * size) if self.mu else size
@@ -144,64 +150,76 @@ class _Run:
     def _newton(self, n_steps: int) -> bool:
         """Minimise the smooth function for this u0; return whether the rest of the gap is its."""
         problem = self.problem
-        value, p, u = self._smooth(self.scores + self.b, self.W)
+        value, D, u = self._smooth_centred()
         for _ in range(n_steps):
-            gW = self._gradient(p, u)
-            model = Model(problem, p, u, self.u0 + self._scaled(self.W), self.mu)
+            gW = self._gradient(D, u)
+            model = Model(problem, D, u, self.u0 + self._scaled(self.W), self.mu)
             dW, db = model.minimise(gW, _FORCING, problem.lam * self.tol * value)
-            gb = problem.residual(p).sum(axis=0) if problem.fit_intercept else np.zeros(problem.K)
-            slope = float((gW * dW).sum() + gb @ db)
-            if not slope < 0:
+            slope = float((gW * dW).sum())
+            if not slope < 0 or not self._line_search(dW, db, value, slope):
                 return True
-            moved, length = np.asarray(problem.X @ dW.T), 1.0
-            while length > 1e-10:
-                scores, W = self.scores + length * moved, self.W + length * dW
-                b = self.b + length * db
-                new, p, u = self._smooth(scores + b, W)
-                if new <= value + 1e-4 * length * slope + 4 * np.finfo(float).eps * abs(value):
-                    break
-                length /= 2
-            self.W, self.b, self.scores, value = W, b, scores, new
             self.n_iter += 1
-            exact = problem.value(problem.exponents(scores + b, problem.lengths(problem.z(W))), W)[
-                0
-            ]
-            if -slope < 0.1 * max(exact - new, 0.1 * self.tol * exact):
+            value, D, u = self._smooth_centred()
+            lengths = problem.lengths(problem.z(self.W))
+            exact = problem.value(problem.exponents(self.scores + self.b, lengths), self.W)[0]
+            if -slope < 0.1 * max(exact - value, 0.1 * self.tol * exact):
                 return True
         return False
 
-    def _gradient(self, p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    def _line_search(self, dW: np.ndarray, db: np.ndarray, value: float, slope: float) -> bool:
+        """Go to the first point on shrinking steps that is low enough (Armijo), if there is one."""
+        moved, length = self.problem.scores(dW), 1.0
+        while length > 1e-10:
+            scores, W, b = self.scores + length * moved, self.W + length * dW, self.b + length * db
+            new = self._smooth(scores + b, W)[0]
+            if new <= value + 1e-4 * length * slope + 4 * np.finfo(float).eps * abs(value):
+                self.W, self.b, self.scores = W, b, scores
+                return True
+            length /= 2
+        return False
+
+    def _smooth_centred(self) -> tuple[float, np.ndarray, np.ndarray]:
+        """Return `_smooth` at this W and the best b for it."""
+        u, T = self._smooth_lengths(self.W)
+        _, value, D = self._centre(T)
+        return value, D, u
+
+    def _gradient(self, D: np.ndarray, u: np.ndarray) -> np.ndarray:
         problem = self.problem
-        gW = problem.lam * self.W + np.asarray(problem.XT @ problem.residual(p)).T
+        gW = problem.lam * self.W + problem.pull(problem.residual(D))
         if problem.attacked:
-            gW += problem.spread(problem.pair_weights(p)[:, None] * problem.radius * u)
+            gW += problem.spread(problem.pair_weights(D)[:, None] * problem.radius * u)
         return gW
 
     def _scaled(self, W: np.ndarray) -> np.ndarray:
         return self.problem.z(W) / self.mu if self.problem.attacked else np.zeros_like(self.u0)
 
     def _smooth(self, scores: np.ndarray, W: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return the smooth function, p and the maximisers u at scores and weights."""
+        """Return the smooth function, p - Y and the maximisers u at scores and weights."""
+        u, T = self._smooth_lengths(W)
+        value, D = self.problem.value(self.problem.exponents(scores, T), W)
+        return value, D, u
+
+    def _smooth_lengths(self, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the maximisers u and the smooth lengths at weights."""
         problem = self.problem
-        u, T = self.u0, np.zeros(len(self.u0))
-        if problem.attacked:
-            z = problem.z(W)
-            u = problem.nearest(self.u0 + z / self.mu)
-            T = (u * z).sum(axis=1) - 0.5 * self.mu * ((u - self.u0) ** 2).sum(axis=1)
-        value, p = problem.value(problem.exponents(scores, T), W)
-        return value, p, u
+        if not problem.attacked or self.mu == 0:
+            return self.u0, np.zeros(len(self.u0))
+        z = problem.z(W)
+        u = problem.nearest(self.u0 + z / self.mu)
+        return u, (u * z).sum(axis=1) - 0.5 * self.mu * ((u - self.u0) ** 2).sum(axis=1)
 
     def _check(self) -> None:
         """Judge the point."""
         problem = self.problem
-        exponents = self._centre(problem.lengths(problem.z(self.W)))
-        self.value, p = problem.value(exponents, self.W)
-        u = self._smooth(self.scores + self.b, self.W)[2] if self.mu else self.u0
+        lengths = problem.lengths(problem.z(self.W))
+        exponents, self.value, D = self._centre(lengths)
+        u = self._smooth_lengths(self.W)[0]
         if problem.lam > 0:
-            self.bound = max(self.bound, problem.lower_bound(p, u)[0])
+            self.bound = max(self.bound, problem.lower_bound(D, u)[0])
             self.gap = (self.value - self.bound) / max(self.value, np.finfo(float).tiny)
         else:
-            self.gap = self._stationarity(p, u)
+            self.gap = self._stationarity(D, u)
             exponents[problem.each, problem.y] = -np.inf
             self.separable = bool((exponents.max(axis=1) < 0).all())
         if self._best is None or self.value < self._best[0]:
@@ -209,7 +227,7 @@ class _Run:
         if self.verbose:
             print(f"iteration {self.n_iter:5d}  objective {self.value:.9g}  gap {self.gap:.2e}")
 
-    def _stationarity(self, p: np.ndarray, u: np.ndarray) -> float:
+    def _stationarity(self, D: np.ndarray, u: np.ndarray) -> float:
         """Return how far the point is from a minimum where there is no certificate.
 
         The larger of two shares: of the largest entry of a gradient with some u in that of the
@@ -217,37 +235,47 @@ class _Run:
         lengths T in F. A minimum has both 0.
         """
         problem = self.problem
-        pull = np.asarray(problem.XT @ problem.residual(p)).T
-        if self._feature_scale is None:
-            prior = np.broadcast_to(problem.share, p.shape)
-            at_zero = np.asarray(problem.XT @ problem.residual(prior)).T
-            self._feature_scale = problem.feature_scale()
-            steep = steepness(at_zero, self._feature_scale)
-            self._at_zero = max(steep, np.finfo(float).tiny)
+        pull, scale = problem.pull(problem.residual(D)), problem.feature_scale
+        if self._at_zero == 0:
+            at_zero = problem.pull(problem.residual(problem.share - problem.label))
+            self._at_zero = max(steepness(at_zero, scale), np.finfo(float).tiny)
         if not problem.attacked:
-            return steepness(pull, self._feature_scale) / self._at_zero
-        weights, z = problem.pair_weights(p), problem.z(self.W)
+            return steepness(pull, scale) / self._at_zero
+        weights, z = problem.pair_weights(D), problem.z(self.W)
         lengths = problem.lengths(z)
         own = pull + problem.spread(weights[:, None] * problem.radius * u)
         found = []
         for fitted, gradient in ((u, own), problem.fit(pull, weights, u)):
             short = float(weights @ (lengths - (fitted * z).sum(axis=1)))
-            steep = steepness(gradient, self._feature_scale) / self._at_zero
+            steep = steepness(gradient, scale) / self._at_zero
             found.append(max(steep, short / max(self.value, np.finfo(float).tiny)))
         return min(found)
 
-    def _centre(self, T: np.ndarray) -> np.ndarray:
-        """Improve b by two Newton steps, so that the classes balance; return the exponents."""
+    def _centre(self, T: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """Move b to its best value by Newton's method; return exponents, F and p - Y there.
+
+        Along a step that moves no intercept by more than 1, F falls.
+        """
         problem = self.problem
         exponents = problem.exponents(self.scores + self.b, T)
-        for _ in range(2 if problem.fit_intercept else 0):
-            p = problem.value(exponents, self.W)[1]
-            excess = problem.c @ p - problem.share
-            H = np.diag(problem.c @ p) - p.T @ (p * problem.c[:, None])
-            moved = self.b - np.linalg.lstsq(H, excess, rcond=1e-12)[0]
-            new = problem.exponents(self.scores + moved, T)
-            off = abs(problem.c @ problem.value(new, self.W)[1] - problem.share).max()
-            if not off < abs(excess).max():
+        value, D = problem.value(exponents, self.W)
+        off = _imbalance(problem.flows(D)) if problem.fit_intercept else 0.0
+        for _ in range(_CENTRINGS):
+            if off <= _BALANCED:
                 break
-            self.b, exponents = moved, new
-        return exponents
+            step = inverse_blocks(coupling(problem.c, D + problem.label)) @ (problem.c @ D)
+            far = float(np.ptp(step))
+            b = self.b - step / max(1.0, far)
+            new = problem.exponents(self.scores + b, T)
+            new_value, new_D = problem.value(new, self.W)
+            before, off = off, _imbalance(problem.flows(new_D))
+            if far <= 1 and not off < before:
+                break
+            self.b, exponents, value, D = b, new, new_value, new_D
+        return exponents, value, D
+
+
+def _imbalance(flows: np.ndarray) -> float:
+    """Return the largest excess of a class, as a share of what p gives to it or takes from it."""
+    given, taken = flows.sum(axis=0), flows.sum(axis=1)
+    return float((abs(given - taken) / np.maximum(given + taken, np.finfo(float).tiny)).max())

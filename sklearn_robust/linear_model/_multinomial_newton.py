@@ -15,25 +15,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_robust.linear_model._multinomial_problem import Multinomial
+from sklearn_robust.linear_model._multinomial_problem import UNDERFLOW, Multinomial
+from sklearn_robust.linear_model._quadratic import solve_positive
 
-_MAX_PRODUCTS = 200  # in one step
+# Products in one step of conjugate gradients; where they do not suffice, and there are no more
+# coefficients than the second number, the Hessian is built from one product for each of them.
+_MAX_PRODUCTS, _MAX_DIRECT = 200, 1000
+_ROUNDED = 1e-14
 
 
 class Model:
     """The quadratic model at a point with softmax p, whose pairs have projected `shifted` to u."""
 
     def __init__(
-        self, problem: Multinomial, p: np.ndarray, u: np.ndarray, shifted: np.ndarray, mu: float
+        self, problem: Multinomial, D: np.ndarray, u: np.ndarray, shifted: np.ndarray, mu: float
     ) -> None:
-        self.problem, self.p, self.u, self.n_products = problem, p, u, 0
-        self.cp = problem.c[:, None] * p
-        self.mean = np.diag(self.cp.sum(axis=0)) - self.cp.T @ p  # sum of c M
+        self.problem, self.u, self.n_products = problem, u, 0
+        self.p = D + problem.label
+        self.cp = problem.c[:, None] * self.p
+        self.mean = coupling(problem.c, self.p)
         # A common shift of all intercepts changes nothing.
-        self.bb = np.linalg.pinv(self.mean, rcond=1e-12, hermitian=True)
+        self.bb = inverse_blocks(self.mean)
         self.bend: np.ndarray | None = None
         if problem.attacked:
-            self.bend = problem.pair_weights(p)[:, None] / mu
+            self.bend = problem.pair_weights(D)[:, None] / mu
             self.slopes = _Projection(problem.norm, u, shifted)
         self.inverse = self._preconditioner()
 
@@ -45,9 +50,12 @@ class Model:
         scaled = self._scale(rest)
         direction, length = scaled, float((rest * scaled).sum())
         target = forcing**2 * length
-        while length > target and (rest**2).sum() > enough and self.n_products < _MAX_PRODUCTS:
+        while length > target and (rest**2).sum() > enough:
             H, db = self.product(direction)
-            along = length / float((direction * H).sum())
+            curvature = float((direction * H).sum())
+            if self.n_products > _MAX_PRODUCTS or not curvature > 0:
+                return self._directly(gW) if gW.size <= _MAX_DIRECT else (step, b)
+            along = length / curvature
             step += along * direction
             b += along * db
             rest = rest - along * H
@@ -56,11 +64,21 @@ class Model:
             direction = scaled + (length / last) * direction
         return step, b
 
+    def _directly(self, gW: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the step with no residual, from the whole Hessian."""
+        columns, changes = zip(
+            *(self.product(unit.reshape(gW.shape)) for unit in np.eye(gW.size)), strict=True
+        )
+        H = np.array([column.ravel() for column in columns])
+        unit = 1 / np.sqrt(np.maximum(np.diag(H), max(self.problem.lam, _ROUNDED * H.max())))
+        step = unit * solve_positive((H + H.T) / 2 * unit[:, None] * unit, -unit * gW.ravel())
+        return step.reshape(gW.shape), step @ np.array(changes)
+
     def product(self, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the Hessian times V, and the change of b that is best along V."""
         problem = self.problem
         self.n_products += 1
-        change = np.asarray(problem.X @ V.T)
+        change = problem.scores(V)
         if problem.attacked:
             dz = problem.z(V)
             change += problem.table((self.u * dz).sum(axis=1))[problem.y]
@@ -69,7 +87,7 @@ class Model:
         if problem.fit_intercept:
             db = -self.bb @ pull.sum(axis=0)
             pull += self._softmax_slope(np.broadcast_to(db, pull.shape))
-        H = np.asarray(problem.XT @ pull).T + problem.lam * V
+        H = problem.pull(pull) + problem.lam * V
         if self.bend is not None:
             by_z = problem.pair_sums(pull)[:, None] * self.u + self.bend * self.slopes(dz)
             H += problem.spread(problem.radius * by_z)
@@ -77,6 +95,8 @@ class Model:
 
     def _softmax_slope(self, change: np.ndarray) -> np.ndarray:
         """Return ``c M`` times the change of the exponents."""
+        # Beside that of the label, so that what p leaves to the others is not lost in rounding.
+        change = change - change[self.problem.each, self.problem.y][:, None]
         mean = np.einsum("ik,ik->i", self.p, change)
         return self.cp * (change - mean[:, None])
 
@@ -87,8 +107,7 @@ class Model:
     def _preconditioner(self) -> np.ndarray:
         """Return the inverse blocks of the features, (d, K, K), as if x and p did not correlate."""
         problem = self.problem
-        squares = problem.column_squares()
-        blocks = squares[:, None, None] * self.mean + problem.lam * np.eye(problem.K)
+        blocks = problem.spreads[:, None, None] * self.mean + problem.lam * np.eye(problem.K)
         if self.bend is not None:
             stiff = self.bend * self.slopes.diagonal() * problem.radius**2
             k, other = problem.first, problem.second
@@ -99,7 +118,27 @@ class Model:
             laplacian[:, range(problem.K), range(problem.K)] -= sums
             blocks += laplacian
         # Without a penalty the same added to all classes changes nothing: singular along it.
-        return np.linalg.pinv(blocks, rcond=1e-12, hermitian=True)
+        return inverse_blocks(blocks)
+
+
+def coupling(c: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return the sum of c M; its rows sum to 0, whence its diagonal without cancellation."""
+    M = -(p * c[:, None]).T @ p
+    np.fill_diagonal(M, 0)
+    np.fill_diagonal(M, -M.sum(axis=1))
+    return M
+
+
+def inverse_blocks(blocks: np.ndarray) -> np.ndarray:
+    """Return generalised inverses of positive semidefinite matrices (..., K, K).
+
+    Classes may differ in weight by many decades: each is scaled to a diagonal of 1 first.
+    """
+    diagonal = np.diagonal(blocks, axis1=-2, axis2=-1)
+    there = diagonal > UNDERFLOW
+    scale = np.divide(1, np.sqrt(diagonal), out=np.zeros_like(diagonal), where=there)
+    left, right = scale[..., :, None], scale[..., None, :]
+    return left * np.linalg.pinv(left * blocks * right, rcond=1e-13, hermitian=True) * right
 
 
 class _Projection:

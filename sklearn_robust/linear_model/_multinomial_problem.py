@@ -15,6 +15,10 @@ in the unit ball, u_kl = -u_lk,
           + \Big(\sum_l P_{kl} \, \epsilon \circ u_{kl}\Big)_k \Big\|^2,
 
 with H the entropy and P_kl the weight that p gives to k on samples of l, and to l on those of k.
+
+Where all samples are predicted well, p is next to one-hot and F next to 0. What is kept of p is
+therefore ``p - onehot(y)``, whose entry for the label is summed up from the others and not rounded
+beside 1: bounds and gradients are then right relative to F, however small it is.
 """
 
 from __future__ import annotations
@@ -23,11 +27,14 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import entr
+from scipy.special import entr, xlog1py
 
-from sklearn_robust.linear_model._problem import dual_length, feature_scale, project
+from sklearn_robust._norms import NORMS
+from sklearn_robust._pieces import pieces
+from sklearn_robust.linear_model._problem import feature_scale, project
 
 _SWEEPS = 20  # over the pairs, to fit u to the certificate
+UNDERFLOW = 1e-290  # weights of a class below this are none
 
 
 class Multinomial:
@@ -44,7 +51,7 @@ class Multinomial:
         fit_intercept: bool,
         n_classes: int,
     ) -> None:
-        self.X, self.XT, self.y, self.c, self.lam = X, X.T, y, c, lam
+        self.X, self.y, self.c, self.lam = X, y, c, lam
         self.radius, self.norm, self.fit_intercept = radius, norm, fit_intercept
         self.K = n_classes
         self.each = np.arange(len(y))
@@ -58,18 +65,29 @@ class Multinomial:
         self.pairs[np.arange(len(rows)), rows] = 1
         self.pairs[np.arange(len(rows)), columns] = -1
         self.attacked = bool(radius.any())
+        # With an intercept nothing depends on where the features have their origin. At their mean,
+        # large constants do not drown the rest.
+        self.mean = X.T @ c if fit_intercept else np.zeros(X.shape[1])
+        self.spreads = self._spreads()
+        self.feature_scale = feature_scale(self.spreads + self.mean**2, self.mean, radius)
         self._matchings = _matchings(n_classes, rows, columns)
 
-    def column_squares(self) -> np.ndarray:
-        """Return the weighted mean square of each feature."""
+    def _spreads(self) -> np.ndarray:
+        """Return the weighted mean square of each centred feature."""
         if sparse.issparse(self.X):
-            return self.X.power(2).T @ self.c
-        return np.einsum("ij,ij,i->j", self.X, self.X, self.c, optimize=False)
+            return np.maximum(self.X.power(2).T @ self.c - self.mean**2, 0)
+        spreads = np.zeros(len(self.mean))
+        for part in pieces(len(self.y), 8 * len(spreads)):
+            spreads += self.c[part] @ (self.X[part] - self.mean) ** 2
+        return spreads
 
-    def feature_scale(self) -> np.ndarray:
-        """Return `feature_scale` of this problem."""
-        mean = self.XT @ self.c if self.fit_intercept else 0.0
-        return feature_scale(self.column_squares(), mean, self.radius)
+    def scores(self, W: np.ndarray) -> np.ndarray:
+        """Return the scores of weights, without an intercept, of centred features."""
+        return np.asarray(self.X @ W.T) - W @ self.mean
+
+    def pull(self, residual: np.ndarray) -> np.ndarray:
+        """Return the transpose of `scores`, shape (K, d)."""
+        return np.asarray(self.X.T @ residual).T - np.outer(residual.sum(axis=0), self.mean)
 
     def z(self, W: np.ndarray) -> np.ndarray:
         """Return ``epsilon * (w_k - w_l)`` for each pair."""
@@ -77,9 +95,7 @@ class Multinomial:
 
     def lengths(self, z: np.ndarray) -> np.ndarray:
         """Return T of each pair."""
-        if self.norm == "linf":
-            return abs(z).sum(axis=1)
-        return np.array([dual_length(self.norm, row) for row in z])
+        return NORMS[self.norm].dual_length(z)
 
     def table(self, per_pair: np.ndarray) -> np.ndarray:
         """Return values of pairs as a symmetric (K, K) matrix."""
@@ -92,26 +108,35 @@ class Multinomial:
         return scores - scores[self.each, self.y][:, None] + self.table(T)[self.y]
 
     def value(self, exponents: np.ndarray, W: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return F, and the softmax of the exponents."""
-        top = exponents.max(axis=1)
-        p = np.exp(exponents - top[:, None])
-        total = p.sum(axis=1)
-        p /= total[:, None]
-        loss = float(self.c @ (top + np.log(total)))
-        return loss + 0.5 * self.lam * float((W**2).sum()), p
+        """Return F, and ``p - Y`` with p the softmax of the exponents."""
+        top = exponents.max(axis=1)  # >= 0, the label's own
+        D = np.exp(exponents - top[:, None])
+        D[self.each, self.y] = 0
+        others = D @ np.ones(self.K)  # faster than a sum over short rows
+        total = np.exp(-top) + others
+        loss = float(self.c @ np.where(top > 0, top + np.log(total), np.log1p(others)))
+        D /= total[:, None]
+        D[self.each, self.y] = -others / total
+        return loss + 0.5 * self.lam * float((W**2).sum()), D
 
-    def residual(self, p: np.ndarray) -> np.ndarray:
+    def residual(self, D: np.ndarray) -> np.ndarray:
         """Return ``c (p - Y)``."""
-        return (p - self.label) * self.c[:, None]
+        return D * self.c[:, None]
+
+    def flows(self, D: np.ndarray) -> np.ndarray:
+        """Return (K, K): the weight that p gives to each class on samples of each label (rows)."""
+        flows = self.label.T @ self.residual(D)
+        np.fill_diagonal(flows, 0)
+        return flows
 
     def pair_sums(self, per_sample: np.ndarray) -> np.ndarray:
         """Return, for each pair, the sum of values for one class over the samples of the other."""
         sums = self.label.T @ per_sample
         return sums[self.first, self.second] + sums[self.second, self.first]
 
-    def pair_weights(self, p: np.ndarray) -> np.ndarray:
+    def pair_weights(self, D: np.ndarray) -> np.ndarray:
         """Return P of each pair."""
-        return self.pair_sums(p * self.c[:, None])
+        return self.pair_sums(self.residual(D))
 
     def spread(self, per_pair: np.ndarray) -> np.ndarray:
         """Return (n_pairs, d) values summed by class, with the sign of the class in the pair."""
@@ -119,35 +144,33 @@ class Multinomial:
 
     def nearest(self, points: np.ndarray) -> np.ndarray:
         """Return the projection of each pair's point onto the unit ball of the adversary."""
-        if self.norm == "linf":
-            return points.clip(-1, 1)
-        one = np.ones(points.shape[1])
-        return np.array([project(self.norm, row, one) for row in points])
+        return NORMS[self.norm].project(points)
 
-    def balance(self, p: np.ndarray) -> np.ndarray:
-        """Return distributions near p with ``sum c p`` the shares of the classes.
+    def balance(self, D: np.ndarray) -> np.ndarray:
+        """Return ``p - Y`` for distributions near p with ``sum c (p - Y) = 0``.
 
-        p is mixed with one distribution common to all samples, with the least weight that serves.
+        All samples of a label are moved towards it by the same share, which multiplies ``p - Y``.
+        The factors are the stationary distribution of the chain with the rates `flows`.
         """
         if not self.fit_intercept:
-            return p
-        excess = self.c @ p - self.share
-        with np.errstate(divide="ignore", invalid="ignore"):
-            needed = np.where(excess > 0, excess / (self.share + excess), 0.0)
-        theta = min(1.0, float(needed.max()) * (1 + 1e-12) + 1e-15)
-        if theta <= 1e-15:
-            return p
-        common = np.maximum(self.share - (1 - theta) / theta * excess, 0)
-        return (1 - theta) * p + theta * common / common.sum()
+            return D
+        factor = stationary(self.flows(D))
+        return D * (factor / max(factor.max(), np.finfo(float).tiny))[self.y][:, None]
 
-    def lower_bound(self, p: np.ndarray, u: np.ndarray) -> tuple[float, np.ndarray]:
+    def lower_bound(self, D: np.ndarray, u: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the certificate's bound and the u it was found with, fitted from the given one."""
-        p = self.balance(p)
-        rest = np.asarray(self.XT @ self.residual(p)).T
+        D = self.balance(D)
+        rest = self.pull(self.residual(D))
         if self.attacked:
-            u, rest = self.fit(rest, self.pair_weights(p), u)
-        entropy = float(self.c @ entr(p).sum(axis=1))
-        return entropy - float((rest**2).sum()) / (2 * self.lam), u
+            u, rest = self.fit(rest, self.pair_weights(D), u)
+        return float(self.c @ self._entropy(D)) - float((rest**2).sum()) / (2 * self.lam), u
+
+    def _entropy(self, D: np.ndarray) -> np.ndarray:
+        """Return the entropy of each p."""
+        p = D.copy()
+        p[self.each, self.y] = 0
+        others = p.sum(axis=1).clip(0, 1)
+        return entr(p).sum(axis=1) - xlog1py(1 - others, -others)
 
     def fit(
         self, rest: np.ndarray, weights: np.ndarray, u: np.ndarray
@@ -178,6 +201,25 @@ class Multinomial:
         if self.norm == "linf":
             return points.clip(-axes, axes)
         return np.array([project(self.norm, g, e) for g, e in zip(points, axes, strict=True)])
+
+
+def stationary(rates: np.ndarray) -> np.ndarray:
+    """Return x >= 0 with ``sum_l x_l rates_lk = x_k sum_l rates_kl`` for each k, up to a factor.
+
+    By the elimination of Grassmann, Taksar and Heyman (1985), which subtracts nothing: each entry
+    is right relative to itself. Zero where underflow has cut the classes apart.
+    """
+    A, x = rates.copy(), np.zeros(len(rates))
+    for k in range(len(A) - 1, 0, -1):
+        leaving = A[k, :k].sum()
+        if leaving < UNDERFLOW:
+            return x
+        A[:k, k] /= leaving
+        A[:k, :k] += np.outer(A[:k, k], A[k, :k])
+    x[0] = 1
+    for k in range(1, len(A)):
+        x[k] = x[:k] @ A[:k, k]
+    return x if np.isfinite(x).all() else np.zeros(len(x))
 
 
 def _matchings(n_classes: int, first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:

@@ -237,7 +237,8 @@ def _project_l2(g: np.ndarray, axes: np.ndarray) -> np.ndarray:
         return g * (axes[0] / np.sqrt(g @ g))
     # f(mu) = |a g / (a^2 + mu)| falls and 1/f is nearly linear: Newton on it from the left
     # increases monotonically to the root. Stopping early keeps a valid bound: v is scaled inside.
-    mu = 0.0
+    # No entry alone may be longer than 1, which bounds the root from below.
+    mu = max(0.0, float((axes * (abs(g) - axes)).max()))
     for _ in range(50):
         u = axes * g / (axes**2 + mu)
         length = np.sqrt(u @ u)

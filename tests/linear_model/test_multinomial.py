@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 from scipy import sparse
 from scipy.special import logsumexp, softmax
-from sklearn.datasets import load_digits, load_iris, load_wine, make_classification
+from sklearn.datasets import load_digits, load_iris, load_wine, make_blobs, make_classification
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import scale
 
 from sklearn_robust.linear_model import _multinomial
 from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._multinomial import solve_multinomial
 from sklearn_robust.linear_model._multinomial_newton import Model
-from sklearn_robust.linear_model._multinomial_problem import Multinomial, _matchings
+from sklearn_robust.linear_model._multinomial_problem import Multinomial, _matchings, stationary
 
 NORMS = ("linf", "l2", "l1")
 
@@ -103,7 +105,7 @@ def test_the_certificate_holds_for_any_distributions(norm):
     for _ in range(20):
         p = softmax(rng.normal(size=(80, 3)) + 2 * np.eye(3)[y], axis=1)
         u = problem.nearest(rng.normal(size=(3, 5)))
-        assert problem.lower_bound(p, u)[0] <= lowest
+        assert problem.lower_bound(p - np.eye(3)[y], u)[0] <= lowest
 
 
 def test_the_bound_is_above_the_worst_case_of_the_softmax_loss():
@@ -120,6 +122,14 @@ def test_the_bound_is_above_the_worst_case_of_the_softmax_loss():
     assert found.objective <= 1.06 * exact
 
 
+@pytest.mark.parametrize("n_classes", [2, 3, 7])
+def test_balancing_factors_are_the_null_vector_of_the_flows(n_classes):
+    rates = 10 ** np.random.default_rng(n_classes).uniform(-20, 0, size=(n_classes, n_classes))
+    np.fill_diagonal(rates, 0)
+    x = stationary(rates)
+    np.testing.assert_allclose(x @ rates, x * rates.sum(axis=1), rtol=1e-13)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_newton_step_solves_for_the_gradient(norm):
     X, y = _data()
@@ -127,17 +137,17 @@ def test_newton_step_solves_for_the_gradient(norm):
     problem = Multinomial(X, y, np.full(80, 1 / 80), np.full(5, 0.2), norm, 0.1, True, 3)
     run = _multinomial._Run(problem, 1e-6, 0)
     run.mu, run.W, run.b = 0.4, 0.3 * rng.normal(size=(3, 5)), rng.normal(size=3)
-    run.scores = X @ run.W.T
-    run._check()  # which also moves b to its best value
+    run.scores = problem.scores(run.W)
+    run._smooth_centred()  # which moves b to its best value
     W, b = run.W, run.b
 
     def gradient(W, b):
         run.W = W
-        _, p, u = run._smooth(X @ W.T + b, W)
-        return run._gradient(p, u), p, u
+        _, D, u = run._smooth(problem.scores(W) + b, W)
+        return run._gradient(D, u), D, u
 
-    gW, p, u = gradient(W, b)
-    model = Model(problem, p, u, run.u0 + problem.z(W) / run.mu, run.mu)
+    gW, D, u = gradient(W, b)
+    model = Model(problem, D, u, run.u0 + problem.z(W) / run.mu, run.mu)
     dW, db = model.minimise(gW, forcing=1e-12, enough=0.0)
     h = 1e-6
     up, down = gradient(W + h * dW, b + h * db)[0], gradient(W - h * dW, b - h * db)[0]
@@ -177,3 +187,101 @@ def test_where_it_does_not_converge_it_returns_the_best_point():
     X, y = load_wine(return_X_y=True)
     found = solve_multinomial(scale(X), y, epsilon=1.0, norm="l1", C=np.inf)
     assert found.converged or found.objective < np.log(3)
+
+
+def _stress_problem(seed, attacked):
+    """Draw a hard problem: rare classes, scales, duplicate and constant columns, weights."""
+    rng = np.random.default_rng(seed)
+    n, d, K = int(rng.integers(20, 200)), int(rng.integers(1, 25)), int(rng.integers(3, 6))
+    X = rng.normal(size=(n, d))
+    if rng.random() < 0.3:
+        X = rng.normal(size=(n, 2)) @ rng.normal(size=(2, d)) + 0.01 * X
+    if rng.random() < 0.3:
+        X = X[:, rng.integers(d, size=d)]
+    if rng.random() < 0.3:
+        X[:, rng.integers(d)] = rng.choice([0.0, 1.0, 100.0])
+    if rng.random() < 0.2:
+        X = X + 10 * rng.normal(size=d)
+    scores = X @ rng.normal(size=(d, K))
+    scores = scores / (scores.std() + 1e-9) + rng.choice([0, 0.3, 3]) * rng.normal(size=(n, K))
+    scores[:, 0] -= rng.choice([0, 0, 2, 4, 8])
+    y = scores.argmax(axis=1)
+    y[y == K - 1] = rng.choice([0, K - 1])
+    y[:K] = np.arange(K)
+    scale_kind = rng.integers(3)  # none, one for each feature, one for all
+    if scale_kind:
+        X = X * 10 ** rng.uniform(-3, 6, size=d if scale_kind == 1 else 1)
+    weight = 10 ** (rng.choice([0.0, 0.0, 1.0, 4.0]) * rng.uniform(-1, 1, size=n))
+    norm, radius = NORMS[seed % 3], 0.0
+    if attacked:
+        radius = 10 ** rng.uniform(-3, 0.3) * X.std(axis=0)
+    options = dict(norm=norm, C=10 ** rng.uniform(-4, 6), fit_intercept=bool(rng.random() < 0.8))
+    return X, y, weight, dict(epsilon=radius, **options)
+
+
+def _objective(coef, intercept, X, y, weight, *, epsilon, norm, C, fit_intercept):
+    """Return F by its definition, term by term."""
+    each, dual = np.arange(len(y)), {"linf": 1, "l2": 2, "l1": np.inf}[norm]
+    lengths = np.linalg.norm(epsilon * (coef[:, None] - coef), ord=dual, axis=2)
+    scores = X @ coef.T + intercept
+    exponents = scores - scores[each, y][:, None] + lengths[y]
+    exponents[each, y] = -np.inf
+    loss = weight @ np.logaddexp(0, logsumexp(exponents, axis=1))
+    return (loss + (coef**2).sum() / (2 * C)) / weight.sum()
+
+
+def _scikit_learns_minimum(X, y, weight, options):
+    """Return the least objective of three of its solvers."""
+    common = dict(C=options["C"], fit_intercept=options["fit_intercept"], max_iter=300)
+    found = []
+    for solver in ("newton-cholesky", "newton-cg", "lbfgs"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of convergence, and of overflow on the way
+            fit = LogisticRegression(solver=solver, tol=1e-11, **common).fit(X, y, weight)
+        found.append(_objective(fit.coef_, fit.intercept_, X, y, weight, **options))
+    return np.nanmin(found)
+
+
+def _check_against_scikit_learn(seed):
+    X, y, weight, options = _stress_problem(seed, attacked=False)
+    found = solve_multinomial(X, y, weight, **options)
+    assert found.converged, f"seed {seed}: gap {found.dual_gap:.1e}"
+    value = _objective(found.coef, found.intercept, X, y, weight, **options)
+    least = _scikit_learns_minimum(X, y, weight, options)
+    assert value <= least * (1 + 1e-6), f"seed {seed}: {value} for {least}"
+
+
+def test_a_rare_class_does_not_end_the_search_at_epsilon_zero():
+    X, y = make_blobs([100, 100, 100, 2], 5, random_state=0)
+    options = dict(epsilon=0.0, norm="linf", C=1.0, fit_intercept=True)
+    found = solve_multinomial(X, y, **options)
+    assert found.converged
+    least = _scikit_learns_minimum(X, y, np.ones(len(y)), options)
+    np.testing.assert_allclose(found.objective, least, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_hard_problems_have_scikit_learns_minimum_at_epsilon_zero(seed):
+    _check_against_scikit_learn(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(1000, 1600, 50))
+def test_more_hard_problems_have_scikit_learns_minimum_at_epsilon_zero(start):
+    for seed in range(start, start + 50):
+        _check_against_scikit_learn(seed)
+
+
+@pytest.mark.parametrize("seed", range(6, 12))
+def test_hard_problems_with_an_adversary_are_certified_or_said_not_to_be(seed):
+    X, y, weight, options = _stress_problem(seed, attacked=True)
+    found = solve_multinomial(X, y, weight, **options)
+    value = _objective(found.coef, found.intercept, X, y, weight, **options)
+    np.testing.assert_allclose(found.objective, value, rtol=1e-8)
+    # From somewhere else, and to a smaller gap.
+    start = np.random.default_rng(seed).normal(size=found.coef.shape) / X.std(axis=0).clip(1e-9)
+    other = solve_multinomial(
+        X, y, weight, start=(start, found.intercept), tol=1e-8, max_iter=300, **options
+    )
+    if found.converged:
+        assert found.objective <= other.objective * (1 + 1e-6)
