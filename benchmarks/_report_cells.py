@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 from benchmarks._results import provenance, write_json
 from benchmarks.attack_every import Every
 from benchmarks.training import ProcessTime
+from sklearn_robust.attacks import PGD
 from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
 
@@ -33,7 +34,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "training": Every(2),
     },
 }
-REPORT_PGD: dict[str, Any] = {"attack": "pgd", "n_steps": 100, "step_size": 0.01, "n_restarts": 1}
+REPORT_PGD = PGD(n_steps=100, step_size=0.01, keep="fooling")
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def scored(
         "clip_values": (0.0, 1.0) if clip else None,
         "random_state": cell.seed,
     }
-    stands = clf.predict(perturb(clf, X, y, **threat, **REPORT_PGD)) == y
+    stands = clf.predict(perturb(clf, X, y, attack=REPORT_PGD, **threat)) == y
     after = stands[:n_strong].copy()
     open_ = np.flatnonzero(after)
     if len(open_):

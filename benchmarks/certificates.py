@@ -29,8 +29,9 @@ from sklearn_robust import (
     RobustNeuralNetClassifier,
     load_mnist,
 )
-from sklearn_robust.attacks import ThreatModel
+from sklearn_robust.attacks import PGD, ThreatModel
 from sklearn_robust.bounds import certified_correct
+from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
 
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
@@ -134,7 +135,7 @@ def trained(args: argparse.Namespace, name: str, X: np.ndarray, y: np.ndarray) -
 def certify(model: Any, X: np.ndarray, y: np.ndarray, norm: str, epsilon: float) -> dict[str, Any]:
     """Return counts and seconds per image; raise if a certificate and an attack disagree."""
     threat = ThreatModel(epsilon, norm, (0, 1))
-    X_adv = model.perturb(X, y, epsilon=epsilon, norm=norm, n_steps=40, random_state=0)
+    X_adv = perturb(model, X, y, epsilon=epsilon, norm=norm, attack=PGD(40, keep="fooling"))
     clean = model.predict(X) == y
     survivors = clean & (model.predict(X_adv) == y)
     row = {

@@ -263,7 +263,7 @@ def accuracies(
         X, y = X[: args.n_attacked], y[: args.n_attacked]
         box = (0.0, 1.0) if args.clip[0] == "clipped" else None
         X_adv = perturb(
-            model, X, y, epsilon=epsilon, clip_values=box, random_state=args.seed, **REPORT_PGD
+            model, X, y, epsilon=epsilon, clip_values=box, attack=REPORT_PGD, random_state=args.seed
         )
         found |= {"pgd": model.score(X_adv, y), "n_attacked": len(y)}
     return found

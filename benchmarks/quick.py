@@ -17,7 +17,9 @@ import numpy as np
 
 from benchmarks._results import format_table, provenance, write_json
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, load_mnist
+from sklearn_robust.attacks import PGD
 from sklearn_robust.inspection import InputGradientDisplay
+from sklearn_robust.metrics import perturb
 
 EPSILON = 0.3
 SHAPE = (28, 28)
@@ -53,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         model, seconds = trained(args, architecture, training, X_train, y_train)
         start = time.perf_counter()
         clean = model.score(X_test, y_test)
-        robust = model.robust_score(X_test, y_test, **EVALUATION)
+        robust = model.robust_score(X_test, y_test, **evaluation())
         evaluation_seconds = time.perf_counter() - start
         print(f"{architecture} {training}: clean {clean:.3f}, robust {robust:.3f}", flush=True)
         models[architecture, training] = model
@@ -88,6 +90,13 @@ def run(args: argparse.Namespace) -> None:
         pair = {"standard": standard, "robust": robust}
         draw(path, architecture, pair, X_test, y_test)
         print(f"wrote {path}")
+
+
+def evaluation() -> dict[str, Any]:
+    """Return the options of `robust_score` that `EVALUATION` describes."""
+    own = dict(EVALUATION)
+    attack = PGD(own.pop("n_steps"), n_restarts=own.pop("n_restarts"), keep="fooling")
+    return {"attack": attack, **own}
 
 
 def load(data_home: Path | None, seed: int) -> tuple[np.ndarray, ...]:
@@ -172,7 +181,7 @@ def draw(
         models, X, y, image_shape=SHAPE, figure=clean_part, title=title
     )
     name, attacked = list(models.items())[-1]
-    X_adv = attacked.perturb(X, y, epsilon=EPSILON, n_steps=40)
+    X_adv = perturb(attacked, X, y, epsilon=EPSILON, attack=PGD(40, keep="fooling"))
     title = f"(b) on images perturbed against the {name} model, epsilon = {EPSILON}"
     InputGradientDisplay.from_estimator(
         models, X_adv, y, image_shape=SHAPE, figure=adversarial_part, title=title
