@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         command.set_defaults(run=module.run)
     args = parser.parse_args(argv)
     args.output.mkdir(parents=True, exist_ok=True)
+    # torch is there where a benchmark trains networks.
+    if getattr(args, "threads", None) is not None and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(args.threads)
     args.run(args)
     return 0
 

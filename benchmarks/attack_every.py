@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 
+from benchmarks._data import small_mnist, split
+from benchmarks._every_kth import Every
 from benchmarks._linear import (
     COLOURS,
     N_SAMPLES,
@@ -30,19 +30,13 @@ from benchmarks._linear import (
     train_report,
     unit,
 )
-from benchmarks._results import earlier_rows, format_table, provenance, write_json
+from benchmarks._results import format_table
+from benchmarks._resume import ResultFile, earlier_rows
 from benchmarks._why_cnn_networks import NETWORKS
-from sklearn_robust import RobustNeuralNetClassifier, load_mnist
-from sklearn_robust.attacks import PGD
+from sklearn_robust import RobustNeuralNetClassifier
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.inspection._law import kink
 from sklearn_robust.metrics import robust_score
-from sklearn_robust.neural_network import (
-    AdversarialCrossEntropy,
-    BatchLoss,
-    TrainingContext,
-    TrainingObjective,
-)
 
 EVERY = (1, 2, 3, 4, 8)
 EPSILONS = (0.1, 0.2, 0.3, 0.4)
@@ -68,42 +62,6 @@ TRAINING: dict[str, Any] = {
 }
 
 
-@dataclass
-class Every(TrainingObjective):
-    """Cross-entropy on clean batches, and on each `k`-th batch partly on attacked ones.
-
-    The first of `k` batches are clean; in the last, `share` of the loss is that under attack.
-    """
-
-    k: int = 2
-    share: float = 1.0
-    attack: PGD | None = None
-
-    def begin(self) -> None:
-        self.seen = 0
-
-    def state(self) -> dict[str, Any]:
-        return {"seen": self.seen}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.seen = state["seen"]
-
-    def loss(
-        self, module: torch.nn.Module, X: torch.Tensor, y: torch.Tensor, context: TrainingContext
-    ) -> BatchLoss:
-        self.seen += 1
-        if self.seen % self.k == 0:
-            attacked = AdversarialCrossEntropy(self.attack).loss(module, X, y, context)
-            if self.share == 1:
-                return attacked
-        logits = module(X)
-        clean = torch.nn.functional.cross_entropy(logits, y, reduction="none")
-        if self.seen % self.k:
-            return BatchLoss(clean, logits, logits.detach())
-        losses = self.share * attacked.losses + (1 - self.share) * clean
-        return BatchLoss(losses, attacked.logits, logits.detach())
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=N_SAMPLES, help="of the linear experiment")
@@ -113,39 +71,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     path = args.output / "attack_every.json"
     settings = {"n_train": args.n_train, "n_test": args.n_test, "samples": args.samples}
-    about = {"settings": {**settings, **{k: _plain(v) for k, v in TRAINING.items()}}}
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in TRAINING.items()}
+    about = {"settings": {**settings, **plain}}
     seeds = range(args.seed, args.seed + args.n_seeds)
-    rows = earlier_rows(path, about)
     same_data = earlier_rows(path, about, "seeds") == list(seeds)
     linear = earlier_rows(path, about, "linear") if same_data else []
-
-    def write() -> None:
-        where = provenance(seeds=list(seeds), threads=torch.get_num_threads())
-        write_json(path, {**where, **about, "linear": linear, "rows": rows})
+    result = ResultFile(path, about, seeds=list(seeds), threads=torch.get_num_threads())
 
     known = {(row["epsilon"], row["k"]) for row in linear}
     for epsilon, k in product(EPSILONS, (0, *EVERY)):
         if (epsilon, k) not in known:
             linear.append(linear_cell(k, epsilon, seeds, args.samples))
-            write()
-    done = {(row["network"], row["training"], row["seed"]) for row in rows}
-    for seed in seeds:
-        for name in NETS:
-            for training in TRAININGS:
-                if (name, training, seed) not in done:
-                    rows.append(network_cell(args, name, training, seed))
-                    print("{network}, {training}: {clean:.3f} {robust:.3f}".format(**rows[-1]))
-                    write()
-    print(linear_table(linear) + "\n\n" + network_table(rows))
-    draw(linear, rows, args.output / "attack_every.png")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+            result.write(linear=linear)
+    plan = (
+        {"network": name, "training": training, "seed": seed}
+        for seed, name, training in product(seeds, NETS, TRAININGS)
+    )
+    for wanted in result.missing(plan):
+        row = {**wanted, **network_cell(args, *wanted.values())}
+        result.add(row, linear=linear)
+        print("{network}, {training}: {clean:.3f} {robust:.3f}".format(**row), flush=True)
+    print(linear_table(linear) + "\n\n" + network_table(result.rows))
+    draw(linear, result.rows, args.output / "attack_every.png")
 
 
 def linear_cell(k: int, epsilon: float, seeds: range, n: int) -> dict[str, Any]:
@@ -183,22 +132,15 @@ def linear_cell(k: int, epsilon: float, seeds: range, n: int) -> dict[str, Any]:
 
 def network_cell(args: argparse.Namespace, name: str, training: str, seed: int) -> dict[str, Any]:
     """Return accuracies and cost of one network."""
-    X, y = load_mnist("5k")
-    X_train, X_test, y_train, y_test = train_test_split(
-        X.reshape(len(X), -1), y, train_size=args.n_train, test_size=args.n_test, stratify=y,
-        random_state=seed,
-    )  # fmt: skip
+    X, y, X_test, y_test = split(*small_mnist(), args.n_train, args.n_test, seed)
     make, params = NETWORKS[name]
     k, share = TRAININGS[training]
     process = time.process_time()
     clf = RobustNeuralNetClassifier(
         make, module_params={"epsilon": EPSILON, **params}, epsilon=EPSILON,
         training=Every(k, share), random_state=seed, **TRAINING,
-    ).fit(X_train, y_train)  # fmt: skip
+    ).fit(X, y)  # fmt: skip
     return {
-        "network": name,
-        "training": training,
-        "seed": seed,
         "process_seconds": time.process_time() - process,
         "clean": clf.score(X_test, y_test),
         "robust": robust_score(clf, X_test, y_test, attack="auto"),
@@ -239,19 +181,19 @@ def network_table(rows: list[dict[str, Any]]) -> str:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["network"], row["training"]), []).append(row)
-    body = []
-    for (name, training), group in groups.items():
+
+    def mean(key: str, group: list[dict[str, Any]]) -> float:
+        return float(np.mean([r[key] for r in group]))
+
+    def of_seeds(group: list[dict[str, Any]]) -> str:
         robust = sorted(100 * r["robust"] for r in group)
-        body.append(
-            (
-                name,
-                training,
-                f"{np.mean([100 * r['clean'] for r in group]):.1f}",
-                f"{np.mean(robust):.1f}",
-                f"{robust[0]:.1f} to {robust[-1]:.1f} ({len(group)})",
-                f"{np.mean([r['process_seconds'] for r in group]):.0f}",
-            )
-        )
+        return f"{robust[0]:.1f} to {robust[-1]:.1f} ({len(group)})"
+
+    body = [
+        (*key, f"{100 * mean('clean', g):.1f}", f"{100 * mean('robust', g):.1f}", of_seeds(g),
+         f"{mean('process_seconds', g):.0f}")
+        for key, g in groups.items()
+    ]  # fmt: skip
     return format_table(("network", "attacked", "clean", "robust", "of seeds", "CPU s"), body)
 
 

@@ -8,21 +8,28 @@ no check, no restoring of flags, no choice of norm.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import nn
 
-from benchmarks._results import format_table, provenance, write_json
+from benchmarks._contenders import (
+    Perturb,
+    Steps,
+    art_pgd,
+    bare_pgd,
+    counted_passes,
+    foolbox_pgd,
+    installed,
+    median_seconds,
+    torchattacks_pgd,
+)
+from benchmarks._results import provenance, rows_table, write_json
 from sklearn_robust.attacks import PGD, ThreatModel, TorchModel
 from sklearn_robust.neural_network._modules import convolutional, fully_connected
 
-EPSILON, N_STEPS = 0.3, 10
-STEP = 2.5 * EPSILON / N_STEPS
-Perturb = Callable[[], torch.Tensor]
+STEPS = Steps(10, epsilon=0.3)
+PEERS = {"torchattacks": torchattacks_pgd, "foolbox": foolbox_pgd, "ART": art_pgd}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,45 +40,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
-    rows = []
-    for name, module in _modules().items():
-        module = module.to(args.device).eval()
-        X = torch.rand(args.batch_size, 1, 28, 28, device=args.device)
-        with torch.no_grad():
-            y = module(X).argmax(1)  # every sample is right, so that every library attacks them all
-        ours = _ours(module, X, y)
-        contenders = {
-            "this library": ours,
-            "bare loop": _bare(module, X, y),
-            **_peers(module, X, y),
-        }
-        passes = {who: _count_passes(module, attack) for who, attack in contenders.items()}
-        seconds = _times(contenders, args.repeats)
-        for who in contenders:
-            rows.append(
-                {
-                    "model": name,
-                    "attack": who,
-                    "forwards": passes[who][0],
-                    "input_backwards": passes[who][1],
-                    "weight_backwards": passes[who][2],
-                    "milliseconds": 1e3 * seconds[who],
-                    "ratio_to_bare_loop": seconds[who] / seconds["bare loop"],
-                }
-            )
-    header = ("model", "attack", "forwards", "input grads", "weight grads", "ms", "x bare loop")
-    body = [
-        (*list(r.values())[:5], f"{r['milliseconds']:.1f}", f"{r['ratio_to_bare_loop']:.2f}")
-        for r in rows
+    rows = [
+        {"model": name, **row}
+        for name, module in _modules().items()
+        for row in compared(module.to(args.device).eval(), args)
     ]
-    print(format_table(header, body))
-    print(f"PGD-{N_STEPS}, linf, batch of {args.batch_size}; medians of {args.repeats} runs")
-    settings = {"n_steps": N_STEPS, "batch_size": args.batch_size, "repeats": args.repeats}
+    columns = (
+        ("model", "{model}"),
+        ("attack", "{attack}"),
+        ("forwards", "{forwards}"),
+        ("input grads", "{input_backwards}"),
+        ("weight grads", "{weight_backwards}"),
+        ("ms", "{milliseconds:.1f}"),
+        ("x bare loop", "{ratio_to_bare_loop:.2f}"),
+    )
+    print(rows_table(rows, columns))
+    print(f"PGD-{STEPS.n}, linf, batch of {args.batch_size}; medians of {args.repeats} runs")
+    settings = {"n_steps": STEPS.n, "batch_size": args.batch_size, "repeats": args.repeats}
     where = {"seed": args.seed, "device": args.device, "threads": torch.get_num_threads()}
     write_json(
         args.output / "attack_speed.json",
         {**provenance(**where), "settings": settings, "rows": rows},
     )
+
+
+def compared(module: nn.Module, args: argparse.Namespace) -> list[dict[str, object]]:
+    """Return passes and time of every attack on one network."""
+    X = torch.rand(args.batch_size, 1, 28, 28, device=args.device)
+    with torch.no_grad():
+        y = module(X).argmax(1)  # every sample is right, so that every library attacks them all
+    peers = {name: partial(make, module, STEPS) for name, make in PEERS.items()}
+    attacks: dict[str, Perturb] = {
+        "this library": _ours(module),
+        "bare loop": bare_pgd(module, STEPS),
+        **installed(peers),
+    }
+    passes = {who: _passes(module, attack, X, y) for who, attack in attacks.items()}
+    work = {who: partial(attack, X, y) for who, attack in attacks.items()}
+    seconds = median_seconds(work, args.repeats, args.device)
+    return [
+        {
+            "attack": who,
+            **passes[who],
+            "milliseconds": 1e3 * seconds[who],
+            "ratio_to_bare_loop": seconds[who] / seconds["bare loop"],
+        }
+        for who in attacks
+    ]
 
 
 def _modules() -> dict[str, nn.Module]:
@@ -91,106 +106,21 @@ def _modules() -> dict[str, nn.Module]:
     return built
 
 
-def _ours(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Perturb:
-    model, threat = TorchModel(module, 10), ThreatModel(EPSILON, clip_values=(0, 1))
-    attack = PGD(N_STEPS, STEP, only_correct=False)
-    generator = torch.Generator(X.device).manual_seed(0)
-    return lambda: attack.perturb(model, X, y, threat, generator)
+def _ours(module: nn.Module) -> Perturb:
+    model, threat = TorchModel(module, 10), ThreatModel(STEPS.epsilon, clip_values=(0, 1))
+    attack = PGD(STEPS.n, STEPS.size, only_correct=False)
+    generator = torch.Generator(next(module.parameters()).device).manual_seed(0)
+    return lambda X, y: attack.perturb(model, X, y, threat, generator)
 
 
-def _bare(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Perturb:
-    def perturb() -> torch.Tensor:
-        for p in module.parameters():
-            p.requires_grad_(False)
-        low, high = (X - EPSILON).clamp_(0, 1), (X + EPSILON).clamp_(0, 1)
-        X_adv = low + (high - low) * torch.rand_like(X)
-        for _ in range(N_STEPS):
-            X_adv.requires_grad_()
-            loss = nn.functional.cross_entropy(module(X_adv), y, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, X_adv)
-            X_adv = X_adv.detach().add_(gradient.sign_(), alpha=STEP)
-            X_adv = torch.max(torch.min(X_adv, high), low)
-        for p in module.parameters():
-            p.requires_grad_(True)
-        return X_adv
-
-    return perturb
-
-
-def _peers(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> dict[str, Perturb]:
-    """Return the attacks of other libraries that are installed; say which are not."""
-    found: dict[str, Perturb] = {}
-    for name, make in (("torchattacks", _torchattacks), ("foolbox", _foolbox), ("ART", _art)):
-        try:
-            found[name] = make(module, X, y)
-        except ImportError as error:
-            print(f"{name} left out: {error}")
-    return found
-
-
-def _torchattacks(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Perturb:
-    import torchattacks
-
-    attack = torchattacks.PGD(module, eps=EPSILON, alpha=STEP, steps=N_STEPS, random_start=True)
-    return lambda: attack(X, y)
-
-
-def _foolbox(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Perturb:
-    import foolbox
-
-    model = foolbox.PyTorchModel(module, bounds=(0, 1), device=X.device)
-    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP, steps=N_STEPS, random_start=True)
-    return lambda: attack.run(model, X, foolbox.criteria.Misclassification(y), epsilon=EPSILON)
-
-
-def _art(module: nn.Module, X: torch.Tensor, y: torch.Tensor) -> Perturb:
-    from art.attacks.evasion import ProjectedGradientDescent
-    from art.estimators.classification import PyTorchClassifier
-
-    classifier = PyTorchClassifier(
-        module, nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1),
-        device_type="gpu" if X.is_cuda else "cpu",
-    )  # fmt: skip
-    attack = ProjectedGradientDescent(
-        classifier, eps=EPSILON, eps_step=STEP, max_iter=N_STEPS, num_random_init=1,
-        batch_size=len(X), verbose=False,
-    )  # fmt: skip
-    images, labels = X.cpu().numpy(), y.cpu().numpy()
-    return lambda: torch.as_tensor(attack.generate(images, labels))
-
-
-def _count_passes(module: nn.Module, attack: Perturb) -> tuple[int, int, int]:
-    """Count forwards, and backwards with respect to input and to weights, of one call."""
-    last = [m for m in module.modules() if isinstance(m, nn.Linear)][-1]
-    counts = {"forward": 0, "input": 0, "weight": 0}
-
-    def on_forward(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        counts["forward"] += 1
-        if output.requires_grad:
-            output.register_hook(lambda grad: counts.__setitem__("input", counts["input"] + 1))
-
-    def on_weight(grad: torch.Tensor) -> None:
-        counts["weight"] += 1
-
-    handles = [last.register_forward_hook(on_forward), last.weight.register_hook(on_weight)]
-    try:
-        attack()
-    finally:
-        for handle in handles:
-            handle.remove()
-        module.zero_grad()
-    return counts["forward"], counts["input"], counts["weight"]
-
-
-def _times(contenders: dict[str, Perturb], repeats: int) -> dict[str, float]:
-    """Return the median seconds of each, after a warm-up, taking turns."""
-    seconds: dict[str, list[float]] = {who: [] for who in contenders}
-    for turn in range(repeats + 1):
-        for who, attack in contenders.items():
-            start = time.perf_counter()
-            attack()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                seconds[who].append(time.perf_counter() - start)
-    return {who: statistics.median(s) for who, s in seconds.items()}
+def _passes(module: nn.Module, attack: Perturb, X: torch.Tensor, y: torch.Tensor) -> dict[str, int]:
+    """Count the forwards, and the backwards to input and to weights, of one call."""
+    with counted_passes(module) as counts:
+        attack(X, y)
+    module.zero_grad()
+    forwards, to_input, to_weights = (n // len(X) for n in counts.values())
+    return {
+        "forwards": forwards,
+        "input_backwards": to_input,
+        "weight_backwards": to_weights,
+    }

@@ -16,20 +16,18 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks._peers import PEERS
-from benchmarks._results import earlier_rows, format_table, provenance, write_json
-from sklearn_robust import RobustNeuralNetClassifier, load_mnist
+from benchmarks._contenders import PEERS
+from benchmarks._data import N_TRAIN, Split, add_data_home, mnist
+from benchmarks._results import format_table, rows_table
+from benchmarks._resume import ResultFile, checkpointed
+from sklearn_robust import RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD, ThreatModel, TorchModel, evaluate, get_attack, predictor
-
-N_TRAIN = 4000
 
 
 @dataclass(frozen=True)
@@ -58,32 +56,30 @@ CASES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=200, help="test images (default: 200)")
-    parser.add_argument(
-        "--data-home", type=Path, help="folder with the full MNIST, to train on 60,000 images"
-    )
+    add_data_home(parser, "folder with the full MNIST, to train on 60,000 images")
     parser.add_argument("--attacks", nargs="*", default=DEFAULT_ATTACKS, choices=ATTACKS)
     parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run left")
 
 
 def run(args: argparse.Namespace) -> None:
     path = args.output / result_name(args.seed, args.samples)
-    train, (X, y) = load(args)
-    about = {"seed": args.seed, "n_samples": len(y), "n_train": len(train[1])}
-    rows = [] if args.fresh else earlier_rows(path, about)
+    X_train, y_train, X, y = load(args)
+    about = {"seed": args.seed, "n_samples": len(y), "n_train": len(y_train)}
+    result = ResultFile(path, about, fresh=args.fresh, threads=torch.get_num_threads())
+    names = [name for name in args.attacks if is_installed(name)]
     for case in CASES:
-        module = trained(args, case, *train)
+        module = trained(args, case, X_train, y_train)
         threat = ThreatModel(case.attacked_at, case.norm, (0, 1))
-        for name in args.attacks:
-            key = {"case": case.name, "attack": name, "settings": settings(name)}
-            if any(key.items() <= row.items() for row in rows) or not is_installed(name):
-                continue
-            rows = [row for row in rows if (row["case"], row["attack"]) != (case.name, name)]
+        plan = [{"case": case.name, "attack": n, "settings": settings(n)} for n in names]
+        for wanted in result.missing(plan):
+            name = wanted["attack"]
             attack, first = how(name)
-            rows.append(key | measure(attack, module, X[:first], y[:first], threat))
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-            write_json(path, {**provenance(threads=torch.get_num_threads(), **about), "rows": rows})
-    print("\n" + table(rows))
-    print("\n" + comparison(rows))
+            outdated = (case.name, name)  # by an attack that was set otherwise
+            result.rows = [r for r in result.rows if (r["case"], r["attack"]) != outdated]
+            result.add(wanted | measure(attack, module, X[:first], y[:first], threat))
+            print(table(result.rows[-1:]).splitlines()[-1], flush=True)
+    print("\n" + table(result.rows))
+    print("\n" + comparison(result.rows))
 
 
 def settings(name: str) -> str:
@@ -111,42 +107,32 @@ def result_name(seed: int, samples: int) -> str:
     return f"attack_strength_seed{seed}_{samples}.json"
 
 
-def load(args: argparse.Namespace) -> tuple[Any, Any]:
-    """Return (X, y) to train on and (X, y) to attack; images as rows."""
-    if args.data_home is not None:
-        (X, y), (X_test, y_test) = (
-            load_mnist(part, data_home=args.data_home) for part in ("train", "test")
-        )
-    else:
-        X, y = load_mnist("5k")
-        order = np.random.default_rng(args.seed).permutation(len(y))
-        X_test, y_test = X[order[N_TRAIN:]], y[order[N_TRAIN:]]
-        X, y = X[order[:N_TRAIN]], y[order[:N_TRAIN]]
-    X, X_test = (a.reshape(len(a), -1) for a in (X, X_test))
-    return (X, y), (X_test[: args.samples], y_test[: args.samples])
+def load(args: argparse.Namespace) -> Split:
+    """Return images and labels to train on, and those to attack; images as rows."""
+    X, y, X_test, y_test = mnist(args.data_home, shuffle=args.seed)
+    return X, y, X_test[: args.samples], y_test[: args.samples]
 
 
 def trained(args: argparse.Namespace, case: Case, X: np.ndarray, y: np.ndarray) -> nn.Module:
     """Return the case's network, from the checkpoints if it is there."""
-    folder = args.output / "checkpoints"
-    folder.mkdir(exist_ok=True)
+
+    def train() -> nn.Module:
+        model = RobustNeuralNetClassifier(
+            {"CNN": cnn, "FC": fully_connected}[case.architecture],
+            epsilon=case.trained_at,
+            norm=case.norm,
+            clip_values=(0, 1),
+            pgd_steps=5,
+            # Sixty thousand images need fewer passes over them.
+            max_epochs=case.epochs if len(y) <= N_TRAIN else max(case.epochs // 5, 3),
+            device="cpu",
+            random_state=args.seed,
+        )
+        return model.fit(X, y).module_
+
     key = f"{case.architecture}-{case.norm}-{case.trained_at:g}-{len(y)}-{args.seed}"
-    path = folder / f"attack-strength-{key}.joblib".lower()
-    if path.exists() and not args.fresh:
-        return joblib.load(path)
-    model = RobustNeuralNetClassifier(
-        {"CNN": cnn, "FC": fully_connected}[case.architecture],
-        epsilon=case.trained_at,
-        norm=case.norm,
-        clip_values=(0, 1),
-        pgd_steps=5,
-        # Sixty thousand images need fewer passes over them.
-        max_epochs=case.epochs if len(y) <= N_TRAIN else max(case.epochs // 5, 3),
-        device="cpu",
-        random_state=args.seed,
-    ).fit(X, y)
-    joblib.dump(model.module_, path)
-    return model.module_
+    path = args.output / "checkpoints" / f"attack-strength-{key}.joblib".lower()
+    return checkpointed(path, train, fresh=args.fresh)
 
 
 def cnn(n_classes: int) -> nn.Module:
@@ -229,10 +215,9 @@ def ours(name: str) -> Callable:
     def attack(
         model: Counting, images: torch.Tensor, labels: torch.Tensor, threat: ThreatModel
     ) -> torch.Tensor:
-        door = TorchModel(model, 10)
-
+        own = TorchModel(model, 10)
         chosen = PGD(40, keep="fooling") if name == "pgd" else get_attack(name)
-        verdict = evaluate(door, images.numpy(), labels.numpy(), threat, chosen, predictor(door))
+        verdict = evaluate(own, images.numpy(), labels.numpy(), threat, chosen, predictor(own))
         return torch.as_tensor(verdict.X_adv)
 
     return attack
@@ -248,20 +233,16 @@ DEFAULT_ATTACKS = [*OURS, *(name for name, peer in PEERS.items() if peer.by_defa
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the result as Markdown, a line for each network and attack."""
-    header = ("network, radius", "attack", "n", "robust %", "CPU s", "forwards", "gradients")
-    body = [
-        (
-            row["case"],
-            row["attack"],
-            row["n"],
-            f"{100 * row['robust']:.1f}",
-            f"{row['cpu_seconds']:.1f}",
-            f"{row['forwards_per_sample']:.0f}",
-            f"{row['gradients_per_sample']:.0f}",
-        )
-        for row in sorted(rows, key=_place)
-    ]
-    return format_table(header, body)
+    columns = (
+        ("network, radius", "{case}"),
+        ("attack", "{attack}"),
+        ("n", "{n}"),
+        ("robust %", "{robust:.1%}"),
+        ("CPU s", "{cpu_seconds:.1f}"),
+        ("forwards", "{forwards_per_sample:.0f}"),
+        ("gradients", "{gradients_per_sample:.0f}"),
+    )
+    return rows_table(sorted(rows, key=_place), columns)
 
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:

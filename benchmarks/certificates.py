@@ -17,24 +17,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks._results import earlier_rows, format_table, provenance, write_json
-from sklearn_robust import (
-    RobustCNNClassifier,
-    RobustFCClassifier,
-    RobustNeuralNetClassifier,
-    load_mnist,
-)
-from sklearn_robust.attacks import ThreatModel
+from benchmarks._data import N_TRAIN, SHAPE, mnist
+from benchmarks._results import rows_table
+from benchmarks._resume import ResultFile, checkpointed
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
+from sklearn_robust.attacks import PGD, ThreatModel
 from sklearn_robust.bounds import certified_correct
+from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
 
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
-N_TRAIN = 4000
 PGD_TRAINED = {"epsilon": 0.1, "clip_values": (0, 1), "pgd_steps": 5}
 SMALL_RADII = (("linf", 0.02), ("linf", 0.05), ("linf", 0.1), ("l2", 0.3))
 LARGE_RADII = (("linf", 0.1), ("linf", 0.2), ("linf", 0.3), ("l2", 0.3))
@@ -96,54 +92,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    X, y = load_mnist("5k")
-    path = args.output / "certificates.json"
+    X, y, X_test, y_test = mnist(None)
+    X, X_test = X.reshape(-1, *SHAPE), X_test.reshape(-1, *SHAPE)
     about = {"seed": args.seed, "n_train": N_TRAIN, "n_test": args.n_test}
-    rows = [] if args.fresh else earlier_rows(path, about)
+    result = ResultFile(
+        args.output / "certificates.json", about, fresh=args.fresh, threads=torch.get_num_threads()
+    )
     for name in args.networks:
-        case = CASES[name]
-        model = trained(args, name, X[:N_TRAIN], y[:N_TRAIN])
-        part = slice(N_TRAIN, N_TRAIN + max(1, round(args.n_test * case.share)))
-        for norm, epsilon in case.radii:
-            if any((row["network"], row["norm"], row["epsilon"]) == (name, norm, epsilon)
-                   for row in rows):  # fmt: skip
-                continue
-            rows.append({"network": name, **certify(model, X[part], y[part], norm, epsilon)})
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
-            write_json(path, {**provenance(threads=torch.get_num_threads(), **about), "rows": rows})
-    print("\n" + table(rows))
+        model = trained(args, name, X, y)
+        part = slice(max(1, round(args.n_test * CASES[name].share)))
+        plan = (
+            {"network": name, "norm": norm, "epsilon": epsilon}
+            for norm, epsilon in CASES[name].radii
+        )
+        for wanted in result.missing(plan):
+            threat = ThreatModel(wanted["epsilon"], wanted["norm"], (0, 1))
+            result.add({**wanted, **certify(model, X_test[part], y_test[part], threat)})
+            print(table(result.rows[-1:]).splitlines()[-1], flush=True)
+    print("\n" + table(result.rows))
 
 
 def trained(args: argparse.Namespace, name: str, X: np.ndarray, y: np.ndarray) -> Any:
     """Return the network, from the output folder if an earlier run left it there."""
-    folder = args.output / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"certificates-{list(CASES).index(name)}-seed{args.seed}.joblib"
-    model = CASES[name].make(random_state=args.seed, **CASES[name].parameters)
-    if path.is_file() and not args.fresh:
-        return joblib.load(path)
-    start = time.perf_counter()
-    model.fit(X, y)
-    print(f"{name}: trained in {time.perf_counter() - start:.0f} s", flush=True)
-    partial_file = path.with_suffix(".partial")
-    joblib.dump(model, partial_file)
-    partial_file.replace(path)
-    return model
+
+    def train() -> Any:
+        start = time.perf_counter()
+        model = CASES[name].make(random_state=args.seed, **CASES[name].parameters).fit(X, y)
+        print(f"{name}: trained in {time.perf_counter() - start:.0f} s", flush=True)
+        return model
+
+    number = list(CASES).index(name)
+    path = args.output / "checkpoints" / f"certificates-{number}-seed{args.seed}.joblib"
+    return checkpointed(path, train, fresh=args.fresh)
 
 
-def certify(model: Any, X: np.ndarray, y: np.ndarray, norm: str, epsilon: float) -> dict[str, Any]:
+def certify(model: Any, X: np.ndarray, y: np.ndarray, threat: ThreatModel) -> dict[str, Any]:
     """Return counts and seconds per image; raise if a certificate and an attack disagree."""
-    threat = ThreatModel(epsilon, norm, (0, 1))
-    X_adv = model.perturb(X, y, epsilon=epsilon, norm=norm, n_steps=40, random_state=0)
+    radius = {"epsilon": threat.epsilon, "norm": threat.norm}
+    X_adv = perturb(model, X, y, attack=PGD(40, keep="fooling"), **radius)
     clean = model.predict(X) == y
     survivors = clean & (model.predict(X_adv) == y)
-    row = {
-        "norm": norm,
-        "epsilon": epsilon,
-        "n": len(y),
-        "clean": int(clean.sum()),
-        "pgd": int(survivors.sum()),
-    }
+    row = {"n": len(y), "clean": int(clean.sum()), "pgd": int(survivors.sum())}
     for method in METHODS:
         start = time.process_time()
         certified = certified_correct(model, X, y, threat, method, candidates=survivors)
@@ -156,21 +145,21 @@ def certify(model: Any, X: np.ndarray, y: np.ndarray, norm: str, epsilon: float)
     return row
 
 
-HEADER = (
-    *("network", "norm", "epsilon", "n", "clean %", "PGD-40 %"),
-    *(f"{method} % (ms)" for method in METHODS),
-)
-
-
-def cells(row: dict[str, Any]) -> list[str]:
-    share = [f"{100 * row[k] / row['n']:.0f}" for k in ("clean", "pgd")]
-    bounds = [
-        f"{100 * row[m]['certified'] / row['n']:.0f} ({1000 * row[m]['cpu_seconds_per_image']:.0f})"
-        for m in METHODS
-    ]
-    return [row["network"], row["norm"], f"{row['epsilon']:g}", str(row["n"]), *share, *bounds]
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the result as Markdown, a line for each network and radius."""
-    return format_table(HEADER, map(cells, rows))
+
+    def cell(method: str, row: dict[str, Any]) -> str:
+        found = row[method]
+        share, seconds = found["certified"] / row["n"], found["cpu_seconds_per_image"]
+        return f"{100 * share:.0f} ({1000 * seconds:.0f})"
+
+    columns = (
+        ("network", "{network}"),
+        ("norm", "{norm}"),
+        ("epsilon", "{epsilon:g}"),
+        ("n", "{n}"),
+        ("clean %", lambda r: f"{100 * r['clean'] / r['n']:.0f}"),
+        ("PGD-40 %", lambda r: f"{100 * r['pgd'] / r['n']:.0f}"),
+        *((f"{method} % (ms)", partial(cell, method)) for method in METHODS),
+    )
+    return rows_table(rows, columns)

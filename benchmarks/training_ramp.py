@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import minmax_scale
 
-from benchmarks._results import format_table, provenance, write_json
-from sklearn_robust import RobustFCClassifier, load_mnist
+from benchmarks._data import BLUR, blurred, small_mnist
+from benchmarks._results import provenance, rows_table, write_json
+from sklearn_robust import RobustFCClassifier
 from sklearn_robust.metrics import robust_score
 
 RAMPS = (None, "fixed", "learnable")
-BLUR = 1.5  # pixels
 N_IMAGES = 2000  # of MNIST, so that one run takes a minute or two
 
 
@@ -61,15 +60,12 @@ def run(args: argparse.Namespace) -> None:
 
 def datasets() -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
     """Return X in [0, 1], y and the radius for each data set."""
-    images, labels = load_mnist("5k")
-    images, labels = images[:N_IMAGES].reshape(-1, 28, 28), labels[:N_IMAGES]
-    blurred = gaussian_filter(images, (0, BLUR, BLUR))
-    blurred /= blurred.max(axis=(1, 2), keepdims=True)
+    images, labels = (part[:N_IMAGES] for part in small_mnist())
     digits, digit_labels = load_digits(return_X_y=True)
     tumours, malignant = load_breast_cancer(return_X_y=True)
     return {
-        "MNIST": (images.reshape(-1, 784), labels, 0.3),
-        "MNIST, blurred": (blurred.reshape(-1, 784), labels, 0.3),
+        "MNIST": (images, labels, 0.3),
+        "MNIST, blurred": (blurred(images), labels, 0.3),
         "scikit-learn's digits": (digits / 16, digit_labels, 0.2),
         "breast cancer": (minmax_scale(tumours).clip(0, 1), malignant, 0.1),
     }
@@ -91,16 +87,12 @@ def _measure(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table, in percent."""
-    header = ("data", "epsilon", "values between", "input_ramp", "clean", "robust")
-    body = [
-        (
-            r["data"],
-            f"{r['epsilon']:g}",
-            f"{100 * r['share_between']:.0f}",
-            str(r["input_ramp"]),
-            f"{100 * r['clean']:.1f}",
-            f"{100 * r['robust']:.1f}",
-        )
-        for r in rows
-    ]
-    return format_table(header, body)
+    columns = (
+        ("data", "{data}"),
+        ("epsilon", "{epsilon:g}"),
+        ("values between", "{share_between:.0%}"),
+        ("input_ramp", "{input_ramp}"),
+        ("clean", "{clean:.1%}"),
+        ("robust", "{robust:.1%}"),
+    )
+    return rows_table(rows, columns)

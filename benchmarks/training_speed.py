@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,19 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks._results import format_table, provenance, write_json
-from benchmarks.training_numerics import products_of_matrices
+from benchmarks._contenders import (
+    Perturb,
+    Steps,
+    art_classifier,
+    bare_pgd,
+    counted_passes,
+    installed,
+    median_seconds,
+    now,
+    products_of_matrices,
+    torchattacks_pgd,
+)
+from benchmarks._results import provenance, rows_table, write_json
 from sklearn_robust import RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network import AdversarialCrossEntropy
@@ -65,51 +76,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     random = np.random.default_rng(args.seed)
     n = args.batch_size * args.batches
     X = random.random((n, 784), dtype=np.float32)
     y = np.r_[np.arange(10), random.integers(10, size=n - 10)]
     peak = peak_rate(args.device)
-    rows = []
-    for name, module in networks(args.seed).items():
-        module.to(args.device)
-        contenders, compile_seconds = _contenders(module, args, X, y, name in args.compile)
-        costs = {who: _count(*c, X, y) for who, c in contenders.items() if who not in HIDDEN}
-        costs.update({who: costs[HIDDEN[who]] for who in contenders if who in HIDDEN})
-        trainers = {who: train for who, (_, train) in contenders.items()}
-        seconds = _times(trainers, X, y, args.repeats, args.device)
-        for who in contenders:
-            rate = n / seconds[who]
-            rows.append(
-                {
-                    "network": name,
-                    "trainer": who,
-                    **costs[who],
-                    "examples_per_second": rate,
-                    "share_of_peak": rate * costs[who]["flop_per_example"] / peak,
-                    "ratio_to_bare_loop": seconds[who] / seconds[BARE],
-                    "compile_seconds": compile_seconds if who == COMPILED else None,
-                }
-            )
+    rows = [
+        {"network": name, **row}
+        for name, module in networks(args.seed).items()
+        for row in compared(module.to(args.device), args, X, y, peak, name in args.compile)
+    ]
     print(table(rows))
     print(
-        f"PGD-{args.n_steps}, batches of {args.batch_size}; medians of {args.repeats} runs; ",
-        end="",
+        f"PGD-{args.n_steps}, batches of {args.batch_size}; medians of {args.repeats} runs; "
+        f"peak {peak / 1e9:.0f} GFLOP/s"
     )
-    print(f"peak {peak / 1e9:.0f} GFLOP/s")
     settings = {
-        "n_steps": args.n_steps,
-        "batch_size": args.batch_size,
-        "batches": args.batches,
-        "repeats": args.repeats,
+        **{name: getattr(args, name) for name in ("n_steps", "batch_size", "batches", "repeats")},
         "peak_flop_per_second": peak,
     }
     where = {"seed": args.seed, "device": args.device, "threads": torch.get_num_threads()}
     content = {**provenance(**where), "settings": settings, "rows": rows}
     on = "" if args.device == "cpu" else f"_{args.device}"
     write_json(args.output / f"training_speed{on}.json", content)
+
+
+def compared(
+    module: nn.Module,
+    args: argparse.Namespace,
+    X: np.ndarray,
+    y: np.ndarray,
+    peak: float,
+    compiled: bool,
+) -> list[dict[str, Any]]:
+    """Return cost and speed of every trainer of one network."""
+    contenders, compile_seconds = _contenders(module, args, X, y, compiled)
+    costs = {who: _count(*c, X, y) for who, c in contenders.items() if who not in HIDDEN}
+    costs.update({who: costs[HIDDEN[who]] for who in contenders if who in HIDDEN})
+    epochs = {who: partial(train, X, y) for who, (_, train) in contenders.items()}
+    seconds = median_seconds(epochs, args.repeats, args.device)
+    rates = {who: len(X) / seconds[who] for who in contenders}
+    return [
+        {
+            "trainer": who,
+            **costs[who],
+            "examples_per_second": rates[who],
+            "share_of_peak": rates[who] * costs[who]["flop_per_example"] / peak,
+            "ratio_to_bare_loop": seconds[who] / seconds[BARE],
+            "compile_seconds": compile_seconds if who == COMPILED else None,
+        }
+        for who in contenders
+    ]
 
 
 def networks(seed: int) -> dict[str, nn.Module]:
@@ -137,17 +154,10 @@ def peak_rate(device: str, repeats: int = 5) -> float:
     a = torch.rand(size, size, device=device)
     seconds = []
     for _ in range(repeats + 1):
-        start = _now(device)
+        start = now(device)
         a @ a
-        seconds.append(_now(device) - start)
+        seconds.append(now(device) - start)
     return 2 * size**3 / min(seconds[1:])
-
-
-def _now(device: str) -> float:
-    """Return the time when the device has done what it was asked for."""
-    if device != "cpu":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def _contenders(
@@ -164,12 +174,9 @@ def _contenders(
         found[COMPILED] = bare(own, args, torch.compile(own))
         found[COMPILED][1](X, y)
         compile_seconds = time.perf_counter() - start
-    for name, make in (("torchattacks", by_torchattacks), ("ART", by_art)):
-        try:
-            found[name] = make(copy.deepcopy(module), args)
-        except ImportError as error:
-            print(f"{name} left out: {error}")
-    return found, compile_seconds
+    peers = {"torchattacks": by_torchattacks, "ART": by_art}
+    makers = {name: partial(make, copy.deepcopy(module), args) for name, make in peers.items()}
+    return found | installed(makers), compile_seconds
 
 
 def ours(
@@ -182,7 +189,7 @@ def ours(
     **options: Any,
 ) -> tuple[nn.Module, Train]:
     # By default a sample that is misclassified is not attacked, which saves passes; here all are.
-    attack = PGD(args.n_steps, _step_size(args), only_correct=False)
+    attack = PGD(args.n_steps, _steps(args).size, only_correct=False)
     clf = RobustNeuralNetClassifier(
         module, training=AdversarialCrossEntropy(attack), epsilon=EPSILON, clip_values=(0, 1),
         batch_size=args.batch_size, lr=RATE, epsilon_schedule="constant", device=args.device,
@@ -197,66 +204,40 @@ def ours(
     return clf.module_, train
 
 
-def _step_size(args: argparse.Namespace) -> float:
-    return 2.5 * EPSILON / args.n_steps
+def _steps(args: argparse.Namespace) -> Steps:
+    return Steps(args.n_steps, EPSILON)
 
 
 def bare(
     module: nn.Module, args: argparse.Namespace, forward: Callable[..., torch.Tensor] | None = None
 ) -> tuple[nn.Module, Train]:
-    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
-    forward = module if forward is None else forward
-    step = _step_size(args)
-
-    def attack(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        for p in module.parameters():
-            p.requires_grad_(False)
-        low, high = (x - EPSILON).clamp_(0, 1), (x + EPSILON).clamp_(0, 1)
-        x = low + (high - low) * torch.rand_like(x)
-        for _ in range(args.n_steps):
-            x.requires_grad_()
-            loss = functional.cross_entropy(forward(x), labels, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, x)
-            x = x.detach().add_(gradient.sign_(), alpha=step)
-            x = torch.max(torch.min(x, high), low)
-        for p in module.parameters():
-            p.requires_grad_(True)
-        return x
-
-    return module, _loop(forward, optimizer, attack, args)
+    attack = bare_pgd(module, _steps(args), forward)
+    return module, _loop(module, module if forward is None else forward, attack, args)
 
 
 def by_torchattacks(module: nn.Module, args: argparse.Namespace) -> tuple[nn.Module, Train]:
-    import torchattacks
-
-    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
-    attack = torchattacks.PGD(
-        module, eps=EPSILON, alpha=_step_size(args), steps=args.n_steps, random_start=True
-    )
-    return module, _loop(module, optimizer, attack, args)
+    return module, _loop(module, module, torchattacks_pgd(module, _steps(args)), args)
 
 
 def by_art(module: nn.Module, args: argparse.Namespace) -> tuple[nn.Module, Train]:
     from art.defences.trainer import AdversarialTrainerMadryPGD
-    from art.estimators.classification import PyTorchClassifier
 
-    classifier = PyTorchClassifier(
-        module, nn.CrossEntropyLoss(), (784,), 10, torch.optim.Adam(module.parameters(), lr=RATE),
-        clip_values=(0, 1), device_type="cpu" if args.device == "cpu" else "gpu",
-    )  # fmt: skip
     trainer = AdversarialTrainerMadryPGD(
-        classifier, nb_epochs=1, batch_size=args.batch_size, eps=EPSILON,
-        eps_step=_step_size(args), max_iter=args.n_steps, num_random_init=1,
+        art_classifier(module, (784,), torch.optim.Adam(module.parameters(), lr=RATE)),
+        nb_epochs=1, batch_size=args.batch_size, eps=EPSILON, eps_step=_steps(args).size,
+        max_iter=args.n_steps, num_random_init=1,
     )  # fmt: skip
     return module, lambda X, y: trainer.fit(X, np.eye(10, dtype=np.float32)[y])
 
 
 def _loop(
+    module: nn.Module,
     forward: Callable[..., torch.Tensor],
-    optimizer: torch.optim.Optimizer,
-    attack: Callable[..., torch.Tensor],
+    attack: Perturb,
     args: argparse.Namespace,
 ) -> Train:
+    optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
+
     def train(X: np.ndarray, y: np.ndarray) -> None:
         data, labels = torch.from_numpy(X).to(args.device), torch.from_numpy(y).to(args.device)
         order = torch.randperm(len(data)).to(args.device)
@@ -272,34 +253,10 @@ def _loop(
 
 def _count(module: nn.Module, train: Train, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Return passes of the samples of a batch, and the arithmetic, for one example of an epoch."""
-    last = [m for m in module.modules() if isinstance(m, nn.Linear)][-1]
-    counts = {"forwards": 0, "backwards": 0, "weight_backwards": 0}
-    sizes = [0]  # of the batches that went forward
-
-    def on_forward(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        n = len(output)
-        sizes.append(n)
-        counts["forwards"] += n
-        if output.requires_grad:
-            output.register_hook(lambda grad: on_backward(n))
-
-    def on_backward(n: int) -> None:
-        counts["backwards"] += n
-
-    def on_weight(grad: torch.Tensor) -> None:
-        counts["weight_backwards"] += sizes[-1]
-
-    handles = [last.register_forward_hook(on_forward), last.weight.register_hook(on_weight)]
-    try:
-        with Arithmetic() as arithmetic:
-            train(X, y)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {
-        **{key: value / len(X) for key, value in counts.items()},
-        "flop_per_example": arithmetic.flop / len(X),
-    }
+    with counted_passes(module) as counts, Arithmetic() as arithmetic:
+        train(X, y)
+    counts["flop_per_example"] = arithmetic.flop
+    return {key: value / len(X) for key, value in counts.items()}
 
 
 class Arithmetic(TorchDispatchMode):
@@ -318,37 +275,16 @@ class Arithmetic(TorchDispatchMode):
         return out
 
 
-def _times(
-    trainers: dict[str, Train], X: np.ndarray, y: np.ndarray, repeats: int, device: str
-) -> dict[str, float]:
-    """Return the median seconds of each, after a warm-up, taking turns."""
-    seconds: dict[str, list[float]] = {who: [] for who in trainers}
-    for turn in range(repeats + 1):
-        for who, train in trainers.items():
-            start = _now(device)
-            train(X, y)
-            if turn:
-                seconds[who].append(_now(device) - start)
-    return {who: statistics.median(s) for who, s in seconds.items()}
-
-
 def table(rows: list[dict[str, Any]]) -> str:
     """Return what was measured, a line per trainer."""
-    header = (
-        "network", "trainer", "forwards", "backwards", "of which for weights", "examples/s",
-        "share of peak", "x bare loop",
-    )  # fmt: skip
-    body = [
-        (
-            r["network"],
-            r["trainer"],
-            f"{r['forwards']:g}",
-            f"{r['backwards']:g}",
-            f"{r['weight_backwards']:g}",
-            f"{r['examples_per_second']:.0f}",
-            f"{100 * r['share_of_peak']:.0f} %",
-            f"{r['ratio_to_bare_loop']:.2f}",
-        )
-        for r in rows
-    ]
-    return format_table(header, body)
+    columns = (
+        ("network", "{network}"),
+        ("trainer", "{trainer}"),
+        ("forwards", "{forwards:g}"),
+        ("backwards", "{backwards:g}"),
+        ("of which for weights", "{weight_backwards:g}"),
+        ("examples/s", "{examples_per_second:.0f}"),
+        ("share of peak", "{share_of_peak:.0%} %"),
+        ("x bare loop", "{ratio_to_bare_loop:.2f}"),
+    )
+    return rows_table(rows, columns)

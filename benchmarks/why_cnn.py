@@ -12,21 +12,21 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
-from sklearn.model_selection import train_test_split
 
-from benchmarks._results import earlier_rows, format_table, provenance, write_json
+from benchmarks._data import blurred, small_mnist, split
+from benchmarks._results import rows_table
+from benchmarks._resume import ResultFile
 from benchmarks._why_cnn_networks import NETWORKS, SIDE, first_stage, silence
-from sklearn_robust import RobustNeuralNetClassifier, load_mnist
+from sklearn_robust import RobustNeuralNetClassifier
 from sklearn_robust.metrics import gradient_quality, perturb
 
 EPSILON = 0.3
-BLUR = 1.5  # pixels, as in training_ramp
 BLURRED_EPSILON = 0.1  # at 0.3 next to nothing is left on blurred images
 ON_BLURRED = ("FC 2 x 128", "FC, one learnable ramp", "CNN", "CNN, no biases in layer 1")
 STANDARD = ("FC 2 x 128", "CNN")  # trained without an adversary too, for reference
@@ -50,9 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    path = args.output / "why_cnn.json"
     about = {
         "settings": {
             "n_train": args.n_train,
@@ -61,63 +58,44 @@ def run(args: argparse.Namespace) -> None:
             **{k: list(v) if isinstance(v, tuple) else v for k, v in TRAINING.items()},
         }
     }
-    rows = earlier_rows(path, about)
-    done = {key(row) for row in rows}
-    data = {name: images(name) for name in ("MNIST", "blurred")}
-    for seed in range(args.seed, args.seed + args.n_seeds):
-        for name, kind, epsilon in plan():
-            if (kind, name, epsilon, seed) in done:
-                continue
-            row = measured(args, name, *data[kind], kind, epsilon, seed)
-            rows.append({"data": kind, "network": name, "epsilon": epsilon, "seed": seed, **row})
-            print(
-                f"{kind}, {name}, epsilon {epsilon:g}, seed {seed}: clean {row['clean']:.3f}, "
-                f"robust {row['robust']:.3f}, {row['process_seconds']:.0f} s",
-                flush=True,
-            )
-            write_json(path, {**provenance(threads=torch.get_num_threads()), **about, "rows": rows})
-    print("\n" + table(rows))
-    draw(rows, args.output / "why_cnn.png")
+    result = ResultFile(args.output / "why_cnn.json", about, threads=torch.get_num_threads())
+    X, y = small_mnist()
+    images = {"MNIST": X, "blurred": blurred(X)}
+    for wanted in result.missing(plan(range(args.seed, args.seed + args.n_seeds))):
+        data, *case = wanted.values()
+        result.add({**wanted, **measured(args, images[data], y, *case)})
+        print(
+            "{data}, {network}, epsilon {epsilon:g}, seed {seed}: clean {clean:.3f}, "
+            "robust {robust:.3f}, {process_seconds:.0f} s".format(**result.rows[-1]),
+            flush=True,
+        )
+    print("\n" + table(result.rows))
+    draw(result.rows, args.output / "why_cnn.png")
 
 
-def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what tells one fit from another."""
-    return row["data"], row["network"], row["epsilon"], row["seed"]
-
-
-def plan() -> list[tuple[str, str, float]]:
-    """Return network, data and training epsilon of every fit of one seed."""
-    return [
-        *((name, "MNIST", EPSILON) for name in NETWORKS),
-        *((name, "MNIST", 0.0) for name in STANDARD),
-        *((name, "blurred", BLURRED_EPSILON) for name in ON_BLURRED),
-    ]
-
-
-def images(kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return flat images in [0, 1] and labels."""
-    X, y = load_mnist("5k")
-    X = X.reshape(-1, SIDE, SIDE)
-    if kind == "blurred":
-        X = gaussian_filter(X, (0, BLUR, BLUR))
-        X = X / X.max(axis=(1, 2), keepdims=True)
-    return X.reshape(len(X), -1), y
+def plan(seeds: range) -> Iterator[dict[str, Any]]:
+    """Yield data, network, training epsilon and seed of every fit."""
+    fits = (
+        *(("MNIST", name, EPSILON) for name in NETWORKS),
+        *(("MNIST", name, 0.0) for name in STANDARD),
+        *(("blurred", name, BLURRED_EPSILON) for name in ON_BLURRED),
+    )
+    for seed in seeds:
+        for data, network, epsilon in fits:
+            yield {"data": data, "network": network, "epsilon": epsilon, "seed": seed}
 
 
 def measured(
     args: argparse.Namespace,
-    name: str,
     X: np.ndarray,
     y: np.ndarray,
-    kind: str,
+    network: str,
     epsilon: float,
     seed: int,
 ) -> dict[str, Any]:
     """Train one network and return all that is measured of it."""
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y, train_size=args.n_train, test_size=args.n_test, stratify=y, random_state=seed
-    )
-    make, params = NETWORKS[name]
+    X_train, y_train, X_test, y_test = split(X, y, args.n_train, args.n_test, seed)
+    make, params = NETWORKS[network]
     process = time.process_time()
     clf = RobustNeuralNetClassifier(
         make,
@@ -135,7 +113,9 @@ def measured(
         "clean": clf.score(X_test, y_test),
         "robust": clf.score(X_adv, y_test),
         "passes": passed_on(clf.module_, X_test, against, seed),
-        **first_layer(clf.module_, X_train, against, filters=name == "CNN" and seed == args.seed),
+        **first_layer(
+            clf.module_, X_train, against, filters=network == "CNN" and seed == args.seed
+        ),
         "gradients": {m: float(np.nanmean(quality.values[m])) for m in MEASURES},
         "process_seconds": time.process_time() - process,
     }
@@ -233,25 +213,26 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table, accuracies in percent."""
-    header = (
-        *("data", "network", "weights", "training epsilon", "clean", "robust", "of seeds"),
-        *("passes", "threshold / epsilon", "Gini", "cosine", "ink"),
+
+    def of_seeds(row: dict[str, Any]) -> str:
+        seeds = sorted(100 * v for v in row["robust_of_seeds"])
+        return f"{seeds[0]:.1f} to {seeds[-1]:.1f} ({len(seeds)})"
+
+    columns = (
+        ("data", "{data}"),
+        ("network", "{network}"),
+        ("weights", "{weights}"),
+        ("training epsilon", "{epsilon:g}"),
+        ("clean", "{clean:.1%}"),
+        ("robust", "{robust:.1%}"),
+        ("of seeds", of_seeds),
+        ("passes", "{passes:.0%} %"),
+        ("threshold / epsilon", lambda r: f"{r['threshold'][1]:.2f}" if "threshold" in r else ""),
+        ("Gini", "{gini:.2f}"),
+        ("cosine", "{cosine:.2f}"),
+        ("ink", "{ink:.2f}"),
     )
-    body = []
-    for r in summary(rows):
-        quartiles = r.get("threshold")
-        seeds = sorted(100 * v for v in r["robust_of_seeds"])
-        body.append(
-            (
-                *(r["data"], r["network"], r["weights"], f"{r['epsilon']:g}"),
-                *(f"{100 * r[k]:.1f}" for k in ("clean", "robust")),
-                f"{seeds[0]:.1f} to {seeds[-1]:.1f} ({len(seeds)})",
-                f"{100 * r['passes']:.0f} %",
-                "" if quartiles is None else f"{quartiles[1]:.2f}",
-                *(f"{r[m]:.2f}" for m in MEASURES),
-            )
-        )
-    return format_table(header, body)
+    return rows_table(summary(rows), columns)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -20,7 +20,7 @@ def test_leaving_out_what_is_settled_changes_no_result(digits):
     test = training.Settled(clf, X, y, 0.05)
     # Deterministic, so that leaving samples out cannot change what happens to the others.
     attack = training.get_attack("fgsm")
-    found = test.attack(attack=attack)
+    found = test.attack(attack)
     assert found["accuracy"] == pytest.approx(robust_score(clf, X, y, attack=attack))
     clean_mistakes = round(len(y) * (1 - clf.score(X, y)))
     assert 0 < found["attacked"] == len(y) - test.proven.sum() - clean_mistakes
