@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import DifferentiableModel, TorchModel
-from sklearn_robust.bounds import certified_correct
+from sklearn_robust.bounds import certifiable, certified_network
 from sklearn_robust.preprocessing._samples import Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
@@ -83,12 +83,14 @@ class NetworkTarget(DifferentiableTarget):
 
     @cached_property
     def certificate_obstacle(self) -> str | None:  # type: ignore[override]
-        """The layer that has no bounds; None if all have."""
-        return None
+        """A sentence that names the layer without bounds; None if all have them."""
+        return certifiable(self.module, self.rows[:1]) if len(self.rows) else None
 
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+        if self.certificate_obstacle is not None:
+            return super().certified(threat, method)
         among = self.clean if among is None else self.clean & among
-        return certified_correct(
+        return certified_network(
             self.module, self.rows, self.labels, threat, method, candidates=among
         )
 
