@@ -15,11 +15,14 @@ import os
 import pickle
 import types
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from sklearn_robust.neural_network._parallel import team
 
 if TYPE_CHECKING:
     from sklearn_robust.neural_network._net import RobustNet
@@ -91,6 +94,29 @@ class Checkpoint:
         net.history = type(net.history)(about["history"])
         _restore_random(net, content["random"])
         return about["finished"]
+
+
+def check_checkpoint(folder: Any, random_state: Any, warm_start: bool) -> None:
+    """Raise ValueError if `folder` is no path or the fit could not go on bit for bit."""
+    if folder is None:
+        return
+    if not isinstance(folder, str | os.PathLike):
+        raise ValueError(f"checkpoint must be None or the path of a folder, got {folder!r}.")
+    if isinstance(random_state, bool) or not isinstance(random_state, Integral):
+        raise ValueError(
+            "checkpoint needs an integer random_state, or a resumed fit would split and "
+            f"shuffle the data in another way, got random_state={random_state!r}."
+        )
+    if team().size > 1:
+        raise ValueError(
+            "checkpoint is not available under data_parallel: one process's file does not "
+            "hold the random states of the others. Pass checkpoint=None."
+        )
+    if warm_start:
+        raise ValueError(
+            "checkpoint needs warm_start=False: the file does not know the weights that a "
+            "warm start began with."
+        )
 
 
 def _as_plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_genera
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import products_in
 from sklearn_robust.neural_network._schedules import Schedule, constant
-from sklearn_robust.neural_network._setup import available
+from sklearn_robust.neural_network._device import available
 from sklearn_robust.neural_network.objectives import (
     BatchLoss,
     TrainingContext,
@@ -91,7 +91,12 @@ class RobustNet(NeuralNet):
         self.objective.begin()
         if self.averaging is not None:
             self.averaging.begin()
+        rates = [group["lr"] for group in self.optimizer_.param_groups]
         self.notify("on_train_begin", X=data, y=None)
+        if self.history:
+            # Between two calls of `partial_fit` a scheduler of torch begins anew, with a step.
+            for group, rate in zip(self.optimizer_.param_groups, rates, strict=True):
+                group["lr"] = rate
         self.checkpoint = checkpoint
         finished = checkpoint is not None and checkpoint.resume(self)
         done = 0 if checkpoint is None else len(self.history)
@@ -155,9 +160,13 @@ class RobustNet(NeuralNet):
         averaged = None if self.averaging is None else self.averaging.weights()
         return self.module_.state_dict() if averaged is None else averaged
 
-    def go_on_with(self, threat: ThreatModel, lr: float) -> None:
+    def go_on_with(self, module: torch.nn.Module, threat: ThreatModel, lr: float) -> None:
         """Take over what may change between two calls of `partial_fit`."""
         self.threat = threat
+        if module is not self.module_:  # another one was put into its place
+            self.module = self.module_ = module
+            self.initialize_optimizer()
+            self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         if lr != self.lr:
             self.set_params(lr=lr)
             self.base_rates = [lr for _ in self.optimizer_.param_groups]
