@@ -16,7 +16,7 @@ from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._checks import check_each, integer, real
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
 from sklearn_robust.neural_network._parameters import SharedParameters
-from sklearn_robust.neural_network._trial import materialize
+from sklearn_robust.neural_network._trial import is_lazy, materialize
 
 _ARCHITECTURE = {
     "dropout": real(low=0, high=1, open_high=True),
@@ -286,10 +286,15 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
                 "module must be a torch.nn.Module or a callable that makes one, "
                 f"got {self.module!r}."
             )
+        if isinstance(self.module, torch.nn.Module) and is_lazy(self.module):
+            raise ValueError(
+                "module has lazy layers, which torch cannot copy. Pass a function that makes it, "
+                "or call it with a batch first."
+            )
 
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         if isinstance(self.module, torch.nn.Module):
-            return materialize(copy.deepcopy(self.module), shape)
+            return copy.deepcopy(self.module)
         known = {"input_shape": shape, "n_classes": len(self.classes_)}
         taken = inspect.signature(self.module).parameters
         params = {name: value for name, value in known.items() if name in taken}

@@ -15,10 +15,20 @@ from sklearn_robust.neural_network._device import own_randomness
 from sklearn_robust.neural_network._precision import to_precision
 
 
+def is_lazy(module: nn.Module) -> bool:
+    """Return whether layers of the module have yet to see a sample to know their sizes."""
+    return any(nn.parameter.is_lazy(t) for t in (*module.parameters(), *module.buffers()))
+
+
 def materialize(module: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """Let the lazy layers of a module, in place, take the sizes that samples of a shape imply."""
-    if any(nn.parameter.is_lazy(t) for t in (*module.parameters(), *module.buffers())):
-        TorchModel(module, 0).logits(torch.zeros(1, *shape))
+    if not is_lazy(module):
+        return module
+    flags = [(part, part.training) for part in module.modules()]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *shape))
+    for part, training in flags:
+        part.training = training
     return module
 
 
