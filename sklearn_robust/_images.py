@@ -15,13 +15,13 @@ def image_shape(sample_shape: tuple[int, ...], declared: Any = None) -> tuple[in
     """Return a sample's shape as an image, (channels, height, width), or None if it is none.
 
     Samples of shape (h, w) or (c, h, w) are images. A row of features is a square image if their
-    number is a square and at least 64. What is declared wins.
+    number is a square and at least 64. What is declared wins: (n,) says that rows are no images.
 
     Parameters
     ----------
     sample_shape : tuple of int
         Shape of one sample, without the axis of samples.
-    declared : (h, w), (c, h, w) or None, default=None
+    declared : (h, w), (c, h, w), (n,) or None, default=None
         The shape that somebody has given, which must hold as many values as a sample.
 
     Raises
@@ -35,12 +35,16 @@ def image_shape(sample_shape: tuple[int, ...], declared: Any = None) -> tuple[in
     >>> image_shape((8, 6)), image_shape((784,)), image_shape((30,)), image_shape((30,), (5, 6))
     ((1, 8, 6), (1, 28, 28), None, (1, 5, 6))
     """
+    shape = tuple(sample_shape)
     if declared is not None:
-        return _channels_first(check_image_shape(declared, math.prod(sample_shape)))
-    if len(sample_shape) in (2, 3):
-        return _channels_first(sample_shape)
-    side = math.isqrt(math.prod(sample_shape))
-    square = len(sample_shape) == 1 and side * side == sample_shape[0] >= LEAST_PIXELS
+        shape = check_image_shape(declared, math.prod(sample_shape))
+        if len(shape) == 1:
+            return None
+    if len(shape) in (2, 3):
+        channels, height, width = shape if len(shape) == 3 else (1, *shape)
+        return channels, height, width
+    side = math.isqrt(math.prod(shape))
+    square = len(shape) == 1 and side * side == shape[0] >= LEAST_PIXELS
     return (1, side, side) if square else None
 
 
@@ -66,9 +70,9 @@ def require_image_shape(
 
 
 def check_image_shape(declared: Any, n_values: int | None = None) -> tuple[int, ...]:
-    """Return a declared shape as a tuple if it is (h, w) or (c, h, w) and holds so many values."""
+    """Return a declared shape as a tuple of one to three integers that hold so many values."""
     shape = tuple(declared) if isinstance(declared, Iterable) else ()
-    if not all(isinstance(n, Integral) for n in shape) or len(shape) not in (2, 3):
+    if not all(isinstance(n, Integral) for n in shape) or len(shape) not in (1, 2, 3):
         raise ValueError(
             f"image_shape must be None, (h, w) or (c, h, w), in integers, got {declared!r}."
         )
@@ -83,8 +87,3 @@ def check_image_shape(declared: Any, n_values: int | None = None) -> tuple[int, 
 def channels_last(shape: tuple[int, ...]) -> bool:
     """Return whether a shape of three axes can be an image only as (h, w, c)."""
     return len(shape) == 3 and shape[0] > 4 >= shape[2]
-
-
-def _channels_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    channels, height, width = shape if len(shape) == 3 else (1, *shape)
-    return channels, height, width

@@ -1,10 +1,10 @@
 """Checkpoints: a fit that is killed goes on from its last finished epoch, bit for bit.
 
-A checkpoint is one file, in a folder named after the parameters and the data of its training, so that
-several trainings, such as the candidates of a search, do not meet. It is written beside the old one
-and then put in its place: a kill at any moment leaves the old one or the new one. It holds tensors,
-and numbers and texts as JSON; it is read with ``torch.load(weights_only=True)``, which runs no code
-from the file.
+A checkpoint is one file, in a folder named after the parameters and the data of its training, so
+that several trainings, such as the candidates of a search, do not meet. It is written beside the
+old one and then put in its place: a kill at any moment leaves the old one or the new one. It holds
+tensors, and numbers and texts as JSON; it is read with ``torch.load(weights_only=True)``, which
+runs no code from the file.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten._slow_conv2d_forward
 
 
 class _Largest(TorchDispatchMode):
-    """Notes the largest number of bytes that one operation reads, writes and needs on its way."""
+    """Notes the largest number of bytes that one operation writes and needs on its way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,19 +22,22 @@ class _Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        tensors = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
-        needed = sum(t.numel() * t.element_size() for t in tensors)
+        given, made = _tensors(args), _tensors(out)
+        known = {t.untyped_storage().data_ptr() for t in given}
+        new = [t for t in made if t.untyped_storage().data_ptr() not in known]  # others are views
+        needed = sum(map(_n_bytes, new))
         if func.overloadpacket in _CONVOLUTIONS:
-            needed += _columns(args[0], args[1], tensors[0])
-        else:
-            needed += max((t.numel() * t.element_size() for t in _inputs(args)), default=0)
+            needed += _columns(args[0], args[1], made[0])
         self.n_bytes = max(self.n_bytes, needed)
         return out
 
 
-def _inputs(args: Any) -> list[Tensor]:
-    """Return the tensors that an operation reads, without the weights of a product of matrices."""
-    return [t for t in tree_leaves(args) if isinstance(t, Tensor) and t.ndim > 2]
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def _n_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _columns(image: Tensor, kernel: Tensor, out: Tensor) -> int:
@@ -54,4 +57,4 @@ def sample_bytes(module: nn.Module, sample: Tensor) -> int:
     """
     with torch.no_grad(), _Largest() as largest:
         module(sample)
-    return max(largest.n_bytes, sample.numel() * sample.element_size())
+    return max(largest.n_bytes, _n_bytes(sample))
