@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the user's code that caused them."""
+"""Warnings that point at the user's line, however deep in the library they arise."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 _PACKAGE = str(Path(__file__).parent)
 
 
-def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, pointing at the first frame outside the library."""
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn with the place of the innermost caller outside the library."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame, level = frame.f_back, level + 1

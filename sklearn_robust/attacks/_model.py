@@ -7,6 +7,7 @@ and, where the model is differentiable, `ascent`. Attacks know nothing else of a
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 
 _THREAD = threading.local()
+# The modules that somebody holds as they predict, and the lock on that list and their flags.
+_HELD: weakref.WeakKeyDictionary[Any, _Hold] = weakref.WeakKeyDictionary()
+_HOLDING = threading.Lock()
 
 
 class Model(Protocol):
@@ -285,22 +289,61 @@ def _checked(logits: Any, module: torch.nn.Module) -> torch.Tensor:
 def as_predicting(module: torch.nn.Module) -> Iterator[None]:
     """Hold `module` in eval mode with frozen parameters; give each its own flags back afterwards.
 
-    Nested use costs nothing: what is already in that state is not touched.
+    Flags belong to the module, not to a thread: the first of several threads sets them and the last
+    one gives them back. Nested use costs nothing.
     """
-    # A frozen TorchScript module has no such flag.
-    training = [m for m in module.modules() if getattr(m, "training", False)]
-    learning = [p for p in module.parameters() if p.requires_grad]
-    for m in training:
-        m.training = False
-    for p in learning:
-        p.requires_grad_(False)
+    with _HOLDING:
+        hold = _HELD.get(module)
+        if hold is None:
+            hold = _HELD[module] = _Hold(module)
+        hold.n_holders += 1
     try:
         yield
     finally:
-        for m in training:
+        with _HOLDING:
+            hold.n_holders -= 1
+            if not hold.n_holders:
+                del _HELD[module]
+                hold.release()
+
+
+class _Hold:
+    """The flags of a module as they were before it was held in eval mode with frozen parameters."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.n_holders = 0
+        # A frozen TorchScript module has no such flag.
+        self._training = [m for m in module.modules() if getattr(m, "training", False)]
+        self._learning = [p for p in module.parameters() if p.requires_grad]
+        self._recurrent = [
+            (m, m.training, m.dropout) for m in module.modules() if _trains_to_derive(m)
+        ]
+        for m in self._training:
+            m.training = False
+        for p in self._learning:
+            p.requires_grad_(False)
+        for m, _, _ in self._recurrent:
+            m.training, m.dropout = True, 0.0
+
+    def release(self) -> None:
+        for m in self._training:
             m.training = True
-        for p in learning:
+        for p in self._learning:
             p.requires_grad_(True)
+        for m, training, dropout in self._recurrent:
+            m.training, m.dropout = training, dropout
+
+
+def _trains_to_derive(module: torch.nn.Module) -> bool:
+    """Return whether cuDNN gives derivatives of this module in training mode only.
+
+    That is so for recurrent layers, where the mode decides about dropout and nothing else: without
+    dropout they predict in either mode.
+    """
+    import torch
+
+    recurrent = isinstance(module, torch.nn.RNNBase)
+    return recurrent and any(p.device.type == "cuda" for p in module.parameters())
 
 
 @contextmanager

@@ -12,9 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sklearn_robust._arrays import Array, as_like, namespace, random_uniform
-
-# Rows of fewer features than this are not taken for images.
-_LEAST_IMAGE = 64
+from sklearn_robust._images import image_shape
 
 
 class Patches(Protocol):
@@ -81,31 +79,12 @@ class Subsets:
         return namespace(part).ones_like(part[:1])
 
 
-def choose_patches(image_shape: Any, sample_shape: tuple[int, ...]) -> Patches:
-    """Return the patches for samples of that shape; see `Square` for `image_shape`."""
-    size = math.prod(sample_shape)
-    shape = image_shape
-    if isinstance(image_shape, str):
-        shape = _guess(sample_shape)
-    if shape is None:
-        return Subsets(size)
-    shape = tuple(shape)
-    if len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) != 3 or math.prod(shape) != size:
-        raise ValueError(
-            f"image_shape must be 'auto', None, (h, w) or (c, h, w) with {size} values, as each "
-            f"sample has, got {image_shape!r}."
-        )
-    return Squares(shape)
-
-
-def _guess(sample_shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    if len(sample_shape) in (2, 3):
-        return sample_shape
-    side = math.isqrt(math.prod(sample_shape))
-    is_image = len(sample_shape) == 1 and side * side == sample_shape[0] >= _LEAST_IMAGE
-    return (side, side) if is_image else None
+def choose_patches(declared: Any, sample_shape: tuple[int, ...]) -> Patches:
+    """Return the patches for samples of that shape; `declared` is `Square`'s `image_shape`."""
+    if declared is None:
+        return Subsets(math.prod(sample_shape))
+    shape = image_shape(sample_shape, None if isinstance(declared, str) else declared)
+    return Subsets(math.prod(sample_shape)) if shape is None else Squares(shape)
 
 
 def random_signs(like: Array, generator: Any) -> Array:

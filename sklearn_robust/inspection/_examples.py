@@ -154,7 +154,8 @@ class AdversarialExamplesDisplay:
         X, X_adv : array-like of shape (n_samples, ...)
         y, y_pred, y_pred_adv : array-like of shape (n_samples,), optional
         image_shape : (h, w), (c, h, w) or (h, w, c), optional
-            Shape in which to draw a sample. None: as X has it.
+            Shape in which to draw a sample. None: as X has it, rows as square images if their
+            number of features is a square and at least 64; (n_features,): as bars.
         unit : float or array of shape (n_features,), optional
             Divides samples and differences, such as ``X.std(axis=0)`` for features of different
             units.

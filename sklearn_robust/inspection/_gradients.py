@@ -126,7 +126,8 @@ class InputGradientDisplay:
         gradients : array-like in the shape of X, or dict of str to array-like
             A dict's keys become the titles of rows.
         image_shape : (h, w), (c, h, w) or (h, w, c), optional
-            Shape in which to draw a sample. None: as X has it.
+            Shape in which to draw a sample. None: as X has it, rows as square images if their
+            number of features is a square and at least 64; (n_features,): as bars.
         unit : float or array of shape (n_features,), optional
             Size of the step in each feature that the gradient is to be per, such as
             ``X.std(axis=0)`` for features of different units. Samples are divided by it.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from scipy import sparse
 
+from sklearn_robust._images import channels_last, check_image_shape, image_shape as as_image
 from sklearn_robust._validation import check_option, in_order
 from sklearn_robust.preprocessing._table import as_table, column_names, is_frame
 
@@ -139,20 +141,21 @@ class Rows:
 
 
 def shaped(samples: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray:
-    """Return `samples` with each in `image_shape`; None: as they are."""
-    if image_shape is None:
-        image_shape = samples.shape[1:]
-    if samples.ndim < 2 or np.prod(image_shape) != np.prod(samples.shape[1:]):
-        raise ValueError(
-            f"image_shape={tuple(image_shape)} does not hold one sample of X of shape "
-            f"{samples.shape}. Pass image_shape=(h, w) or (c, h, w), and X with a row per sample."
-        )
-    if not 1 <= len(image_shape) <= 3:
+    """Return `samples` with each in `image_shape`; None: as they are, rows as `_images` has them.
+
+    (n,) keeps rows as rows: features drawn as bars.
+    """
+    given = samples.shape[1:]
+    if image_shape is not None:
+        shape = check_image_shape(image_shape, math.prod(given))
+    else:
+        shape = given if len(given) > 1 else as_image(given) or given
+    if not 1 <= len(shape) <= 3:
         raise ValueError(
             "A sample to draw must be a row of features, (h, w), (c, h, w) or (h, w, c), got the "
-            f"shape {tuple(image_shape)}. Pass image_shape=..."
+            f"shape {shape}. Pass image_shape=..., and X with a row per sample."
         )
-    return samples.reshape(len(samples), *image_shape)
+    return samples.reshape(len(samples), *shape)
 
 
 def by_name(models: Any) -> dict[str, Any]:
@@ -194,7 +197,7 @@ def signed_picture(sample: np.ndarray) -> np.ndarray:
 
 def _channel_axis(shape: tuple[int, ...]) -> int:
     """Return where the channels are: first as in torch, unless only the last axis can be one."""
-    return 2 if shape[0] > 4 >= shape[2] else 0
+    return 2 if channels_last(shape) else 0
 
 
 def draw_sample(ax: Axes, sample: np.ndarray, low: float, high: float) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse, stats
 
+from sklearn_robust._images import image_shape as as_image
 from sklearn_robust._validation import check_level, draw_seed
 from sklearn_robust.metrics._gradient_measures import (
     effective_complexity,
@@ -166,7 +167,8 @@ def gradient_quality(
     y : array-like of shape (n_samples,), optional
         Labels whose loss is meant. None: the predicted ones.
     image_shape : (h, w) or (channels, h, w), optional
-        Shape of an image if the rows of X hold flattened ones.
+        Shape of an image if the rows of X hold flattened ones. None: rows are square images if
+        their number of features is a square and at least 64; (n_features,): they are no images.
     random_state : int, Generator, RandomState or None, default=0
         For the two baselines.
 
@@ -203,14 +205,10 @@ def gradient_quality(
     n = len(samples)
     if n < 2:
         raise ValueError(f"gradient_quality needs at least 2 samples to compare, got {n}.")
-    if image_shape is not None:
-        if np.prod(image_shape) * n != samples.size:
-            raise ValueError(
-                f"image_shape must hold the {samples[0].size} values of a sample, got "
-                f"{tuple(image_shape)}."
-            )
-        samples, gradients = (a.reshape(n, *image_shape) for a in (samples, gradients))
-    measures = {**_ANY, **(_IMAGES if samples.ndim > 2 else {})}
+    shape = as_image(samples.shape[1:], image_shape)
+    if shape is not None:
+        samples, gradients = (a.reshape(n, *shape) for a in (samples, gradients))
+    measures = {**_ANY, **({} if shape is None else _IMAGES)}
     rng = np.random.default_rng(draw_seed(random_state))
     order = rng.permutation(n)
     others = np.empty_like(gradients)

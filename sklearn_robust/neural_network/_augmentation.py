@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sklearn_robust._images import require_image_shape
 from sklearn_robust._validation import check_int, check_real
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
@@ -27,17 +28,17 @@ class RandomShift:
         What comes in at the border, in the units of X.
     image_shape : (h, w), (c, h, w) or None, default=None
         Shape of one image. None: the classifier's `image_shape` if it has one, else that of X;
-        rows of a square number of features are square.
+        rows are square images if their number of features is a square and at least 64.
 
     Examples
     --------
     >>> import torch
     >>> from sklearn_robust.neural_network import RandomShift
-    >>> X = torch.arange(1., 10.).reshape(1, 9)
-    >>> RandomShift()(X, torch.Generator().manual_seed(1)).reshape(3, 3)
-    tensor([[2., 3., 0.],
-            [5., 6., 0.],
-            [8., 9., 0.]])
+    >>> X = torch.arange(1., 10.).reshape(1, 3, 3)
+    >>> RandomShift()(X, torch.Generator().manual_seed(1))
+    tensor([[[2., 3., 0.],
+             [5., 6., 0.],
+             [8., 9., 0.]]])
     """
 
     pixels: int = 1
@@ -51,7 +52,10 @@ class RandomShift:
     def __call__(self, X: Tensor, generator: torch.Generator) -> Tensor:
         """Return the batch X, each of its images shifted, in the shape of X."""
         n, p = len(X), self.pixels
-        height, width = image_size(tuple(X.shape[1:]), self.image_shape)
+        shape = tuple(X.shape[1:])
+        _, height, width = require_image_shape(
+            shape, self.image_shape, "augmentation shifts images"
+        )
         images = X.reshape(n, -1, height, width)
         padded = functional.pad(images, (p, p, p, p), value=self.fill)
         windows = padded.unfold(2, height, 1).unfold(3, width, 1)
@@ -59,29 +63,30 @@ class RandomShift:
         return windows[torch.arange(n, device=X.device), :, rows, columns].reshape(X.shape)
 
 
-def image_size(
-    given: tuple[int, ...], image_shape: tuple[int, ...] | None, by: str = "augmentation"
-) -> tuple[int, int]:
-    """Return (height, width) of images in samples of shape `given`; square rows are images too.
-
-    `by` is what needs images.
-    """
-    shape = given if image_shape is None else tuple(image_shape)
-    if len(shape) == 1 and image_shape is None:
-        shape = (math.isqrt(shape[0]),) * 2
-    if len(shape) not in (2, 3) or math.prod(shape) != math.prod(given):
+def check_augmentation(
+    augmentation: Any, sample_shape: tuple[int, ...], image_shape: Any, clip_values: Any
+) -> None:
+    """Raise ValueError for what cannot be called, or shifts what are no images or out of range."""
+    if not callable(augmentation):
         raise ValueError(
-            f"{by} shifts images: image_shape must be (h, w) or (c, h, w) with {math.prod(given)} "
-            f"values, as a sample has, got {shape}. Pass samples in the shape of images."
+            "augmentation must be None or a callable of a batch and a torch.Generator, such as "
+            f"RandomShift(1), got {augmentation!r}."
         )
-    return shape[-2], shape[-1]
+    if not isinstance(augmentation, RandomShift):
+        return
+    bound = bound_augmentation(augmentation, image_shape)
+    require_image_shape(sample_shape, bound.image_shape, "augmentation shifts images")
+    if clip_values is not None:
+        low, high = np.min(clip_values[0]), np.max(clip_values[1])
+        if not low <= augmentation.fill <= high:
+            raise ValueError(
+                f"augmentation fills with {augmentation.fill:g}, outside "
+                f"clip_values={clip_values}. Pass RandomShift(fill=...) with one inside."
+            )
 
 
-def check_augmentation(augmentation: Any) -> Augmentation | None:
-    """Return `augmentation` if it is None or callable."""
-    if augmentation is None or callable(augmentation):
-        return augmentation
-    raise ValueError(
-        "augmentation must be None or a callable of a batch and a torch.Generator, such as "
-        f"RandomShift(1), got {augmentation!r}."
-    )
+def bound_augmentation(augmentation: Any, image_shape: Any) -> Any:
+    """Return the augmentation for a classifier whose images have that shape, if it does not say."""
+    if isinstance(augmentation, RandomShift) and augmentation.image_shape is None:
+        return replace(augmentation, image_shape=image_shape)
+    return augmentation

@@ -43,7 +43,7 @@ class WeightAveraging(ABC):
                 self._average = {name: value.clone() for name, value in state.items()}
                 return
             for name, value in state.items():
-                if value.is_floating_point():
+                if value.is_floating_point() or value.is_complex():
                     self._average[name].lerp_(value, rate)
                 else:
                     self._average[name].copy_(value)

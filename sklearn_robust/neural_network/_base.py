@@ -1,8 +1,8 @@
-"""The scikit-learn side of training a network: data, labels and weights, checked, to batches."""
+"""The network classifiers as estimators of scikit-learn: `fit`, `partial_fit`, and what they do."""
 
 from __future__ import annotations
 
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,21 +12,34 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 
-from sklearn_robust._validation import check_sample_weight, draw_seed
-from sklearn_robust.neural_network._batches import Batch
-from sklearn_robust.neural_network._build import NetworkConstruction
+from sklearn_robust._validation import draw_seed
+from sklearn_robust._warnings import warn_user
+from sklearn_robust.attacks import PGD
+from sklearn_robust.neural_network._batches import Batch, weights_with_classes
+from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
+from sklearn_robust.neural_network._checks import check_partial
+from sklearn_robust.neural_network._device import own_randomness, resolve_device
 from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._setup import own_randomness
+from sklearn_robust.neural_network._parameters import NetworkParameters
+from sklearn_robust.neural_network._precision import (
+    to_precision,
+    training_dtype,
+    warn_of_resolution,
+    warn_of_speed,
+    weight_dtype,
+)
+from sklearn_robust.neural_network._predictions import Predictions
+from sklearn_robust.neural_network._samples import read_training_data
 from sklearn_robust.neural_network._shifts import network_alone
-from sklearn_robust.neural_network._units import is_bytes, warn_of_epsilon
+from sklearn_robust.neural_network._trial import check_module
+from sklearn_robust.neural_network.objectives import TrainingObjective, get_objective
+from sklearn_robust.targets import RobustClassifierMixin
 
 
-class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
+class BaseRobustClassifier(RobustClassifierMixin, ClassifierMixin, Predictions, NetworkParameters, ABC):
     """Everything the network classifiers share; a subclass says how its module is made.
 
     That is ``_make_network(self, generator, shape)``, which returns a fresh module from a batch of
@@ -67,6 +80,13 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
     True
     """
 
+    # Whether the library draws the weights, so that an objective may draw others instead.
+    _draws_weights = True
+
+    @abstractmethod
+    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
+        """Return a fresh module from a batch of samples of that shape, as floats, to logits."""
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseRobustClassifier:
         """Train on (X, y) for `max_epochs` epochs.
 
@@ -92,8 +112,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         """
         warm = self.warm_start and hasattr(self, "net_")
         with self._unchanged_if_refused():
-            X, y, weight = self._read_training_data(X, y, sample_weight, reset=not warm)
-            self._check_parameters()
+            X, y, weight = self._prepared(X, y, sample_weight, reset=not warm)
             if warm and not np.array_equal(np.unique(y), self.classes_):
                 raise ValueError(
                     "warm_start=True needs the classes of the first fit, "
@@ -101,7 +120,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
                 )
             self._start(X, y, weight, np.unique(y), keep_module=warm)
             data, valid = self._split(X, y, weight)
-        self._train(data, valid, self.max_epochs, self._checkpoint(X, y, weight))
+            self._train(data, valid, self.max_epochs, self._checkpoint(X, y, weight))
         self._warn_if_constant(data)
         return self
 
@@ -125,10 +144,9 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         self : object
         """
         first = not hasattr(self, "net_")
-        self._check_partial()
+        check_partial(self)
         with self._unchanged_if_refused():
-            X, y, weight = self._read_training_data(X, y, sample_weight, reset=first)
-            self._check_parameters()
+            X, y, weight = self._prepared(X, y, sample_weight, reset=first)
             if first:
                 known = np.unique(y if classes is None else classes)
                 self._start(X, y, weight, known, keep_module=False)
@@ -140,59 +158,94 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
             # All calls share the unit of the first, or weights would cancel within each.
             batch = self._batch(X, y, weight, getattr(self, "_mean_weight", None))
         if not first:
-            self.net_.go_on_with(self._threat(), self.lr)
+            self.net_.go_on_with(self.module_, self._threat(), self.lr)
         self._train(batch, None, 1, going_on=True)
         return self
 
-    def _check_partial(self) -> None:
-        """Raise ValueError for hyperparameters that need all the data, or all of the training."""
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} needs all the data at once, which partial_fit "
-                "does not see. Pass a dict, or sample_weight."
-            )
-        if self.early_stopping:
-            raise ValueError(
-                "early_stopping=True compares the epochs of one training, of which partial_fit "
-                "sees one. Use fit, or early_stopping=False."
-            )
-        if self.weight_averaging is not None:
-            raise ValueError(
-                f"weight_averaging={self.weight_averaging!r} averages over one training, which "
-                "partial_fit does not know the end of. Use fit, or weight_averaging=None."
-            )
-
     @contextmanager
     def _unchanged_if_refused(self) -> Iterator[None]:
-        """Give the estimator its attributes back if an error ends the preparation of a fit."""
+        """Give the estimator its attributes back if an error leaves it without a trained model."""
         before = dict(self.__dict__)
         try:
             yield
+        except FloatingPointError:  # the model has the weights of the last finished epoch
+            raise
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
 
-    def _read_training_data(
+    def _prepared(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Return checked samples in their own shape, labels, and weights."""
-        as_bytes = is_bytes(X)
-        X, y, shape = self._validated(X, y, reset=reset)
-        check_classification_targets(y)
-        if reset:
-            self.input_shape_ = shape
-            plain = self.preprocessor is None and self.input_ramp is None
-            self.input_factor_ = 1 / 255 if as_bytes and plain else 1.0
-            self._fitted_bytes, self._fitted_top = as_bytes, float(np.abs(X).max())
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X)
-        X = X.reshape(len(X), *self.input_shape_)
-        self._threat().check_data(X)
-        if reset:
-            warn_of_epsilon(self._threat(), X, as_bytes=as_bytes)
-        team().check_same(lambda: self._fingerprint(X, y, sample_weight))
-        return X, y, sample_weight
+        """Return checked samples in their own shape, labels, and weights; check the parameters."""
+        X, y, weight = read_training_data(self, X, y, sample_weight, reset=reset)
+        team().check_same(lambda: self._fingerprint(X, y, weight))
+        self._check_parameters()
+        return X, y, weight
+
+    def _start(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        classes: np.ndarray,
+        *,
+        keep_module: bool,
+    ) -> None:
+        """Make module and net; the random numbers of the whole fit come from `random_state`."""
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, got one class: "
+                f"{classes.tolist()}."
+            )
+        seed = team().seed(draw_seed(self.random_state))
+        seeds = np.random.SeedSequence(seed).generate_state(3).tolist()
+        generator, device = torch.Generator().manual_seed(seeds[0]), resolve_device(self.device)
+        self.classes_ = classes
+        weights = self._weights(y, weight)
+        self._mean_weight = float(weights[weights > 0].mean()) if weights.any() else 1.0
+        objective = get_objective(self.training).bound_to(self._attack())
+        if not keep_module:
+            self.module_ = self._make_module(X, y, weight, objective, generator, seeds[1])
+        dtype = training_dtype(self.dtype, self._threat(), X)
+        self._warn_of_precision(dtype, device, X)
+        to_precision(self.module_, weight_dtype(dtype), device)
+        team().copy_first(self.module_)
+        check_module(self.module_, X[:1], len(classes))
+        with network_alone(self.module_):
+            objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
+        noise = torch.Generator(device).manual_seed(team().own_seed(seeds[2]))
+        self.net_ = make_net(
+            self, objective, generator, noise, dtype=dtype, at_full_epsilon=keep_module
+        )
+
+    def _make_module(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        objective: TrainingObjective,
+        generator: torch.Generator,
+        seed: int,
+    ) -> torch.nn.Module:
+        """Return a fresh module, from samples as they are to logits."""
+        layers, shape, transformer = make_front(self, X, y, weight)
+        if transformer is not None:
+            self.preprocessor_ = transformer
+        with own_randomness(seed, resolve_device(self.device)):
+            network = self._make_network(generator, shape)
+        if self._draws_weights:
+            objective.initialize(network, generator)
+        return join(self, layers, network, shape)
+
+    def _warn_of_precision(self, dtype: str, device: torch.device, X: np.ndarray) -> None:
+        warn_of_speed(dtype, device)
+        if self.preprocessor is None and self.input_ramp is None:  # which see X with all bits
+            warn_of_resolution(self.dtype, self._threat(), X)
+
+    def _attack(self) -> PGD:
+        return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
 
     def _split(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
@@ -212,14 +265,7 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
 
     def _weights(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
         """Return the weights of samples, those of their classes included."""
-        weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        if self.class_weight is None:
-            return weight
-        index = self._encode(y, len(y))
-        if self.class_weight == "balanced":
-            return weight * _balance(index, weight)
-        # Here y need not have all classes.
-        return weight * compute_class_weight(self.class_weight, classes=self.classes_, y=y)[index]
+        return weights_with_classes(y, sample_weight, self.class_weight, self.classes_)
 
     def _batch(
         self,
@@ -293,17 +339,9 @@ class BaseRobustClassifier(ClassifierMixin, NetworkConstruction):
         team().average([counts])
         largest_class = torch.bincount(data.y).max() / len(data.y)
         if counts.max() >= 0.999 * counts.sum() > 0 and largest_class < 0.99:
-            warnings.warn(
+            warn_user(
                 "The network predicts one class for every training sample: training has "
                 "collapsed to a constant output. "
                 "Use epsilon_schedule='ramp', a smaller lr, more epochs, or a smaller epsilon.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
-
-
-def _balance(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return for each sample what gives all classes the same total, 0 in classes without weight."""
-    totals = np.bincount(index, weight)
-    share = (np.count_nonzero(totals) * totals)[index]
-    return np.divide(weight.sum(), share, out=np.zeros(len(index)), where=share > 0)

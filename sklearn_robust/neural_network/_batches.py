@@ -1,11 +1,16 @@
-"""Training data as tensors, and how an epoch cuts them into batches."""
+"""Training data: the weights of samples, tensors, and how an epoch cuts them into batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from sklearn.utils import compute_class_weight
+
+from sklearn_robust._validation import check_real, encode_labels
 
 
 class Batch(NamedTuple):
@@ -54,3 +59,44 @@ class Batches:
                 batch = batch._replace(X=self.change(batch.X))
             for _ in range(self.replays):
                 yield batch
+
+
+def check_batch_size(size: Any, name: str) -> None:
+    """Raise ValueError for what is no number of samples, and not -1 for all."""
+    whole = isinstance(size, Integral) and not isinstance(size, bool)
+    if not whole or (size < 1 and size != -1):
+        raise ValueError(
+            f"{name} must be an integer >= 1, or -1 for all samples at once, got {size!r}."
+        )
+
+
+def check_class_weight(class_weight: Any, name: str) -> None:
+    """Raise ValueError unless it is "balanced" or gives each label a weight >= 0."""
+    if isinstance(class_weight, dict):
+        for label, weight in class_weight.items():
+            check_real(weight, f"{name}[{label!r}]", low=0)
+    elif not isinstance(class_weight, str) or class_weight != "balanced":
+        raise ValueError(
+            f"{name} must be None, 'balanced' or a dict from label to weight, got {class_weight!r}."
+        )
+
+
+def weights_with_classes(
+    y: np.ndarray, sample_weight: np.ndarray | None, class_weight: Any, classes: np.ndarray
+) -> np.ndarray:
+    """Return the weights of samples, those of their classes included."""
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight
+    if class_weight is None:
+        return weight
+    index = encode_labels(y, classes, len(y))
+    if isinstance(class_weight, str):
+        return weight * _balance(index, weight)
+    # Here y need not have all classes.
+    return weight * compute_class_weight(class_weight, classes=classes, y=y)[index]
+
+
+def _balance(index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return for each sample what gives all classes the same total, 0 in classes without weight."""
+    totals = np.bincount(index, weight)
+    share = (np.count_nonzero(totals) * totals)[index]
+    return np.divide(weight.sum(), share, out=np.zeros(len(index)), where=share > 0)

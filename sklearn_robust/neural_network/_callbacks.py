@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
-from skorch.callbacks import Callback, EpochScoring, EpochTimer, PassthroughScoring, ProgressBar
+from skorch.callbacks import (
+    Callback,
+    EpochScoring,
+    EpochTimer,
+    LRScheduler,
+    PassthroughScoring,
+    ProgressBar,
+)
 from skorch.callbacks.scoring import ScoringBase
 
 from sklearn_robust.neural_network._net import Interrupted, RobustNet, TrainingStopped
@@ -37,6 +46,21 @@ class EpochLine(Callback):
                 text += f"  valid clean {row['valid_clean_accuracy']:.4f}"
             text += f"  valid adversarial {row['valid_adversarial_accuracy']:.4f}"
         print(f"{text}  {row['dur']:.1f} s", flush=True)
+
+
+class BestSoFar(Callback):
+    """Write for each mean whether this epoch's is the best so far, as skorch's `Checkpoint` asks.
+
+    It looks at the history alone, which a resumed training has from its beginning.
+    """
+
+    def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
+        for name in (f"{part}_{mean}" for part in _parts(validation=True) for mean in MEANS):
+            if name in net.history[-1]:
+                *before, now = (row[name] for row in net.history if name in row)
+                sign = 1 if name.endswith("loss") else -1
+                best = all(sign * now < sign * value for value in before)
+                net.history.record(f"{name}_best", best)
 
 
 class EarlyStopping(Callback):
@@ -90,19 +114,21 @@ class CheckpointWriter(Callback):
             raise Interrupted from None
 
 
-def check_callbacks(callbacks: Any, *, validation: bool) -> None:
+def check_callbacks(callbacks: Any, *, validation: bool, lr_schedule: Any) -> None:
     """Raise ValueError for what is no list of callbacks that the net can serve."""
     if callbacks is not None and not isinstance(callbacks, list | tuple):
         raise ValueError(
             "callbacks must be None or a list of skorch callbacks, such as [EpochTimer()], got "
             f"{callbacks!r}."
         )
-    for item in callbacks or []:
-        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+    given = [_without_name(item) for item in callbacks or []]
+    known = _columns(given, validation)
+    for callback in given:
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
             raise ValueError(
-                f"each of callbacks must be a skorch callback or (name, callback), got {item!r}."
+                f"each of callbacks must be a skorch callback or (name, callback), got {callback!r}"
+                "."
             )
         if issubclass(kind, ScoringBase) and not _can_score(callback, validation):
             raise ValueError(
@@ -112,6 +138,18 @@ def check_callbacks(callbacks: Any, *, validation: bool) -> None:
                 "EpochScoring(function, on_train=True, use_caching=False), which calls "
                 "function(net, data, None)."
             )
+        if issubclass(kind, LRScheduler) and not (
+            isinstance(lr_schedule, str) and lr_schedule == "constant"
+        ):
+            raise ValueError(
+                f"callbacks cannot hold this {kind.__name__} beside lr_schedule={lr_schedule!r}, "
+                "which sets the learning rate at every step. Use lr_schedule='constant'."
+            )
+        _check_monitor(callback, kind, known)
+
+
+def _without_name(item: Any) -> Any:
+    return item[1] if isinstance(item, tuple) and len(item) == 2 else item
 
 
 def _can_score(callback: Any, validation: bool) -> bool:
@@ -120,21 +158,56 @@ def _can_score(callback: Any, validation: bool) -> bool:
     return own and not callback.use_caching and (callback.on_train or validation)
 
 
-def default_callbacks(verbose: int, validation: bool) -> list[tuple[str, Callback]]:
-    """Return what every net runs before the user's callbacks."""
-    callbacks: list[tuple[str, Callback]] = [
-        ("epoch_start", EpochStart()),
-        ("epoch_timer", EpochTimer()),
-    ]
-    for part in ("train", "valid") if validation else ("train",):
+def _parts(validation: bool) -> tuple[str, ...]:
+    return ("train", "valid") if validation else ("train",)
+
+
+def _columns(callbacks: Sequence[Any], validation: bool) -> set[str]:
+    """Return the columns of means in the history, with those that the user's scorings write."""
+    own = {f"{part}_{mean}" for part in _parts(validation) for mean in MEANS}
+    for callback in callbacks:
+        if isinstance(callback, EpochScoring):
+            own.add(callback.name or getattr(callback.scoring, "__name__", ""))
+    return own | {f"{name}_best" for name in own}
+
+
+def _check_monitor(callback: Any, kind: type, known: set[str]) -> None:
+    """Raise ValueError if the callback would look for a mean that the history does not have."""
+    default = inspect.signature(kind).parameters.get("monitor")
+    monitor = getattr(callback, "monitor", default and default.default)
+    if not isinstance(monitor, str) or not monitor.startswith(("train_", "valid_")):
+        return
+    if monitor not in known:
+        raise ValueError(
+            f"callbacks cannot hold this {kind.__name__}: it watches {monitor!r}, which the "
+            "history will not have. Pass early_stopping=True for the means over data held out, or "
+            f"monitor= one of {', '.join(sorted(known))}."
+        )
+
+
+def training_callbacks(own: Any, verbose: int, stopping: tuple[int, float] | None) -> list[Any]:
+    """Return what a net runs, copies of the user's own callbacks behind what they may look at.
+
+    Parameters
+    ----------
+    own : list of skorch callbacks or None
+    verbose : int
+    stopping : (int, float) or None
+        The patience and the tolerance of early stopping; None: without, and without validation.
+    """
+    callbacks: list[Any] = [("epoch_start", EpochStart()), ("epoch_timer", EpochTimer())]
+    for part in _parts(stopping is not None):
         for mean in MEANS:
             name = f"{part}_{mean}"
-            # No column of "best so far": a resumed training would not know the epochs before.
+            # skorch's own column of "best so far" would not know the epochs before an interruption.
             scoring = PassthroughScoring(name, lower_is_better=None, on_train=part == "train")
             callbacks.append((name, scoring))
+    callbacks.append(("best", BestSoFar()))
     if verbose > 1:
         # The notebook's own bar ends in an ImportError where ipywidgets is not installed.
         callbacks.append(("progress_bar", ProgressBar(detect_notebook=False)))
     if verbose:
         callbacks.append(("epoch_line", EpochLine()))
-    return callbacks
+    if stopping is not None:
+        callbacks.append(("early_stopping", EarlyStopping(*stopping)))
+    return [*callbacks, *(copy.deepcopy(own) or []), ("checkpoint", CheckpointWriter())]

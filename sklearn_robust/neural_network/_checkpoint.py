@@ -1,8 +1,10 @@
 """Checkpoints: a fit that is killed goes on from its last finished epoch, bit for bit.
 
-A checkpoint is one file, written beside the old one and then put in its place, so that a kill at
-any moment leaves the old one or the new one. It holds tensors, and numbers and texts as JSON; it
-is read with ``torch.load(weights_only=True)``, which runs no code from the file.
+A checkpoint is one file, in a folder named after the parameters and the data of its training, so
+that several trainings, such as the candidates of a search, do not meet. It is written beside the
+old one and then put in its place: a kill at any moment leaves the old one or the new one. It holds
+tensors, and numbers and texts as JSON; it is read with ``torch.load(weights_only=True)``, which
+runs no code from the file.
 """
 
 from __future__ import annotations
@@ -15,29 +17,30 @@ import os
 import pickle
 import types
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from sklearn_robust.neural_network._parallel import team
+
 if TYPE_CHECKING:
     from sklearn_robust.neural_network._net import RobustNet
 
-_NAME = "checkpoint.pt"
 _UNREADABLE = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError)
 
 
 class Checkpoint:
-    """The file in `folder` for one training, known by its fingerprint."""
+    """The file within `folder` for one training, known by its fingerprint."""
 
     def __init__(self, folder: str | os.PathLike[str], fingerprint: str) -> None:
-        self.path, self.fingerprint = Path(folder) / _NAME, fingerprint
+        self.path = Path(folder) / fingerprint / "checkpoint.pt"
 
     def save(self, net: RobustNet, *, finished: bool = False) -> None:
         """Write the state of training after an epoch, or after all of it."""
         about = {
-            "fingerprint": self.fingerprint,
             "finished": finished,
             "history": net.history.to_list(),
         }
@@ -64,7 +67,7 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file cannot be read, or belongs to other parameters or data.
+            If the file cannot be read.
         """
         if not self.path.is_file():
             return False
@@ -76,11 +79,6 @@ class Checkpoint:
             raise ValueError(
                 f"checkpoint: {self.path} cannot be read ({what}). Remove it to begin anew."
             ) from error
-        if about["fingerprint"] != self.fingerprint:
-            raise ValueError(
-                f"checkpoint: {self.path} belongs to a training with other parameters or data. "
-                "Remove it, or pass another folder."
-            )
         net.module_.load_state_dict(content["module"])
         net.optimizer_.load_state_dict(content["optimizer"])
         net.objective.restore(content["objective"])
@@ -91,6 +89,29 @@ class Checkpoint:
         net.history = type(net.history)(about["history"])
         _restore_random(net, content["random"])
         return about["finished"]
+
+
+def check_checkpoint(folder: Any, random_state: Any, warm_start: bool) -> None:
+    """Raise ValueError if `folder` is no path or the fit could not go on bit for bit."""
+    if folder is None:
+        return
+    if not isinstance(folder, str | os.PathLike):
+        raise ValueError(f"checkpoint must be None or the path of a folder, got {folder!r}.")
+    if isinstance(random_state, bool) or not isinstance(random_state, Integral):
+        raise ValueError(
+            "checkpoint needs an integer random_state, or a resumed fit would split and "
+            f"shuffle the data in another way, got random_state={random_state!r}."
+        )
+    if team().size > 1:
+        raise ValueError(
+            "checkpoint is not available under data_parallel: one process's file does not "
+            "hold the random states of the others. Pass checkpoint=None."
+        )
+    if warm_start:
+        raise ValueError(
+            "checkpoint needs warm_start=False: the file does not know the weights that a "
+            "warm start began with."
+        )
 
 
 def _as_plain(value: Any) -> Any:

@@ -5,16 +5,29 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import torch
 
-from sklearn_robust._validation import check_bool, check_int, check_option, check_real, check_sizes
+from sklearn_robust._images import channels_last, image_shape
+from sklearn_robust._validation import check_bool, check_option, check_sizes
 from sklearn_robust.neural_network._base import BaseRobustClassifier
+from sklearn_robust.neural_network._checks import check_each, integer, real
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
 from sklearn_robust.neural_network._parameters import SharedParameters
+from sklearn_robust.neural_network._trial import is_lazy, materialize
+
+_ARCHITECTURE = {
+    "dropout": real(low=0, high=1, open_high=True),
+    "batch_norm": check_bool,
+    "hidden_layer_sizes": check_sizes,
+}
+_CONVOLUTIONS = {
+    "kernel_size": integer(1),
+    "downsampling": lambda value, name: check_option(value, name, ("pool", "stride")),
+    "filters": check_sizes,
+}
 
 
 class RobustFCClassifier(BaseRobustClassifier):
@@ -83,9 +96,7 @@ class RobustFCClassifier(BaseRobustClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_real(self.dropout, "dropout", low=0, high=1, open_high=True)
-        check_bool(self.batch_norm, "batch_norm")
-        check_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
+        check_each(self, _ARCHITECTURE)
 
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         network = fully_connected(
@@ -112,8 +123,8 @@ class RobustCNNClassifier(BaseRobustClassifier):
     Parameters
     ----------
     image_shape : (h, w), (c, h, w) or None, default=None
-        Shape of one image. None: that of X; rows of a square number of features are square
-        images, any other row is an image of height 1.
+        Shape of one image. None: that of X; rows are square images if their number of features is
+        a square and at least 64, any other row is an image of height 1.
     dropout : float in [0, 1), default=0.4
         Share of units dropped before the logits, in training only.
     filters : sequence of int, default=(32, 64)
@@ -183,48 +194,23 @@ class RobustCNNClassifier(BaseRobustClassifier):
         self.shift_average = shift_average
 
     def _check_parameters(self) -> None:
-        shape = self.image_shape
-        if shape is not None and not (
-            isinstance(shape, Iterable) and all(isinstance(n, Integral) for n in shape)
-        ):
-            raise ValueError(
-                f"image_shape must be None, (h, w) or (c, h, w), in integers, got {shape!r}."
-            )
         super()._check_parameters()
-        check_real(self.dropout, "dropout", low=0, high=1, open_high=True)
-        check_bool(self.batch_norm, "batch_norm")
-        check_int(self.kernel_size, "kernel_size", low=1)
-        check_option(self.downsampling, "downsampling", ("pool", "stride"))
-        check_sizes(self.filters, "filters")
-        check_sizes(self.hidden_layer_sizes, "hidden_layer_sizes")
+        check_each(self, {**_ARCHITECTURE, **_CONVOLUTIONS})
         if self.preprocessor is None:  # which may change the number of features
-            self._resolve_image_shape(self.input_shape_)
+            self._image_shape(self.input_shape_)
 
-    def _resolve_image_shape(self, given: tuple[int, ...]) -> tuple[int, int, int]:
+    def _image_shape(self, given: tuple[int, ...]) -> tuple[int, int, int]:
         """Return (channels, height, width) of one sample, given its shape before the network."""
-        shape = self.image_shape
-        if shape is None:
-            shape = given
-            if len(shape) == 1:
-                side = math.isqrt(shape[0])
-                shape = (side, side) if side * side == shape[0] else (1, *shape)
-            elif len(shape) == 3 and shape[0] > 4 >= shape[2]:
-                raise ValueError(
-                    f"X must have images as (c, h, w), got {tuple(shape)}, which looks like "
-                    "(h, w, c). Pass X.transpose(0, 3, 1, 2), or image_shape if it is as you mean."
-                )
-        if len(shape) == 2:
-            shape = (1, *shape)
-        if len(shape) != 3 or math.prod(shape) != math.prod(given):
+        if self.image_shape is None and channels_last(given):
             raise ValueError(
-                f"image_shape must be (h, w) or (c, h, w) with {math.prod(given)} values, as X "
-                f"has, got {tuple(shape)}."
+                f"X must have images as (c, h, w), got {tuple(given)}, which looks like "
+                "(h, w, c). Pass X.transpose(0, 3, 1, 2), or image_shape if it is as you mean."
             )
-        return tuple(int(n) for n in shape)  # type: ignore[return-value]
+        return image_shape(given, self.image_shape) or (1, 1, math.prod(given))
 
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         network = convolutional(
-            self._resolve_image_shape(shape),
+            self._image_shape(shape),
             len(self.classes_),
             self.dropout,
             filters=self.filters,
@@ -300,6 +286,11 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
                 "module must be a torch.nn.Module or a callable that makes one, "
                 f"got {self.module!r}."
             )
+        if isinstance(self.module, torch.nn.Module) and is_lazy(self.module):
+            raise ValueError(
+                "module has lazy layers, which torch cannot copy. Pass a function that makes it, "
+                "or call it with a batch first."
+            )
 
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         if isinstance(self.module, torch.nn.Module):
@@ -310,4 +301,4 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         network = self.module(**{**params, **(self.module_params or {})})
         if not isinstance(network, torch.nn.Module):
             raise ValueError(f"module must make a torch.nn.Module, it made {network!r}.")
-        return network
+        return materialize(network, shape)

@@ -79,9 +79,10 @@ epsilon : float or array of shape (n_features,), default=0.1
     warm_start : bool, default=False
         Go on from the last fit's weights, at full epsilon, with a fresh optimizer.
     checkpoint : path, optional
-        Folder for the state of `fit` after every epoch. The same fit, started again after an
-        interruption, goes on from the last finished epoch, on the CPU bit for bit; needs an
-        integer `random_state`. State of your own `callbacks` is not kept.
+        Folder for the state of `fit` after every epoch, in a folder of its own for each set of
+        parameters and data. The same fit, started again after an interruption, goes on from the
+        last finished epoch, on the CPU bit for bit; another one begins anew. Needs an integer
+        `random_state`. State of your own `callbacks` is not kept.
     callbacks : list of skorch callbacks, optional
         Copied before use; see ``net_`` for the net that they act on. The history has losses and
         accuracies; other scores come from skorch's ``EpochScoring(function, on_train=True,

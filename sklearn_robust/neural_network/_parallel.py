@@ -73,7 +73,7 @@ class Group(Alone):
         return type(batch)(*(part[pick] for part in batch)), (high - low) / n
 
     def average(self, tensors: Iterable[Tensor], weight: float | None = None) -> None:
-        tensors = list(tensors)
+        tensors = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
         if not tensors:
             return
         message = torch.cat([t.detach().reshape(-1) for t in tensors])

@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import os
-from dataclasses import replace
-from numbers import Integral
 from typing import Any, TypedDict
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklearn_robust._validation import (
-    check_bool,
-    check_epsilon,
-    check_int,
-    check_option,
-    check_real,
-    check_step_size,
-)
-from sklearn_robust.neural_network._augmentation import (
-    RandomShift,
-    check_augmentation,
-    image_size,
-)
-from sklearn_robust.neural_network._averaging import resolve_averaging
-from sklearn_robust.neural_network._callbacks import check_callbacks
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.neural_network._checks import check_shared
 from sklearn_robust.neural_network._descriptions import SECTIONS
-from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._precision import check_dtype
-from sklearn_robust.neural_network._ramp import check_ramp
-from sklearn_robust.neural_network._schedules import (
-    EPSILON_SCHEDULES,
-    LR_SCHEDULES,
-    resolve_schedule,
-)
-from sklearn_robust.neural_network._setup import OPTIMIZERS, resolve_device
-from sklearn_robust.neural_network.objectives import get_objective
+
+# float32, in which networks are trained and attacked, ends at 3e38; logits need some of it.
+_LARGEST = 1e30
 
 
 class SharedParameters(TypedDict, total=False):
@@ -84,9 +61,16 @@ class NetworkParameters(BaseEstimator):
     ``{parameters}`` in its docstring becomes their description.
     """
 
-    # Not shared: who passes a module can put a ramp into it, and a mean around it.
+    # Not shared: who passes a module can put a ramp into it, and a mean around it, and knows the
+    # shape of its images.
+    image_shape: Any = None
     input_ramp: Any = None
     shift_average: int = 0
+    # What reading the training data finds.
+    input_shape_: tuple[int, ...]
+    input_factor_: float
+    _fitted_bytes: bool
+    _fitted_top: float
 
     def __init__(
         self,
@@ -166,120 +150,26 @@ class NetworkParameters(BaseEstimator):
             cls.__doc__ = (cls.__doc__ or "").replace("{" + name + "}", text)
 
     def _check_parameters(self) -> None:
-        check_epsilon(self.epsilon, self.n_features_in_)
-        check_step_size(self.step_size, self.n_features_in_)
-        check_int(self.pgd_steps, "pgd_steps", low=1)
-        check_int(self.max_epochs, "max_epochs", low=1)
-        if not isinstance(self.verbose, bool):
-            check_int(self.verbose, "verbose", low=0)
-        check_real(self.lr, "lr", low=0, open_low=True)
-        self._check_batch_size()
-        if not callable(self.optimizer):
-            check_option(self.optimizer, "optimizer", OPTIMIZERS)
-        if not isinstance(self.optimizer_params, dict | None):
-            raise ValueError(
-                "optimizer_params must be None or a dict, such as {'weight_decay': 1e-4}, got "
-                f"{self.optimizer_params!r}."
-            )
-        transformer = self.preprocessor
-        if transformer is not None and (
-            isinstance(transformer, type) or not hasattr(transformer, "transform")
-        ):
-            raise ValueError(
-                "preprocessor must be None or a transformer, such as StandardScaler(), got "
-                f"{transformer!r}."
-            )
-        get_objective(self.training)
-        resolve_schedule(self.epsilon_schedule, "epsilon_schedule", EPSILON_SCHEDULES)
-        resolve_schedule(self.lr_schedule, "lr_schedule", LR_SCHEDULES)
-        resolve_averaging(self.weight_averaging)
-        if check_ramp(self.input_ramp) is not None and self.preprocessor is not None:
-            raise ValueError(
-                "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
-                "scale X and pass the knots of the ramp in its new units."
-            )
-        if check_int(self.shift_average, "shift_average", low=0) and self.preprocessor is None:
-            image_size(self.input_shape_, getattr(self, "image_shape", None), "shift_average")
-        self._check_augmentation()
-        if self.max_grad_norm is not None:
-            check_real(self.max_grad_norm, "max_grad_norm", low=0, open_low=True)
-        if self.checkpoint is not None:
-            self._check_checkpoint()
-        for name in ("random_start", "early_stopping", "warm_start", "cuda_graphs"):
-            check_bool(getattr(self, name), name)
-        if self.early_stopping:
-            check_real(
-                self.validation_fraction,
-                "validation_fraction",
-                low=0,
-                high=1,
-                open_low=True,
-                open_high=True,
-            )
-            check_int(self.n_iter_no_change, "n_iter_no_change", low=1)
-            check_real(self.tol, "tol")
-        self._check_class_weight()
-        check_callbacks(self.callbacks, validation=self.early_stopping)
-        check_dtype(self.dtype, resolve_device(self.device))
+        """Raise ValueError for hyperparameters that break a rule, alone or together."""
+        check_shared(self)
 
-    def _check_batch_size(self) -> None:
-        size = self.batch_size
-        whole = isinstance(size, Integral) and not isinstance(size, bool)
-        if not whole or (size < 1 and size != -1):
+    def _threat(
+        self, epsilon: Any = None, norm: Any = None, clip_values: Any = "own"
+    ) -> ThreatModel:
+        """Return the estimator's threat model, parts of it replaced."""
+        own_clip = isinstance(clip_values, str) and clip_values == "own"
+        threat = ThreatModel.for_columns(
+            getattr(self, "feature_names_in_", None),
+            self.epsilon if epsilon is None else epsilon,
+            self.norm if norm is None else norm,
+            self.clip_values if own_clip else clip_values,
+        )
+        radius = float(np.max(threat.epsilon))
+        if radius > _LARGEST:
             raise ValueError(
-                f"batch_size must be an integer >= 1, or -1 for all samples at once, got {size!r}."
+                f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."
             )
-
-    def _check_augmentation(self) -> None:
-        if not isinstance(check_augmentation(self.augmentation), RandomShift):
-            return
-        image_size(self.input_shape_, self._shift().image_shape)
-        if self.clip_values is not None:
-            low, high = (np.min(self.clip_values[0]), np.max(self.clip_values[1]))
-            if not low <= self.augmentation.fill <= high:
-                raise ValueError(
-                    f"augmentation fills with {self.augmentation.fill:g}, outside "
-                    f"clip_values={self.clip_values}. Pass RandomShift(fill=...) with one inside."
-                )
-
-    def _shift(self) -> RandomShift:
-        """Return the `RandomShift` of the hyperparameters for images of the classifier's shape."""
-        ours = getattr(self, "image_shape", None)
-        shape = ours if self.augmentation.image_shape is None else self.augmentation.image_shape
-        return replace(self.augmentation, image_shape=shape)
-
-    def _check_class_weight(self) -> None:
-        if isinstance(self.class_weight, dict):
-            for label, weight in self.class_weight.items():
-                check_real(weight, f"class_weight[{label!r}]", low=0)
-        elif self.class_weight is not None and (
-            not isinstance(self.class_weight, str) or self.class_weight != "balanced"
-        ):
-            raise ValueError(
-                "class_weight must be None, 'balanced' or a dict from label to weight, got "
-                f"{self.class_weight!r}."
-            )
-
-    def _check_checkpoint(self) -> None:
-        if not isinstance(self.checkpoint, str | os.PathLike):
-            raise ValueError(
-                f"checkpoint must be None or the path of a folder, got {self.checkpoint!r}."
-            )
-        if isinstance(self.random_state, bool) or not isinstance(self.random_state, Integral):
-            raise ValueError(
-                "checkpoint needs an integer random_state, or a resumed fit would split and "
-                f"shuffle the data in another way, got random_state={self.random_state!r}."
-            )
-        if team().size > 1:
-            raise ValueError(
-                "checkpoint is not available under data_parallel: one process's file does not "
-                "hold the random states of the others. Pass checkpoint=None."
-            )
-        if self.warm_start:
-            raise ValueError(
-                "checkpoint needs warm_start=False: the file does not know the weights that a "
-                "warm start began with."
-            )
+        return threat
 
 
 def _without_unknown() -> inspect.Signature:

@@ -13,6 +13,14 @@ from sklearn_robust.preprocessing import Affine, CannotFollowError, follow
 from sklearn_robust.targets._layers import as_layers
 
 
+def check_preprocessor(transformer: Any, name: str) -> None:
+    """Raise ValueError for what is no transformer."""
+    if isinstance(transformer, type) or not hasattr(transformer, "transform"):
+        raise ValueError(
+            f"{name} must be None or a transformer, such as StandardScaler(), got {transformer!r}."
+        )
+
+
 def fit_preprocessor(
     preprocessor: Any, X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None
 ) -> tuple[Any, list[nn.Module], int]:

@@ -27,7 +27,9 @@ class OwnNetworkTarget(NetworkTarget):
     def __init__(self, subject: Subject) -> None:
         self._network = subject.classifier
         samples: Any = SamplesAsRead(self._network, subject.X)
-        super().__init__(subject, samples, self._network.module_)
+        threat = samples.threat(subject.raw_threat)
+        model = self._network._model(threat=threat, X=samples.rows)
+        super().__init__(subject, samples, model.module)
 
     def _judge(self, rows: np.ndarray) -> np.ndarray:
         return self._network._predict_index(rows)

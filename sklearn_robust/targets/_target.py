@@ -17,7 +17,7 @@ from sklearn_robust._arrays import to_numpy
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
-from sklearn_robust._warnings import warn_caller
+from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import Model, Verdict, evaluate, get_attack
 from sklearn_robust.preprocessing._samples import Samples
 from sklearn_robust.targets._subject import Subject
@@ -149,14 +149,14 @@ class Target:
                 "There is no robustness to measure: check the model."
             )
         if len(scores) and (other := scores.argmax(axis=1) != self.predicted).any():
-            warn_caller(
+            warn_user(
                 f"{name} predicts another class than its scores favour for {int(other.sum())} of "
                 f"{len(other)} samples, as one with a threshold of its own does. The attack "
                 "follows the scores, which overstates robustness. Measure the classifier inside.",
                 BlackBoxWarning,
             )
         if leaves_choice(attack):
-            warn_caller(
+            warn_user(
                 f"{name} is attacked through its scores alone, which overstates its robustness: "
                 f"{self.obstacle} Pass attack='square' if that is meant.",
                 BlackBoxWarning,

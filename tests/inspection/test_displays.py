@@ -183,7 +183,7 @@ def test_panels_fill_axes_that_belong_to_no_grid(layout):
 
 def test_bad_pictures_are_refused():
     X = np.ones((2, 9))
-    with pytest.raises(ValueError, match=r"image_shape=\(2, 4\) does not hold one sample"):
+    with pytest.raises(ValueError, match=r"image_shape must be .* with 9 values, .* got \(2, 4\)"):
         InputGradientDisplay.from_predictions(X, X, image_shape=(2, 4))
     with pytest.raises(ValueError, match=r"must have the shape of X, \(2, 9\), got \(1, 9\)"):
         InputGradientDisplay.from_predictions(X, X[:1])
@@ -191,7 +191,7 @@ def test_bad_pictures_are_refused():
         InputGradientDisplay.from_predictions(X, X, scale="all")
     with pytest.raises(ValueError, match="unit must hold finite numbers > 0"):
         InputGradientDisplay.from_predictions(X, X, unit=np.zeros(9))
-    with pytest.raises(ValueError, match=r"got the shape \(1, 1, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"image_shape must be .*, got \(1, 1, 3, 3\)"):
         InputGradientDisplay.from_predictions(X, X, image_shape=(1, 1, 3, 3))
 
 

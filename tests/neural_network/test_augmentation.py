@@ -36,7 +36,7 @@ def test_every_shift_occurs_and_is_the_rolled_padded_image(shape):
 def test_shape_of_the_images_can_be_given(digits):
     X = torch.arange(6.0).reshape(1, 6)
     generator = torch.Generator().manual_seed(0)
-    assert RandomShift(0)(torch.ones(2, 4), generator).equal(torch.ones(2, 4))
+    assert RandomShift(0)(torch.ones(2, 64), generator).equal(torch.ones(2, 64))
     assert RandomShift(0, image_shape=(2, 3))(X, generator).equal(X)
     with pytest.raises(ValueError, match=r"image_shape must be \(h, w\) or \(c, h, w\) with 6"):
         RandomShift()(X, generator)

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from sklearn_robust import RobustFCClassifier, RobustNeuralNetClassifier
@@ -117,32 +118,43 @@ def test_a_finished_fit_is_not_repeated(all_digits, tmp_path):
         assert trained_bits(first, X) == trained_bits(again, X)
         assert first.net_.history[-1, "dur"] == again.net_.history[-1, "dur"]  # it is the same run
         assert not any(m.training for m in again.module_.modules())
-        assert [p.name for p in folder.iterdir()] == ["checkpoint.pt"]
+        assert [p.name for p in folder.rglob("*.*")] == ["checkpoint.pt"]
 
 
-def test_a_checkpoint_of_another_training_is_refused(all_digits, tmp_path):
+def test_another_training_in_the_same_folder_begins_anew(all_digits, tmp_path):
     X, y = all_digits
-    classifier("pgd", checkpoint=tmp_path, max_epochs=1).fit(X, y)
-    for other in (
-        classifier("pgd", checkpoint=tmp_path, max_epochs=2),
-        classifier("pgd", checkpoint=tmp_path, max_epochs=1, random_state=1),
-        classifier("pgd", checkpoint=tmp_path, max_epochs=1, weight_averaging="swa"),
-    ):
-        with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
-            other.fit(X, y)
-    same = classifier("pgd", checkpoint=tmp_path, max_epochs=1)
-    same.fit(X, y)
-    with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
-        same.fit(X[::-1], y[::-1])
-    with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
-        same.fit(X, y, sample_weight=y + 1.0)
+    settings = {"checkpoint": tmp_path, "max_epochs": 1}
+    classifier("pgd", **settings).fit(X, y)
+    for changed in ({"max_epochs": 2}, {"random_state": 1}, {"weight_averaging": "swa"}):
+        other = classifier("pgd", **{**settings, **changed}).fit(X, y)
+        plain = classifier("pgd", **{"max_epochs": 1, **changed}).fit(X, y)
+        assert trained_bits(other, X) == trained_bits(plain, X)
+    same = classifier("pgd", **settings)
+    n_before = len(list(tmp_path.iterdir()))
+    for data in ((X[::-1], y[::-1]), (X, y, y + 1.0)):
+        same.fit(*data)
+    assert len(list(tmp_path.iterdir())) == n_before + 2 == 6
     same.set_params(verbose=1).fit(X, y)  # what changes no number does not matter
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_candidates_of_a_search_share_a_folder(all_digits, tmp_path):
+    X, y = all_digits
+    grid, cv = {"lr": [1e-3, 1e-2]}, 2
+    searches = [
+        GridSearchCV(classifier("pgd", max_epochs=1, **own), grid, cv=cv).fit(X, y)
+        for own in ({}, {"checkpoint": tmp_path})
+    ]
+    scores = [search.cv_results_["mean_test_score"] for search in searches]
+    np.testing.assert_array_equal(*scores)
+    assert len(list(tmp_path.iterdir())) == 2 * 2 + 1  # and the best one, on all the data
 
 
 def test_a_broken_checkpoint_is_refused_and_runs_no_code(all_digits, tmp_path):
     X, y = all_digits
-    path = tmp_path / "checkpoint.pt"
-    clf = classifier("pgd", checkpoint=tmp_path)
+    clf = classifier("pgd", max_epochs=1, checkpoint=tmp_path)
+    clf.fit(X, y)
+    (path,) = tmp_path.rglob("checkpoint.pt")
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="cannot be read"):
         clf.fit(X, y)
@@ -230,8 +242,9 @@ def test_functions_and_objects_are_told_apart_by_what_they_do_and_hold(
     first = classifier("pgd", **settings, **{name: value}).fit(X, y)
     again = classifier("pgd", **settings, **{name: same}).fit(X, y)
     assert trained_bits(again, X) == trained_bits(first, X)
-    with pytest.raises(ValueError, match="belongs to a training with other parameters or data"):
-        classifier("pgd", **settings, **{name: other}).fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 1
+    classifier("pgd", **settings, **{name: other}).fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 class _RootOfZero(torch.nn.Module):

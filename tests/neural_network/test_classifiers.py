@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skorch.callbacks import EarlyStopping, EpochScoring, EpochTimer
+from skorch.callbacks import Checkpoint, EarlyStopping, EpochScoring, EpochTimer, LRScheduler
 
 from sklearn_robust import (
     RobustCNNClassifier,
@@ -62,7 +62,8 @@ def test_epsilon_zero_is_standard_training_and_costs_no_attack(digits):
     module = Counted(64, 10)
     clf = RobustNeuralNetClassifier(module, epsilon=0, max_epochs=1, batch_size=100)
     clf.fit(X[:500], y[:500])
-    assert passes.count(True) == 5
+    # One more to learn what the module gives in training mode.
+    assert passes.count(True) == 5 + 1
     # That the module gives one logit per class, in float64 too; and once when trained.
     assert passes.count(False) == 3
 
@@ -398,6 +399,51 @@ def test_a_copy_predicts_and_goes_on_training_the_same(digits, copying):
     twin.partial_fit(X, y)
     np.testing.assert_array_equal(twin.decision_function(X), clf.decision_function(X))
     assert twin.n_iter_ == 3
+
+
+@pytest.mark.parametrize("copying", [lambda c: pickle.loads(pickle.dumps(c)), copy.deepcopy])
+def test_a_module_put_in_place_of_the_trained_one_is_kept_and_trained_on(digits, copying):
+    X, y, *_ = digits
+    clf = tiny().fit(X, y)
+    pruned = copy.deepcopy(clf.module_)
+    with torch.no_grad():
+        pruned.linear1.weight[:8] = 0
+    clf.module_ = pruned
+    expected = clf.decision_function(X)
+    twin = copying(clf)
+    np.testing.assert_array_equal(twin.decision_function(X), expected)
+    assert twin.module_ is not pruned
+    twin.set_params(lr=1e-12).partial_fit(X, y)
+    assert twin.module_ is twin.net_.module_
+    np.testing.assert_allclose(twin.decision_function(X), expected, atol=1e-6)
+
+
+def test_partial_fit_and_fit_see_the_same_rates_of_a_scheduler(digits):
+    X, y, *_ = digits
+    policies = {
+        "StepLR": {"step_size": 2, "gamma": 0.1}, "ExponentialLR": {"gamma": 0.5},
+        "MultiStepLR": {"milestones": [1, 3]}, "LambdaLR": {"lr_lambda": lambda epoch: 0.5**epoch},
+        "CosineAnnealingLR": {"T_max": 5},
+    }  # fmt: skip
+    for name, options in policies.items():
+        policy = getattr(torch.optim.lr_scheduler, name)
+        scheduler = LRScheduler(policy, event_name="rate", **options)
+        whole = tiny(callbacks=[scheduler], max_epochs=5).fit(X, y)
+        parts = tiny(callbacks=[scheduler])
+        for _ in range(5):
+            parts.partial_fit(X, y)
+        assert parts.net_.history[:, "rate"] == pytest.approx(whole.net_.history[:, "rate"])
+        assert len(set(whole.net_.history[:, "rate"])) > 2
+
+
+def test_skorchs_checkpoint_keeps_the_epoch_of_least_validation_loss(digits, tmp_path):
+    X, y, *_ = digits
+    saving = Checkpoint(dirname=tmp_path)
+    clf = tiny(callbacks=[saving], early_stopping=True, max_epochs=6, epsilon_schedule="constant")
+    history = clf.fit(X, y).net_.history
+    losses, best = history[:, "valid_loss"], history[:, "valid_loss_best"]
+    assert best == [loss == min(losses[: i + 1]) for i, loss in enumerate(losses)]
+    assert len(list(tmp_path.iterdir())) >= 3
 
 
 def test_partial_fit_goes_on_and_warm_start_starts_from_the_weights(digits):

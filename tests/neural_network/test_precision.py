@@ -1,5 +1,6 @@
 """Training with products in bfloat16: what is computed in which precision, and what it costs."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -8,7 +9,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, attacks
+from sklearn_robust import (
+    RobustCNNClassifier,
+    RobustFCClassifier,
+    RobustNeuralNetClassifier,
+    attacks,
+)
 from sklearn_robust.neural_network import _precision
 from sklearn_robust.neural_network._precision import products_in
 
@@ -139,3 +145,64 @@ def test_no_warning_where_the_front_sees_all_bits(monkeypatch, front):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         digits(dtype="bfloat16", max_epochs=1, clip_values=(100, 101), **front).fit(X + 100, Y)
+
+
+def test_radii_near_the_spacing_of_float32_are_attacked_and_trained_as_predictions_see_them():
+    rng, n, epsilon = np.random.default_rng(0), 200, 0.24  # a radius of 24 cm in UTM coordinates
+    offset = np.array([5_800_000, 400_000])
+    Z = offset + rng.uniform(-3, 3, (n, 2))
+    y = ((Z - Z.mean(0)).sum(1) > 0).astype(int)
+    settings = {"epsilon": epsilon, "max_epochs": 40, "lr": 1e-2, "random_state": 0}
+    clf = RobustFCClassifier((32,), preprocessor=StandardScaler(), **settings).fit(Z, y)
+    assert {p.dtype for p in clf.module_.parameters()} == {torch.float64}
+    right = clf.predict(Z) == y
+    for corner in np.array(np.meshgrid(*2 * [np.linspace(-1, 1, 9)])).reshape(2, -1).T:
+        right &= clf.predict(Z + epsilon * corner) == y
+    assert clf.robust_score(Z, y) <= right.mean() < clf.score(Z, y)
+    # Centred by hand, float32 is good enough: the same problem up to rounding of the data.
+    near = RobustFCClassifier((32,), preprocessor=StandardScaler(), **settings).fit(Z - offset, y)
+    assert {p.dtype for p in near.module_.parameters()} == {torch.float32}
+    assert abs(near.robust_score(Z - offset, y) - clf.robust_score(Z, y)) <= 0.02
+
+
+def test_an_attack_finer_than_training_gets_the_bits_it_needs():
+    Z, y = 1000 + 4 * X[:300], Y[:300]
+    clf = digits(epsilon=0.5, clip_values=None, preprocessor=StandardScaler()).fit(Z, y)
+    assert {p.dtype for p in clf.module_.parameters()} == {torch.float32}
+    small = 2e-5  # float32 numbers near 1000 are 6e-5 apart
+    X_adv = clf.perturb(Z, y, epsilon=small)
+    right = clf.predict(Z) == y
+    moved = np.abs(X_adv - Z).max(axis=1)[right]
+    assert moved.max() <= small * (1 + 1e-6)
+    assert moved.min() > 0.9 * small
+
+
+class Spectral(torch.nn.Module):
+    """A filter in the frequency domain."""
+
+    def __init__(self):
+        super().__init__()
+        self.filter = torch.nn.Parameter(torch.randn(33, dtype=torch.cfloat))
+        self.linear = torch.nn.Linear(64, 10)
+
+    def forward(self, X):
+        return self.linear(torch.fft.irfft(torch.fft.rfft(X) * self.filter, n=64))
+
+
+@pytest.mark.parametrize("averaging", [None, "ema"])
+def test_complex_weights_stay_complex_and_are_trained(averaging):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Spectral()
+    settings = {"epsilon": 0.01, "max_epochs": 1, "random_state": 0, "weight_averaging": averaging}
+    still = RobustNeuralNetClassifier(module, lr=1e-12, **settings).fit(X, Y)
+    assert still.module_.filter.dtype == torch.cfloat
+    with torch.no_grad():
+        expected = copy.deepcopy(module)(torch.as_tensor(X, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(still.decision_function(X), expected, atol=1e-5)
+    trained = RobustNeuralNetClassifier(module, lr=1e-2, **settings).fit(X, Y)
+    # Of the constant and of the highest frequency real signals have no imaginary part.
+    assert (trained.module_.filter.imag != module.filter.imag)[1:-1].all()
+    gradient, step = trained.input_gradients(X[:1], Y[:1]), 1e-6 * np.eye(64)[20]
+    loss = [-trained.predict_log_proba(X[:1] + s)[0, Y[0]] for s in (step, -step)]
+    assert gradient[0, 20] == pytest.approx((loss[0] - loss[1]) / 2e-6, rel=1e-5)

@@ -132,7 +132,7 @@ def test_images_keep_their_shape_or_become_rows():
     clf = RobustCNNClassifier(preprocessor=MinMaxScaler(), **settings).fit(images, y[:300])
     assert clf.input_gradients(images[:2]).shape == (2, 8, 8)
     reduced = RobustCNNClassifier(preprocessor=PCA(16), **settings).fit(images, y[:300])
-    assert reduced._resolve_image_shape((16,)) == (1, 4, 4)
+    assert reduced.module_[-1].images.unflattened_size == (1, 1, 16)  # components are no pixels
     with pytest.raises(ValueError, match="with 16 values"):
         RobustCNNClassifier((3, 3), preprocessor=PCA(16), **settings).fit(images, y[:300])
 

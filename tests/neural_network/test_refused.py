@@ -1,11 +1,13 @@
 """What cannot be trained is refused before any training, and leaves the estimator as it was."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import BatchScoring, EpochScoring
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import BatchScoring, Checkpoint, EarlyStopping, EpochScoring, LRScheduler
 from torch import nn
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
@@ -66,6 +68,18 @@ class TwoOutputs(Casting):
         return self.layer(X), X
 
 
+def compiled():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(nn.Linear(64, 10))
+
+
+class Auxiliary(Casting):
+    def forward(self, X):
+        out = self.layer(X)
+        return (out, out) if self.training else out
+
+
 class Shifting(Casting):
     def forward(self, X):
         X -= 3.0
@@ -82,6 +96,9 @@ class Rectifying(Casting):
     [
         (Casting, r"fails in float64, in which predictions are computed: .*no casts"),
         (TwoOutputs, "got tuple for one sample"),
+        (Auxiliary, "got tuple for one sample in training mode. Switch off its auxiliary outputs"),
+        (compiled, "module holds TorchScript"),
+        (nn.Sequential(nn.LazyLinear(10)), "lazy layers, which torch cannot copy"),
         (Shifting, r"changes its input in place, .* x = x - 3 instead of x -= 3"),
         (Rectifying, r"changes its input in place, .* inplace=False"),
     ],
@@ -93,6 +110,45 @@ def test_modules_that_could_not_predict_are_refused_before_training(digits, modu
     with pytest.raises(ValueError, match=message):
         clf.fit(X, y)
     np.testing.assert_array_equal(X, before)
+    with pytest.raises(NotFittedError):
+        clf.predict(X)
+
+
+def test_lazy_layers_that_a_function_makes_take_their_sizes_from_the_samples(digits):
+    X, y, *_ = digits
+
+    def network(lazy):
+        sizes = [()] * 3 if lazy else [(64,), (16,), (16,)]
+        layers = (nn.LazyLinear, nn.LazyBatchNorm1d) if lazy else (nn.Linear, nn.BatchNorm1d)
+        return nn.Sequential(
+            layers[0](*sizes[0], 16), layers[1](*sizes[1]), nn.ReLU(), layers[0](*sizes[2], 10)
+        )
+
+    settings = {**SETTINGS, "max_epochs": 1}
+    lazy, plain = (
+        RobustNeuralNetClassifier(network, module_params={"lazy": b}, **settings).fit(X, y)
+        for b in (True, False)
+    )
+    # The same draws of torch's global generator, in the same order.
+    np.testing.assert_array_equal(lazy.decision_function(X), plain.decision_function(X))
+
+
+def test_an_error_in_the_middle_of_training_leaves_no_half_trained_model(digits):
+    X, y, *_ = digits
+
+    def raising(progress):
+        if progress > 0.4:
+            raise RuntimeError("mine")
+        return 1.0
+
+    clf = RobustFCClassifier((8,), epsilon_schedule=raising, max_epochs=4, **SETTINGS)
+    with pytest.raises(RuntimeError, match="mine"):
+        clf.fit(X, y)
+    assert not hasattr(clf, "classes_")
+    before = clf.set_params(epsilon_schedule="ramp").fit(X, y).decision_function(X)
+    with pytest.raises(RuntimeError, match="mine"):
+        clf.set_params(epsilon_schedule=raising).fit(X, y % 5)
+    np.testing.assert_array_equal(clf.decision_function(X), before)
 
 
 def test_layers_behind_the_first_may_work_in_place(digits):
@@ -148,6 +204,19 @@ def test_steps_that_lead_nowhere_are_refused_before_training(digits, training):
         ({"callbacks": [EpochScoring("accuracy")]}, "callbacks cannot hold this EpochScoring"),
         ({"callbacks": [EpochScoring(len, use_caching=False)]}, r"function, on_train=True, "),
         ({"callbacks": [("a", BatchScoring("accuracy"))]}, "this BatchScoring"),
+        ({"callbacks": [Checkpoint()]}, "it watches 'valid_loss_best', .* early_stopping=True"),
+        ({"callbacks": [Checkpoint]}, "it watches 'valid_loss_best', .* early_stopping=True"),
+        (
+            {"callbacks": [EarlyStopping("valid_acc")], "early_stopping": True},
+            "it watches 'valid_acc', .* valid_clean_accuracy",
+        ),
+        (
+            {
+                "callbacks": [LRScheduler(torch.optim.lr_scheduler.StepLR, step_size=1)],
+                "lr_schedule": "one-cycle",
+            },
+            "LRScheduler beside lr_schedule='one-cycle', which sets the learning rate",
+        ),
         ({"augmentation": RandomShift(1, fill=3.0)}, "augmentation fills with 3, outside"),
         ({"augmentation": RandomShift(1, image_shape=(3, 3))}, r"image_shape must be \(h, w\)"),
         ({"early_stopping": "yes"}, "early_stopping must be True or False"),

@@ -94,3 +94,27 @@ def test_a_model_of_an_earlier_version_still_predicts():
     old = RobustFCClassifier.__new__(RobustFCClassifier)
     old.__setstate__(state)
     np.testing.assert_array_equal(old.predict(IMAGES), expected)
+
+
+def test_bytes_that_are_no_grey_levels_are_numbers():
+    images = np.round(IMAGES * 16).astype(np.uint8)
+    for given in (images, images.reshape(-1, 8, 8), (images > 8).astype(np.uint8)):
+        by_bytes, by_floats = (fit(g) for g in (given, given.astype(np.float32)))
+        assert by_bytes.input_factor_ == 1
+        np.testing.assert_array_equal(
+            by_bytes.decision_function(given), by_floats.decision_function(given)
+        )
+    # A table of counts with flags beside them: grey levels would leave nothing of the flags.
+    table = np.column_stack([images[:, :3] * 15, images[:, 3:11] > 8]).astype(np.uint8)
+    assert fit(table, epsilon=0.1).input_factor_ == 1
+
+
+def test_bytes_in_rows_that_are_no_squares_are_taken_for_grey_levels_aloud():
+    rows = GREY[:, 8:56].astype(np.uint8)
+    with pytest.warns(
+        UserWarning, match=r"taken for grey levels.* pass X\.astype\(float\)"
+    ) as caught:
+        assert fit(rows, epsilon=8).input_factor_ == 1 / 255
+    assert caught[0].filename == __file__
+    assert fit(rows.reshape(-1, 6, 8), epsilon=8).input_factor_ == 1 / 255  # images, no question
+    assert fit(rows.astype(float), epsilon=8).input_factor_ == 1
