@@ -39,7 +39,9 @@ from sklearn_robust.neural_network.objectives import TrainingObjective, get_obje
 from sklearn_robust.targets import RobustClassifierMixin
 
 
-class BaseRobustClassifier(RobustClassifierMixin, ClassifierMixin, Predictions, NetworkParameters, ABC):
+class BaseRobustClassifier(
+    RobustClassifierMixin, ClassifierMixin, Predictions, NetworkParameters, ABC
+):
     """Everything the network classifiers share; a subclass says how its module is made.
 
     That is ``_make_network(self, generator, shape)``, which returns a fresh module from a batch of

@@ -18,8 +18,8 @@ from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
 from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_generator
-from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._device import available
+from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._precision import products_in
 from sklearn_robust.neural_network._schedules import Schedule, constant
