@@ -39,8 +39,9 @@ from sklearn_robust import (
     make_robust_scorer,
     robust_score,
 )
-from sklearn_robust.attacks import PGD, Square, as_model
+from sklearn_robust.attacks import PGD, Square
 from sklearn_robust.metrics import perturb
+from sklearn_robust.targets import make_target
 
 X, Y = load_wine(return_X_y=True)
 SPREAD = X.std(axis=0)
@@ -247,7 +248,7 @@ def test_arrays_of_another_process_are_read_and_never_written_to():
     clf.fit(data, labels)
     assert clf.robust_score(data, labels) <= clf.score(data, labels)
     assert perturb(clf, data, labels, epsilon=radius).flags.writeable
-    assert as_model(clf).labels(labels).tolist() == Y.tolist()
+    assert make_target(clf, data, labels).labels.tolist() == Y.tolist()
 
 
 def test_a_file_is_not_needed_to_copy():

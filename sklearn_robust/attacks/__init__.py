@@ -10,7 +10,7 @@ from sklearn_robust.attacks._losses import DLR, CrossEntropy, Loss, Margin
 from sklearn_robust.attacks._minimum_norm import FMN, nearest_mistakes
 from sklearn_robust.attacks._model import DifferentiableModel, LinearModel, Model, TorchModel
 from sklearn_robust.attacks._pgd import PGD
-from sklearn_robust.attacks._scores import ScoreModel, as_model
+from sklearn_robust.attacks._scores import ScoreModel
 from sklearn_robust.attacks._square import Square
 from sklearn_robust.attacks._verdict import Attack, AttackRecord, Predict, Verdict
 
@@ -36,7 +36,6 @@ __all__ = [
     "ThreatModel",
     "TorchModel",
     "Verdict",
-    "as_model",
     "evaluate",
     "get_attack",
     "nearest_mistakes",

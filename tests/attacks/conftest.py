@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_robust.attacks import as_model
+from sklearn_robust.attacks import TorchModel
 
 
 @pytest.fixture(scope="session")
@@ -14,9 +14,9 @@ def samples(digits):
 
 @pytest.fixture(params=["standard_fc", "robust_fc"])
 def model(request):
-    return as_model(request.getfixturevalue(request.param))
+    return TorchModel(request.getfixturevalue(request.param).module_, 10)
 
 
 @pytest.fixture
 def robust_model(robust_fc):
-    return as_model(robust_fc)
+    return TorchModel(robust_fc.module_, 10)

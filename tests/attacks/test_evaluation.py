@@ -23,12 +23,12 @@ from sklearn_robust.attacks import (
     Square,
     ThreatModel,
     TorchModel,
-    as_model,
     evaluate,
     get_attack,
     nearest_mistakes,
     predictor,
 )
+from sklearn_robust.targets import make_target
 
 THREAT = ThreatModel(0.1, "linf", (0, 1))
 
@@ -174,7 +174,7 @@ def test_square_breaks_any_classifier_with_scores(name, labels, digits):
         y, y_test = y % 2, y_test % 2
     y_text = np.array(list("abcdefghij"))[y]
     estimator = CLASSIFIERS[name].fit(X[:500], y_text[:500])
-    model = as_model(estimator)
+    model = make_target(estimator, X_test[:40], epsilon=0.25).model
 
     def predict(X):
         return np.searchsorted(estimator.classes_, estimator.predict(X))
@@ -205,17 +205,18 @@ def test_scores_of_two_classes_agree_with_predict(digits):
     X, y = digits[0], digits[1] % 2
     for estimator in (SVC(), KNeighborsClassifier(3)):
         estimator.fit(X[:300], y[:300])
-        scores = as_model(estimator).logits(X[300:600])
+        scores = make_target(estimator, X[300:600], epsilon=0.1).model.logits(X[300:600])
         assert scores.shape == (300, 2)
         np.testing.assert_array_equal(scores.argmax(1), estimator.predict(X[300:600]))
 
 
 def test_networks_are_seen_with_gradients_and_all_else_through_scores(robust_fc, digits):
-    assert isinstance(as_model(robust_fc), TorchModel)
+    X = digits[0][:10]
+    assert isinstance(make_target(robust_fc, X).model, TorchModel)
     forest = RandomForestClassifier(2, random_state=0).fit(digits[0][:100], digits[1][:100])
-    assert isinstance(as_model(forest), ScoreModel)
-    with pytest.raises(ValueError, match="neither decision_function nor predict_proba"):
-        as_model(_NoScores().fit())
+    assert isinstance(make_target(forest, X, epsilon=0.1).model, ScoreModel)
+    with pytest.raises(TypeError, match="neither decision_function nor predict_proba"):
+        make_target(_NoScores().fit(), X, epsilon=0.1)
 
 
 class _NoScores(KNeighborsClassifier):

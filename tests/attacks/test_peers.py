@@ -19,7 +19,7 @@ from benchmarks.attack_strength import (
     settings,
     table,
 )
-from sklearn_robust.attacks import ThreatModel, as_model, evaluate, get_attack, predictor
+from sklearn_robust.attacks import ThreatModel, TorchModel, evaluate, get_attack, predictor
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def by_foolbox(module, X, y, norm, radius):
 @pytest.mark.parametrize("peer", [by_torchattacks, by_foolbox])
 def test_strong_leaves_no_more_standing_than_peers(peer, robust_fc, samples, norm, radius):
     X, y = samples[0][:100], samples[1][:100]
-    model = as_model(robust_fc)
+    model = TorchModel(robust_fc.module_, 10)
     predict = predictor(model)
     threat = ThreatModel(radius, norm, (0, 1))
     ours = evaluate(model, X, y, threat, get_attack("strong"), predict).robust

@@ -36,8 +36,9 @@ from sklearn_robust import (
     input_gradients,
     robust_score,
 )
-from sklearn_robust.attacks import ScoreModel, Square
+from sklearn_robust.attacks import Square
 from sklearn_robust.metrics import BlackBoxWarning, certified_score, evaluate_robustness
+from sklearn_robust.targets import make_target
 
 
 def _step(X):
@@ -212,7 +213,7 @@ def test_a_threshold_found_by_cross_validation_is_known_too():
     X, y = load_breast_cancer(return_X_y=True)
     X, y = scale(X)[::4], y[::4]
     clf = TunedThresholdClassifierCV(LogisticRegression(), scoring="accuracy", cv=3).fit(X, y)
-    model = ScoreModel.of(clf)
+    model = make_target(clf, X, epsilon=0.1).model
     np.testing.assert_array_equal(model.logits(X).argmax(1), clf.predict(X))
 
 
