@@ -355,7 +355,7 @@ def test_bad_data_are_refused():
         clf.robust_score(X, y[:-1])
     with pytest.raises(ValueError, match="one label for each sample, got shape"):
         clf.perturb(X, np.column_stack([y, y]))
-    with pytest.raises(ValueError, match="labels that were not seen in fit: \\['z'\\]"):
+    with pytest.raises(ValueError, match="labels that were not seen in fit"):
         clf.input_gradients(X[:2], ["a", "z"])
     with pytest.raises(ValueError, match="outside clip_values"):
         clf.robust_score(X, y, clip_values=(0, 1))
