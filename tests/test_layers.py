@@ -12,7 +12,16 @@ import sklearn_robust
 PACKAGE = Path(sklearn_robust.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS = (
-    {"_version", "_arrays", "_levels", "_norms", "_pieces", "_images", "_warnings"},
+    {
+        "_version",
+        "_arrays",
+        "_levels",
+        "_norms",
+        "_pieces",
+        "_images",
+        "_warnings",
+        "_linear_scores",
+    },
     {"_validation"},
     {"_threat"},
     {"datasets", "preprocessing"},

@@ -122,35 +122,19 @@ class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimat
     def _weights(self, X: Any, y: np.ndarray, sample_weight: Any) -> np.ndarray:
         """Return the weight of each sample; y holds indices of classes."""
         weight = check_sample_weight(sample_weight, X)
-        self._check_present(y[weight > 0])
         if self.class_weight is None:
             return weight
         if isinstance(self.class_weight, Mapping):
             for label, value in self.class_weight.items():
                 check_real(value, f"class_weight[{label!r}]", low=0)
-        by_class = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=self.classes_[y], sample_weight=weight
+            seen = np.arange(len(self.classes_))
+        else:
+            seen = np.unique(y[weight > 0])  # among which "balanced" balances
+        by_class = np.zeros(len(self.classes_))
+        by_class[seen] = compute_class_weight(
+            self.class_weight,
+            classes=self.classes_[seen],
+            y=self.classes_[y[weight > 0]],
+            sample_weight=weight[weight > 0],
         )
-        weight = weight * by_class[y]
-        self._check_present(y[weight > 0])
-        return weight
-
-    def _check_present(self, y: np.ndarray) -> None:
-        """Raise an error unless y, the classes of samples with a weight, are all of them."""
-        present = np.unique(y)
-        if len(present) < 2 or len(present) < len(self.classes_):
-            raise ValueError(
-                f"y must have samples of at least 2 classes, each with a positive weight, got "
-                f"{len(present)} of {len(self.classes_)} class(es). Remove classes without weight."
-            )
-
-    def _check_labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Return checked X, and the index of the class of each label."""
-        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=SPARSE, reset=False)
-        unseen = np.setdiff1d(y, self.classes_)
-        if len(unseen):
-            raise ValueError(
-                f"y has labels that were not seen in fit: {unseen[:5].tolist()}. "
-                f"The classes are {self.classes_[:10].tolist()}."
-            )
-        return X, np.searchsorted(self.classes_, y)
+        return weight * by_class[y]

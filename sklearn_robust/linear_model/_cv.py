@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_bool, check_epsilon, check_int, check_sample_weight
+from sklearn_robust._validation import check_epsilon, check_int, check_sample_weight
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
 from sklearn_robust.linear_model._epsilon_max import epsilon_max
 from sklearn_robust.linear_model._logistic import AdversarialLogisticRegression
-from sklearn_robust.linear_model._path import adversarial_logistic_path
+from sklearn_robust.linear_model._path import AdversarialPath, path_of_classes
+from sklearn_robust.linear_model._solve import check_built_in, check_present, check_problem
 
 
 class AdversarialLogisticRegressionCV(RobustLinearClassifier):
@@ -41,7 +45,8 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         As in scikit-learn; None: 5 stratified folds.
     scoring : str, callable or None, default=None
         None: exact robust accuracy at `scoring_epsilon`. Else a scorer of scikit-learn's form,
-        ``scorer(estimator, X, y)``.
+        ``scorer(estimator, X, y)``; X comes as it was passed, with the names of its columns. A
+        class that a fold's training part lacks is a mistake wherever it is tested.
 
     Attributes
     ----------
@@ -111,7 +116,11 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         -------
         self : AdversarialLogisticRegressionCV
         """
-        check_bool(self.fit_intercept, "fit_intercept")
+        check_built_in(self.norm)
+        options = check_problem(
+            self.norm, self.C, self.fit_intercept, self.tol, self.max_iter, self.verbose
+        )
+        given = indexable(X)[0]
         X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=SPARSE)
         check_classification_targets(y)
         threat = self._threat(X)
@@ -119,15 +128,21 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
             threat.check_data(X)
         self.classes_, index = np.unique(y, return_inverse=True)
         weight = self._weights(X, index, sample_weight)
+        check_present(weight, len(self.classes_))
         plain = check_sample_weight(sample_weight, X)
-        self.epsilons_ = self._grid(X, y, weight)
-        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
-        self.scores_ = np.array(
-            [self._score_fold(X, y, weight, plain, threat, *split) for split in splits]
-        )
+        self.epsilons_ = self._grid(X, index, weight)
+        scores = []
+        for train, test in check_cv(self.cv, y, classifier=True).split(X, y):
+            check_present(weight[train], len(self.classes_))
+            path = path_of_classes(
+                X[train], index[train], weight[train], len(self.classes_), self.epsilons_, options
+            )
+            rows = _safe_indexing(given, test), y[test], plain[test]
+            scores.append([self._score(model, *rows, threat) for model in self._models(path)])
+        self.scores_ = np.array(scores)
         means = self.scores_.mean(axis=0)
         self.epsilon_ = float(self.epsilons_[means >= means.max() - 1e-12].min())
-        best = self._model(self.epsilon_, threat).fit(X, y, sample_weight=weight)
+        best = self._model(self.epsilon_).fit(X, y, sample_weight=weight)
         self.coef_, self.intercept_ = best.coef_, best.intercept_
         self.dual_gap_, self.n_iter_ = best.dual_gap_, best.n_iter_
         return self
@@ -144,56 +159,39 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
             return np.atleast_1d(check_epsilon(self.epsilons, name="epsilons"))
         n = check_int(self.epsilons, "epsilons", low=1)
         largest = 0.0
-        for i, label in enumerate(self.classes_):
-            for other in self.classes_[:i]:
-                mine = np.flatnonzero((y == label) | (y == other))
-                pair = epsilon_max(
-                    X[mine],
-                    y[mine] == label,
-                    norm=self.norm,
-                    sample_weight=weight[mine],
-                    fit_intercept=self.fit_intercept,
-                )
-                largest = max(largest, pair)
+        for i, j in itertools.combinations(np.unique(y[weight > 0]), 2):
+            mine = np.flatnonzero((y == i) | (y == j))
+            options = {"norm": self.norm, "fit_intercept": self.fit_intercept}
+            pair = epsilon_max(X[mine], y[mine], sample_weight=weight[mine], **options)
+            largest = max(largest, pair)
         return np.linspace(0, largest, n, endpoint=False)
 
-    def _score_fold(
-        self,
-        X: Any,
-        y: np.ndarray,
-        weight: np.ndarray,
-        plain: np.ndarray,
-        threat: ThreatModel,
-        train: np.ndarray,
-        test: np.ndarray,
-    ) -> list[float]:
-        path = adversarial_logistic_path(
-            X[train],
-            y[train],
-            self.epsilons_,
-            norm=self.norm,
-            C=self.C,
-            fit_intercept=self.fit_intercept,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            sample_weight=weight[train],
-            verbose=self.verbose,
-        )
-        scores = []
+    def _models(self, path: AdversarialPath) -> Iterator[AdversarialLogisticRegression]:
+        """Yield the solutions of a path as fitted estimators."""
         for epsilon, coef, intercept in zip(
             path.epsilons, path.coefs, path.intercepts, strict=True
         ):
-            model = self._model(float(epsilon), threat)
-            model.classes_, model.n_features_in_ = np.unique(y[train]), X.shape[1]
+            model = self._model(float(epsilon))
+            model.classes_, model.n_features_in_ = self.classes_, self.n_features_in_
+            if hasattr(self, "feature_names_in_"):
+                model.feature_names_in_ = self.feature_names_in_
             model.coef_, model.intercept_ = coef, intercept
-            if self.scoring is None:
-                score = model.robust_score(X[test], y[test], plain[test], epsilon=threat.epsilon)
-            else:
-                score = check_scoring(model, scoring=self.scoring)(model, X[test], y[test])
-            scores.append(float(score))
-        return scores
+            yield model
 
-    def _model(self, epsilon: float, threat: ThreatModel) -> AdversarialLogisticRegression:
+    def _score(
+        self,
+        model: AdversarialLogisticRegression,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: np.ndarray,
+        threat: ThreatModel,
+    ) -> float:
+        """Return the score of a model on samples as passed to `fit`, with the columns' names."""
+        if self.scoring is None:
+            return model.robust_score(X, y, sample_weight, epsilon=threat.epsilon)
+        return float(check_scoring(model, scoring=self.scoring)(model, X, y))
+
+    def _model(self, epsilon: float) -> AdversarialLogisticRegression:
         return AdversarialLogisticRegression(
             epsilon,
             norm=self.norm,
@@ -201,6 +199,6 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
             fit_intercept=self.fit_intercept,
             tol=self.tol,
             max_iter=self.max_iter,
-            clip_values=threat.clip_values,
+            clip_values=self.clip_values,
             verbose=self.verbose,
         )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from sklearn_robust.linear_model._columns import Columns
 from sklearn_robust.linear_model._lbfgs import lbfgs
-from sklearn_robust.linear_model._losses import LOSSES, MarginLoss
+from sklearn_robust.linear_model._margin_losses import LOSSES, MarginLoss
 from sklearn_robust.linear_model._monitor import Monitor
 from sklearn_robust.linear_model._newton import Hessian, newton
 from sklearn_robust.linear_model._newton_cg import newton_cg
 from sklearn_robust.linear_model._problem import Problem, State
+from sklearn_robust.linear_model._solution import Solution, prepare
 
 # Newton's quadratic programs cost the cube of the working set: beyond this, L-BFGS.
 _NEWTON_CAP = 1500
@@ -23,19 +24,6 @@ _NEWTON_ROUNDS = 200
 # is within tol.
 _SMOOTHING_FACTOR = 0.1
 _MIN_SMOOTHING = 1e-9
-
-
-@dataclass
-class Solution:
-    """What a solver found, and how good it is."""
-
-    coef: np.ndarray  # (n_features,)
-    intercept: float
-    objective: float  # F, with weights that sum to 1
-    dual_gap: float  # relative; with C=inf the relative stationarity residual
-    n_iter: int  # points at which the gap was computed
-    converged: bool
-    separable: bool = False  # C=inf and a robust margin at every sample: there is no minimiser
 
 
 def solve(
@@ -77,12 +65,20 @@ def solve(
     -------
     Solution
     """
-    problem = make_problem(X, y, sample_weight, epsilon, norm, C, fit_intercept, LOSSES[loss]())
-    search = _Search(problem, max_iter)
-    if start is not None:
-        start = np.array(start[0], dtype=float), float(start[1])
-    monitor = Monitor(problem, tol, verbose)
-    return _solution(search.run(problem, monitor, start), monitor)
+    return solve_path(
+        X,
+        y,
+        sample_weight,
+        epsilons=[epsilon],
+        norm=norm,
+        C=C,
+        fit_intercept=fit_intercept,
+        tol=tol,
+        max_iter=max_iter,
+        loss=loss,
+        start=start,
+        verbose=verbose,
+    )[0]
 
 
 def solve_path(
@@ -90,34 +86,37 @@ def solve_path(
     y: np.ndarray,
     sample_weight: np.ndarray | None = None,
     *,
-    epsilons: np.ndarray,
+    epsilons: Sequence[Any],
     norm: str = "linf",
     C: float = 1.0,
     fit_intercept: bool = True,
     tol: float = 1e-6,
     max_iter: int = 1000,
     loss: str = "logistic",
+    start: tuple[np.ndarray, float] | None = None,
     verbose: int = 0,
 ) -> list[Solution]:
     """Solve for each of the falling radii, beginning where the last two solutions point to.
 
-    Arguments as in `solve`. Each solution has its own certificate.
+    Arguments as in `solve`; the first begins at `start`. Each solution has its own certificate.
     """
-    whole = make_problem(X, y, sample_weight, 1.0, norm, C, fit_intercept, LOSSES[loss]())
+    if start is not None:
+        start = np.array(start[0], dtype=float), float(start[1])
+    whole = make_problem(X, y, sample_weight, epsilons[0], norm, C, fit_intercept, LOSSES[loss]())
     search = _Search(whole, max_iter)
     solutions: list[Solution] = []
     for i, epsilon in enumerate(epsilons):
-        problem = replace(
-            whole, norm=norm, loss=LOSSES[loss](), radius=np.full(X.shape[1], float(epsilon))
-        )
+        radius = np.broadcast_to(np.asarray(epsilon, dtype=float), whole.radius.shape).copy()
+        problem = replace(whole, norm=norm, loss=LOSSES[loss](), radius=radius)
         monitor = Monitor(problem, tol, verbose)
-        start = _extrapolate(solutions, epsilons[: i + 1])
+        if i > 0:
+            start = _extrapolate(solutions, epsilons[: i + 1])
         solutions.append(_solution(search.run(problem, monitor, start), monitor))
     return solutions
 
 
 def _extrapolate(
-    solutions: list[Solution], epsilons: np.ndarray
+    solutions: list[Solution], epsilons: Sequence[float]
 ) -> tuple[np.ndarray, float] | None:
     """Return where the line through the last two solutions leads; no weight changes its sign.
 
@@ -157,22 +156,9 @@ def make_problem(
     fit_intercept: bool,
     loss: MarginLoss,
 ) -> Problem:
-    """Return the problem in float64, without samples of weight 0."""
-    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    if (weight == 0).any():
-        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-    total = float(weight.sum())
-    X = X.tocsr().astype(float, copy=False) if sparse.issparse(X) else np.asarray(X, dtype=float)
-    return Problem(
-        X=X,
-        y=np.asarray(y, dtype=float),
-        c=weight / total,
-        radius=np.broadcast_to(np.asarray(epsilon, dtype=float), X.shape[1:]).copy(),
-        norm=norm,
-        lam=1 / (C * total),
-        fit_intercept=fit_intercept,
-        loss=loss,
-    )
+    """Return the problem; arguments as in `solve`."""
+    data = prepare(X, np.asarray(y, dtype=float), sample_weight, epsilon, C)
+    return Problem(**data._asdict(), norm=norm, fit_intercept=fit_intercept, loss=loss)
 
 
 class _Search:

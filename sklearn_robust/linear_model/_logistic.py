@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
@@ -21,12 +18,15 @@ from sklearn_robust._validation import (
     draw_seed,
 )
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
-from sklearn_robust.linear_model._exact import solve
-from sklearn_robust.linear_model._multinomial import solve_multinomial
-from sklearn_robust.linear_model._problem import check_solvable
+from sklearn_robust.linear_model._solve import (
+    check_built_in,
+    check_present,
+    check_problem,
+    solve_classes,
+    warn_not_converged,
+)
 
-# Enough for the exact solver to reach rounding; the report's 100 steps of Adam.
-_DEFAULT_MAX_ITER = {"exact": 10_000, "pgd": 100}
+_PGD_MAX_ITER = 100  # the report's steps of Adam
 
 
 class AdversarialLogisticRegression(RobustLinearClassifier):
@@ -110,8 +110,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     Raises
     ------
     ValueError
-        For a bad parameter, X outside `clip_values`, a single class, a class whose total weight is
-        0, or sparse X with ``solver="pgd"``.
+        For a bad parameter, X outside `clip_values`, a single class, weights that are all 0, or
+        sparse X with ``solver="pgd"``.
 
     Warns
     -----
@@ -194,13 +194,14 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            A weight of 2 is the same as a sample given twice.
+            A weight of 2 is the same as a sample given twice. A class without weight is never
+            predicted (with an intercept).
 
         Returns
         -------
         self : AdversarialLogisticRegression
         """
-        self._check_parameters()
+        options = self._check_parameters()
         last = getattr(self, "coef_", None) if self.warm_start else None
         X, y = validate_data(
             self,
@@ -215,29 +216,31 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
             threat.check_data(X)
         self.classes_, y = np.unique(y, return_inverse=True)
         weight = self._weights(X, y, sample_weight)
+        check_present(weight, len(self.classes_))
         start = None
         if last is not None and last.shape == (self._n_rows, X.shape[1]):
             start = last, self.intercept_
-        fit = self._fit_exact if self.solver == "exact" else self._fit_pgd
-        fit(X, y, weight, threat, start)
+        if self.solver == "exact":
+            self._fit_exact(X, y, weight, threat, start, options)
+        else:
+            self._fit_pgd(X, y, weight, threat, start)
         return self
 
-    def _check_parameters(self) -> None:
+    def _check_parameters(self) -> dict[str, Any]:
+        """Return the options of the exact solver."""
         if check_option(self.solver, "solver", ("exact", "pgd")) == "exact":
-            check_solvable(self.norm)
-        check_real(self.C, "C", low=0, open_low=True, infinite=True)
-        check_real(self.tol, "tol", low=0, open_low=True)
+            check_built_in(self.norm)
+        options = check_problem(
+            self.norm, self.C, self.fit_intercept, self.tol, self.max_iter, self.verbose
+        )
         check_real(self.lr, "lr", low=0, open_low=True)
-        for name in ("fit_intercept", "warm_start", "random_start"):
+        for name in ("warm_start", "random_start"):
             check_bool(getattr(self, name), name)
         check_seed(self.random_state)
         check_int(self.pgd_steps, "pgd_steps", low=1)
         check_int(self.attack_every, "attack_every", low=1)
-        if not isinstance(self.verbose, bool):
-            check_int(self.verbose, "verbose", low=0)
-        if self.max_iter is not None:
-            check_int(self.max_iter, "max_iter", low=1)
         self._step_size()
+        return options
 
     def _step_size(self) -> float | None:
         if self.step_size is None:
@@ -245,36 +248,28 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         return check_real(self.step_size, "step_size", low=0, open_low=True)
 
     def _fit_exact(
-        self, X: Any, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
+        self,
+        X: Any,
+        y: np.ndarray,
+        weight: np.ndarray,
+        threat: ThreatModel,
+        start: Any,
+        options: dict[str, Any],
     ) -> None:
-        options: dict[str, Any] = {
-            "epsilon": np.ravel(threat.epsilon),
-            "norm": threat.norm,
-            "C": self.C,
-            "fit_intercept": self.fit_intercept,
-            "tol": self.tol,
-            "max_iter": self._max_iter,
-            "verbose": self.verbose,
-        }
-        solution: Any
-        if self._n_rows == 1:
-            if start is not None:
-                start = start[0][0], start[1][0]
-            solution = solve(X, 2.0 * y - 1, weight, start=start, **options)
-        else:
-            solution = solve_multinomial(X, y, weight, start=start, **options)
-        self.coef_ = np.atleast_2d(solution.coef).astype(X.dtype)
-        self.intercept_ = np.atleast_1d(solution.intercept).astype(X.dtype)
+        radius = np.ravel(threat.epsilon)
+        n_classes = len(self.classes_)
+        solution = solve_classes(X, y, weight, n_classes, [radius], start=start, **options)[0]
+        self.coef_ = solution.coef.astype(X.dtype)
+        self.intercept_ = solution.intercept.astype(X.dtype)
         self.dual_gap_, self.objective_ = solution.dual_gap, solution.objective
         self.n_iter_ = max(1, solution.n_iter)
-        if not solution.converged:
-            warn_not_converged(solution, self.tol, self.C)
+        warn_not_converged(solution, self.tol, self.C)
 
     def _fit_pgd(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, threat: ThreatModel, start: Any
     ) -> None:
         # The exact solver, which most use, then need not wait for the attacks to be loaded.
-        from sklearn_robust.linear_model._pgd import fit_pgd
+        from sklearn_robust.linear_model._adam import fit_pgd
 
         self.coef_, self.intercept_, history = fit_pgd(
             X,
@@ -283,7 +278,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
             threat=threat,
             C=self.C,
             fit_intercept=self.fit_intercept,
-            max_iter=self._max_iter,
+            max_iter=_PGD_MAX_ITER if self.max_iter is None else self.max_iter,
             lr=self.lr,
             pgd_steps=self.pgd_steps,
             step_size=self._step_size(),
@@ -297,23 +292,3 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         self.n_iter_ = len(history.loss)
         for name in ("dual_gap_", "objective_"):
             self.__dict__.pop(name, None)  # of an earlier fit with the other solver
-
-    @property
-    def _max_iter(self) -> int:
-        return _DEFAULT_MAX_ITER[self.solver] if self.max_iter is None else self.max_iter
-
-
-def warn_not_converged(solution: Any, tol: float, C: float) -> None:
-    """Say what was reached and what to do about it."""
-    if solution.separable:
-        message = (
-            "With C=inf the problem has no minimum: every sample has a positive margin at this "
-            "epsilon, and longer weights are better for ever. Pass a finite C or a larger epsilon."
-        )
-    else:
-        what = "stationarity residual" if math.isinf(C) else "duality gap"
-        message = (
-            f"The relative {what} is {solution.dual_gap:.2g} after {solution.n_iter} iterations, "
-            f"tol is {tol:g}. Increase max_iter or tol, or scale the features of X."
-        )
-    warnings.warn(message, ConvergenceWarning, stacklevel=4)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_robust.linear_model._problem import Problem, State, steepness
+from sklearn_robust.linear_model._problem import Problem, State
+from sklearn_robust.linear_model._solution import steepness
 
 
 class Monitor:

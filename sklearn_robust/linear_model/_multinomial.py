@@ -10,15 +10,13 @@ and u0 moves to the maximiser, as in the method of multipliers, so that mu need 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from sklearn_robust.linear_model._multinomial_newton import Model, coupling, inverse_blocks
 from sklearn_robust.linear_model._multinomial_problem import Multinomial
-from sklearn_robust.linear_model._problem import steepness
+from sklearn_robust.linear_model._solution import Solution, prepare, steepness
 
 _ROUNDS = 300  # moves of u0
 _STEPS = 4  # at one u0
@@ -29,19 +27,6 @@ _FORCING = 0.1
 # Newton steps of the intercepts alone, at the most, and the imbalance that is taken for rounding.
 _CENTRINGS, _BALANCED = 30, 1e-13
 _PATIENCE = 3  # rounds without an adversary in which neither F nor the gap falls
-
-
-@dataclass
-class MultinomialSolution:
-    """What the solver found, and how good it is."""
-
-    coef: np.ndarray  # (n_classes, n_features)
-    intercept: np.ndarray  # (n_classes,), sum 0
-    objective: float  # F, with weights that sum to 1
-    dual_gap: float  # relative; with C=inf what `_Run._stationarity` says
-    n_iter: int  # Newton steps
-    converged: bool
-    separable: bool
 
 
 def solve_multinomial(
@@ -55,27 +40,26 @@ def solve_multinomial(
     fit_intercept: bool = True,
     tol: float = 1e-6,
     max_iter: int = 10_000,
+    n_classes: int | None = None,
     start: tuple[np.ndarray, np.ndarray] | None = None,
     verbose: int = 0,
-) -> MultinomialSolution:
-    """Minimise the upper bound; arguments as in `_exact.solve`, y the class of each sample."""
-    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    n_classes = int(y.max()) + 1
-    if (weight == 0).any():
-        X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-    X = X.tocsr().astype(float, copy=False) if sparse.issparse(X) else np.asarray(X, dtype=float)
-    total = float(weight.sum())
-    radius = np.broadcast_to(np.asarray(epsilon, dtype=float), X.shape[1:])
+) -> Solution:
+    """Minimise the upper bound; arguments as in `_exact.solve`, y the class of each sample.
+
+    With an intercept each class must have a positive weight. `n_classes` None: as many as y has.
+    """
+    n_classes = int(y.max()) + 1 if n_classes is None else n_classes
+    data = prepare(X, y, sample_weight, epsilon, C)
     problem = Multinomial(
-        X, y, weight / total, radius, norm, 1 / (C * total), fit_intercept, n_classes
+        **data._asdict(), norm=norm, fit_intercept=fit_intercept, n_classes=n_classes
     )
     run = _Run(problem, tol, verbose)
     run.minimise(max_iter, start)
     run.return_to_best()
     intercept = run.b - run.W @ problem.mean
-    return MultinomialSolution(
+    return Solution(
         coef=run.W,
-        intercept=intercept - intercept.mean(),
+        intercept=intercept - intercept.mean() if fit_intercept else intercept,
         objective=run.value,
         dual_gap=run.gap,
         n_iter=run.n_iter,

@@ -31,7 +31,8 @@ from scipy.special import entr, xlog1py
 
 from sklearn_robust._norms import NORMS
 from sklearn_robust._pieces import pieces
-from sklearn_robust.linear_model._problem import feature_scale, project
+from sklearn_robust.linear_model._ellipsoids import project
+from sklearn_robust.linear_model._solution import feature_scale
 
 _SWEEPS = 20  # over the pairs, to fit u to the certificate
 UNDERFLOW = 1e-290  # weights of a class below this are none

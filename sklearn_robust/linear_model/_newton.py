@@ -14,8 +14,9 @@ import numpy as np
 from sklearn_robust._arrays import make_generator
 from sklearn_robust.linear_model._charts import make_chart
 from sklearn_robust.linear_model._columns import Columns, choose_columns
+from sklearn_robust.linear_model._ellipsoids import dual_length
 from sklearn_robust.linear_model._monitor import Monitor
-from sklearn_robust.linear_model._problem import Problem, State, dual_length, weighted_gram
+from sklearn_robust.linear_model._problem import Problem, State, weighted_gram
 from sklearn_robust.linear_model._quadratic import minimise_quadratic
 
 # Steps on one working set before all features are looked at again, where that is cheaper.

@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_robust.linear_model._columns import Columns, choose_columns
+from sklearn_robust.linear_model._ellipsoids import dual_length
 from sklearn_robust.linear_model._monitor import Monitor
-from sklearn_robust.linear_model._problem import Problem, State, dual_length
+from sklearn_robust.linear_model._problem import Problem, State
 
 # Reduction of the residual, in the norm of the preconditioner, after which a step is good enough:
 # far from the minimum, where the model does not hold for long, and near it (a gap below _NEAR).

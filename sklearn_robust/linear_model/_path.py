@@ -8,20 +8,15 @@ import numpy as np
 from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 
-from sklearn_robust._validation import (
-    check_bool,
-    check_epsilon,
-    check_int,
-    check_real,
-    check_sample_weight,
-)
+from sklearn_robust._validation import check_epsilon, check_sample_weight
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE
-from sklearn_robust.linear_model._exact import solve_path
-from sklearn_robust.linear_model._logistic import warn_not_converged
-from sklearn_robust.linear_model._multinomial import solve_multinomial
-from sklearn_robust.linear_model._problem import check_solvable
-
-_MAX_ITER = 10_000
+from sklearn_robust.linear_model._solve import (
+    check_built_in,
+    check_present,
+    check_problem,
+    solve_classes,
+    warn_not_converged,
+)
 
 
 class AdversarialPath(NamedTuple):
@@ -91,8 +86,8 @@ def adversarial_logistic_path(
     Raises
     ------
     ValueError
-        If a parameter breaks its rule, X is incomplete, or y has samples of less than 2 classes
-        or of one without a positive weight.
+        If a parameter breaks its rule, X is incomplete, or y has samples of less than 2 classes,
+        or no weight is positive.
 
     Warns
     -----
@@ -109,60 +104,38 @@ def adversarial_logistic_path(
     >>> (path.coefs[:, 0] != 0).sum(axis=1)
     array([30, 10,  5,  1])
     """
+    check_built_in(norm)
+    options = check_problem(norm, C, fit_intercept, tol, max_iter, verbose)
     X, y = check_X_y(X, y, accept_sparse=SPARSE, dtype=FLOATS)
     check_classification_targets(y)
     epsilons = np.atleast_1d(check_epsilon(np.atleast_1d(epsilons), name="epsilons"))
     if epsilons.ndim != 1:
         raise ValueError(f"epsilons must be one-dimensional, got shape {epsilons.shape}.")
-    check_solvable(norm)
-    check_bool(fit_intercept, "fit_intercept")
-    check_real(C, "C", low=0, open_low=True, infinite=True)
-    check_real(tol, "tol", low=0, open_low=True)
-    max_iter = _MAX_ITER if max_iter is None else check_int(max_iter, "max_iter", low=1)
     weight = check_sample_weight(sample_weight, X)
-    classes, y = np.unique(y, return_inverse=True)
-    if len(np.unique(y[weight > 0])) < max(2, len(classes)):
-        raise ValueError(
-            "y must have samples of at least 2 classes, each with a positive weight, got "
-            f"{len(np.unique(y[weight > 0]))} of {len(classes)} class(es)."
-        )
+    classes, index = np.unique(y, return_inverse=True)
+    check_present(weight, len(classes))
+    return path_of_classes(X, index, weight, len(classes), epsilons, options)
+
+
+def path_of_classes(
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray,
+    n_classes: int,
+    epsilons: np.ndarray,
+    options: dict[str, Any],
+) -> AdversarialPath:
+    """Return the path for checked arguments, as `solve_classes` takes them."""
     order = np.argsort(-epsilons, kind="stable")
-    options: dict[str, Any] = {
-        "norm": norm,
-        "C": C,
-        "fit_intercept": fit_intercept,
-        "tol": tol,
-        "max_iter": max_iter,
-        "verbose": verbose,
-    }
-    solver = _binary_path if len(classes) == 2 else _multinomial_path
     solutions: list[Any] = [None] * len(epsilons)
-    for i, solution in zip(order, solver(X, y, weight, epsilons[order], options), strict=True):
+    found = solve_classes(X, y, weight, n_classes, epsilons[order], **options)
+    for i, solution in zip(order, found, strict=True):
         solutions[i] = solution
-        if not solution.converged:
-            warn_not_converged(solution, tol, C)
+        warn_not_converged(solution, options["tol"], options["C"])
     return AdversarialPath(
         epsilons=epsilons,
-        coefs=np.array([np.atleast_2d(s.coef) for s in solutions]),
-        intercepts=np.array([np.atleast_1d(s.intercept) for s in solutions]),
+        coefs=np.array([s.coef for s in solutions]),
+        intercepts=np.array([s.intercept for s in solutions]),
         dual_gaps=np.array([s.dual_gap for s in solutions]),
         n_iters=np.array([s.n_iter for s in solutions]),
     )
-
-
-def _binary_path(
-    X: Any, y: np.ndarray, weight: np.ndarray, epsilons: np.ndarray, options: dict[str, Any]
-) -> list[Any]:
-    return solve_path(X, 2.0 * y - 1, weight, epsilons=epsilons, **options)
-
-
-def _multinomial_path(
-    X: Any, y: np.ndarray, weight: np.ndarray, epsilons: np.ndarray, options: dict[str, Any]
-) -> list[Any]:
-    solutions: list[Any] = []
-    for epsilon in epsilons:
-        start = (solutions[-1].coef, solutions[-1].intercept) if solutions else None
-        solutions.append(
-            solve_multinomial(X, y, weight, epsilon=float(epsilon), start=start, **options)
-        )
-    return solutions

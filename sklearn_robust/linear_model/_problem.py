@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from sklearn_robust._validation import check_built_in_norm, check_norm
-from sklearn_robust.linear_model._losses import MarginLoss
+from sklearn_robust._pieces import pieces
+from sklearn_robust.linear_model._ellipsoids import dual_length, project
+from sklearn_robust.linear_model._margin_losses import MarginLoss
+from sklearn_robust.linear_model._solution import feature_scale
 
 # Rows whose weighted copy is held at a time while a Hessian is summed up: it stays in the cache.
 _CHUNK_VALUES = 2**17
 # Relative imbalance of the dual variables of the two classes that is taken for rounding.
 _BALANCED = 1e-13
-# Share of a feature's mean square that is taken for the rounding of its variance.
-_ROUNDED = 1e-14
 
 
 class State:
@@ -186,83 +186,6 @@ class Problem:
         return state.a * factor, state.s * factor
 
 
-def feature_scale(squares: np.ndarray, mean: Any, radius: np.ndarray) -> np.ndarray:
-    """Return how far a weight of 1 moves margins: the spread of each feature and its adversary.
-
-    Gradients are measured in it, so that the units of a feature do not matter. An intercept takes
-    the mean out of the mean squares; pass 0 where there is none.
-    """
-    return np.sqrt(np.maximum(squares - mean**2, _ROUNDED * squares) + radius**2)
-
-
-def steepness(gradient: np.ndarray, scale: np.ndarray) -> float:
-    """Return the largest entry of a gradient, each in units of its feature's scale."""
-    relative = np.divide(gradient, scale, out=np.zeros_like(gradient), where=scale > 0)
-    return float(abs(relative).max(initial=0))
-
-
-def check_solvable(norm: str) -> None:
-    """Raise an error for a norm without formulas here."""
-    otherwise = "AdversarialLogisticRegression(solver='pgd') takes others too."
-    check_built_in_norm(check_norm(norm), otherwise)
-
-
-def dual_length(norm: str, ew: np.ndarray) -> float:
-    """Return the length of ``ew = epsilon * w`` in the norm dual to the adversary's."""
-    if norm == "linf":
-        return float(abs(ew).sum())
-    if norm == "l2":
-        return float(np.sqrt(ew @ ew))
-    return float(abs(ew).max(initial=0)) if norm == "l1" else 0.0
-
-
-def project(norm: str, g: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Return the nearest point to g of ``{axes * u : ||u||_p <= 1}``, p the adversary's norm."""
-    if norm == "linf":
-        return g.clip(-axes, axes)
-    if norm == "none":
-        return np.zeros_like(g)
-    v, on = np.zeros_like(g), axes > 0
-    solve, unit = _project_l2 if norm == "l2" else _project_l1, axes.max(initial=0)
-    if unit > 0:  # the formulas below square: in units of the set they neither over- nor underflow
-        v[on] = unit * solve(g[on] / unit, axes[on] / unit)
-    return v
-
-
-def _project_l2(g: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Nearest point of an ellipsoid: ``g a^2 / (a^2 + mu)`` for the one mu that lies on it."""
-    if np.sum((g / axes) ** 2) <= 1:
-        return g
-    if np.ptp(axes) == 0:
-        return g * (axes[0] / np.sqrt(g @ g))
-    # f(mu) = |a g / (a^2 + mu)| falls and 1/f is nearly linear: Newton on it from the left
-    # increases monotonically to the root. Stopping early keeps a valid bound: v is scaled inside.
-    # No entry alone may be longer than 1, which bounds the root from below.
-    mu = max(0.0, float((axes * (abs(g) - axes)).max()))
-    for _ in range(50):
-        u = axes * g / (axes**2 + mu)
-        length = np.sqrt(u @ u)
-        if length <= 1 + 1e-14:
-            break
-        mu += (length - 1) * length**2 / np.sum(u**2 / (axes**2 + mu))
-    u = axes * g / (axes**2 + mu)
-    return axes * u / max(1.0, np.sqrt(u @ u))
-
-
-def _project_l1(g: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Nearest point of a weighted l1 ball: ``max(|g| - mu / a, 0)`` for the one mu on it."""
-    magnitude = abs(g)
-    if np.sum(magnitude / axes) <= 1:
-        return g
-    order = np.argsort(-magnitude * axes)
-    total = np.cumsum(magnitude[order] / axes[order])
-    inverse = np.cumsum(1 / axes[order] ** 2)
-    mu = (total - 1) / inverse
-    reached = np.flatnonzero(mu < (magnitude * axes)[order])
-    last = reached[-1] if len(reached) else 0  # beside a huge g the 1 is lost in rounding
-    return np.sign(g) * np.maximum(magnitude - mu[last] / axes, 0)
-
-
 def weighted_gram(X: Any, weight: np.ndarray) -> np.ndarray:
     """Return X^T diag(weight) X as a dense matrix, without a copy of X."""
     if sparse.issparse(X):
@@ -271,9 +194,9 @@ def weighted_gram(X: Any, weight: np.ndarray) -> np.ndarray:
     whole = len(rows) > 0.7 * len(weight)
     root = np.sqrt(weight)
     total = np.zeros((X.shape[1], X.shape[1]))
-    size = max(64, _CHUNK_VALUES // max(1, X.shape[1]))
-    for start in range(0, len(weight) if whole else len(rows), size):
-        part = slice(start, start + size) if whole else rows[start : start + size]
+    most = max(64, _CHUNK_VALUES // max(1, X.shape[1]))
+    for piece in pieces(len(weight) if whole else len(rows), 8 * X.shape[1], most=most):
+        part = piece if whole else rows[piece]
         block = X[part] * root[part, None]
         total += block.T @ block
     return total

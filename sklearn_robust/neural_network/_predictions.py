@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import encode_labels
+from sklearn_robust._validation import check_seen, encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel
 from sklearn_robust.neural_network._device import available
@@ -100,7 +100,9 @@ class Predictions(BaseEstimator):
 
     def _encode(self, y: Any, n_samples: int) -> np.ndarray:
         """Return class indices; raise ValueError for labels that `fit` has not seen."""
-        return encode_labels(y, self.classes_, n_samples)
+        index = encode_labels(y, self.classes_, n_samples)
+        check_seen(y, index, self.classes_)
+        return index
 
     def _model(
         self,

@@ -10,11 +10,12 @@ from sklearn.datasets import load_iris, make_classification
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_robust.linear_model import AdversarialLogisticRegression, epsilon_max
+from sklearn_robust.linear_model._ellipsoids import project
 from sklearn_robust.linear_model._exact import make_problem, solve, solve_path
 from sklearn_robust.linear_model._lbfgs import lbfgs
-from sklearn_robust.linear_model._losses import LOSSES
+from sklearn_robust.linear_model._margin_losses import LOSSES
 from sklearn_robust.linear_model._monitor import Monitor
-from sklearn_robust.linear_model._problem import State, project
+from sklearn_robust.linear_model._problem import State
 from sklearn_robust.linear_model._quadratic import minimise_quadratic
 
 NORMS = ("linf", "l2", "l1")

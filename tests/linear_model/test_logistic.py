@@ -10,10 +10,13 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
+from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 
+from sklearn_robust import get_norm, register_norm
+from sklearn_robust._norms import NORMS as NORMS_BY_NAME
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import worst_case_points
 from sklearn_robust.linear_model import (
@@ -186,7 +189,6 @@ def test_an_intercept_is_asked_for_by_true_or_false():
         epsilon_max(X, y, fit_intercept="no")
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize(
     "clf",
     [
@@ -196,17 +198,131 @@ def test_an_intercept_is_asked_for_by_true_or_false():
     ],
     ids=["exact", "pgd", "cv"],
 )
-def test_classes_without_weight_and_negative_class_weights_are_refused(clf, n_classes):
-    X, y = _data(n_classes)
+def test_negative_class_weights_and_no_weight_at_all_are_refused(clf):
+    X, y = _data(3)
     ones = dict.fromkeys(np.unique(y).tolist(), 1.0)
-    present = f"each with a positive weight, got {n_classes - 1} of {n_classes} class"
-    with pytest.raises(ValueError, match=present):
-        clone(clf).set_params(class_weight={**ones, "a": 0}).fit(X, y)
-    with pytest.raises(ValueError, match=present):
-        clone(clf).fit(X, y, sample_weight=np.where(y == "a", 0.0, 1.0))
     for bad in (-1, np.nan, "much"):
         with pytest.raises(ValueError, match=r"class_weight\['a'\] must be a finite number >= 0"):
             clone(clf).set_params(class_weight={**ones, "a": bad}).fit(X, y)
+    with pytest.raises(ValueError, match="at least one non-zero number"):
+        clone(clf).fit(X, y, sample_weight=np.zeros(len(y)))
+    with pytest.raises(ValueError, match="leave a positive weight to at least one sample"):
+        clone(clf).set_params(class_weight=dict.fromkeys(ones, 0)).fit(X, y)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("epsilon", [0.0, 0.2])
+@pytest.mark.parametrize("by", ["sample_weight", "class_weight"])
+def test_a_class_without_weight_is_never_predicted_and_changes_no_other(norm, epsilon, by):
+    X, y = _data(3)
+    clf = AdversarialLogisticRegression(epsilon, norm=norm, tol=1e-10)
+    if by == "sample_weight":
+        fit = clone(clf).fit(X, y, sample_weight=np.where(y == "b", 0.0, 1.0))
+    else:
+        fit = clone(clf).set_params(class_weight={"a": 1.0, "b": 0.0, "c": 1.0}).fit(X, y)
+    assert fit.classes_.tolist() == ["a", "b", "c"]
+    rest = y != "b"
+    # Rows v and -v are penalised by |v|^2, the one row 2 v of the binary model by 2 |v|^2 / C.
+    two = clone(clf).set_params(C=2.0).fit(X[rest], y[rest])
+    far = np.vstack([X, 1e3 * X])
+    np.testing.assert_array_equal(fit.predict(far), two.predict(far))
+    np.testing.assert_allclose(fit.predict_proba(X)[:, [0, 2]], two.predict_proba(X), atol=1e-4)
+    assert fit.predict_proba(far)[:, 1].max() < 1e-300
+    assert fit.robust_score(X[~rest], y[~rest]) == 0
+    assert fit.robust_score(X[rest], y[rest]) == two.robust_score(X[rest], y[rest])
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("label", ["a", "b"])
+def test_weight_on_one_class_alone_predicts_it_everywhere(n_classes, label):
+    X, y = _data(n_classes)
+    clf = AdversarialLogisticRegression().fit(X, y, sample_weight=(y == label).astype(float))
+    assert not clf.coef_.any()
+    assert (clf.predict(X) == label).all()
+    assert clf.predict_proba(X).max(axis=1).min() == 1
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_without_an_intercept_a_class_without_weight_has_scikit_learns_coefficients(n_classes):
+    X, y = _data(n_classes)
+    weight = np.where(y == "b", 0.0, 1.0)
+    ours = AdversarialLogisticRegression(0, fit_intercept=False, tol=1e-12).fit(X, y, weight)
+    theirs = LogisticRegression(fit_intercept=False, tol=1e-10, max_iter=1000).fit(X, y, weight)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_bagging_with_a_rare_class_predicts_as_with_logistic_regression(n_classes):
+    X, y = _data(n_classes)
+    keep = np.r_[np.flatnonzero(y != "a"), np.flatnonzero(y == "a")[:2]]
+    X, y = X[keep], y[keep]
+    options = dict(n_estimators=12, max_samples=0.3, random_state=0)
+    ours = BaggingClassifier(AdversarialLogisticRegression(0), **options).fit(X, y)
+    theirs = BaggingClassifier(LogisticRegression(), **options).fit(X, y)
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+def test_cv_counts_a_class_that_a_fold_has_not_trained_on_as_a_mistake(n_classes, scoring):
+    X, y = _data(n_classes)
+    keep = np.r_[np.flatnonzero(y != "a"), np.flatnonzero(y == "a")[:1]]
+    X, y = X[keep], y[keep]
+    epsilons, folds = [0.1, 0.3], KFold(3)
+    cv = AdversarialLogisticRegressionCV(epsilons, cv=folds, scoring=scoring).fit(X, y)
+    for fold, (train, test) in enumerate(folds.split(X)):
+        if (y[train] == "a").any():
+            continue
+        for i, epsilon in enumerate(epsilons):
+            if n_classes == 2:
+                correct = y[test] == "b"  # the only class left
+            else:
+                fit = AdversarialLogisticRegression(epsilon, C=2.0).fit(X[train], y[train])
+                far = 0.1 if scoring is None else 0.0
+                known = y[test] != "a"
+                correct = np.zeros(len(test), dtype=bool)
+                correct[known] = [
+                    fit.robust_score(X[[j]], y[[j]], epsilon=far) == 1 for j in test[known]
+                ]
+            assert cv.scores_[fold, i] == pytest.approx(correct.mean())
+
+
+def test_cv_hands_columns_with_their_names_to_scorers():
+    pd = pytest.importorskip("pandas")
+    X, y = _data()
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    seen = []
+
+    def scorer(model, X, y):
+        seen.append((list(X.columns), list(model.feature_names_in_)))
+        return model.robust_score(X, y, epsilon=pd.Series({"d": 0.4, "a": 0.1, "b": 0.2, "c": 0.3}))
+
+    by_name = AdversarialLogisticRegressionCV([0.1, 0.2], cv=2, scoring=scorer).fit(frame, y)
+    assert seen == 4 * [(list("abcd"), list("abcd"))]
+    radius = np.array([0.1, 0.2, 0.3, 0.4])
+    in_order = AdversarialLogisticRegressionCV([0.1, 0.2], cv=2, scoring_epsilon=radius).fit(X, y)
+    np.testing.assert_array_equal(by_name.scores_, in_order.scores_)
+
+
+def test_exact_training_refuses_a_registered_norm_before_any_work():
+    twin = type("Twin", (type(get_norm("l2")),), {"name": "twin"})()
+    register_norm(twin)
+    try:
+        X, y = np.full((4, 2), np.nan), [0, 1, 0, 1]  # which no work could take
+        message = r"norm must be one of 'linf', 'l2', 'l1' here, got 'twin'.*solver='pgd'"
+        with pytest.raises(ValueError, match=message):
+            AdversarialLogisticRegression(norm="twin").fit(X, y)
+        with pytest.raises(ValueError, match=message):
+            AdversarialLogisticRegressionCV(norm="twin").fit(X, y)
+        with pytest.raises(ValueError, match=message):
+            adversarial_logistic_path(X, y, [0.1], norm="twin")
+        X, y = _data()
+        own = AdversarialLogisticRegression(norm="twin", solver="pgd").fit(X, y)
+        theirs = AdversarialLogisticRegression(norm="l2", solver="pgd").fit(X, y)
+        np.testing.assert_array_equal(own.coef_, theirs.coef_)
+        assert own.robust_score(X, y) == theirs.robust_score(X, y)
+    finally:
+        del NORMS_BY_NAME["twin"]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -230,13 +346,31 @@ def test_bad_data_are_refused():
         clf.fit(np.where(X > 1, np.nan, X), y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         clf.fit(X, y[:-1])
+    with pytest.raises(ValueError, match="should be a 1d array"):
+        clf.fit(X, np.column_stack([y, y]))
     with pytest.raises(TypeError, match=r"(?i)sparse"):
         clone(clf).set_params(solver="pgd").fit(sparse.csr_matrix(X), y)
     clf.fit(X, y)
-    with pytest.raises(ValueError, match="labels that were not seen in fit: \\['z'\\]"):
-        clf.robust_score(X[:2], ["a", "z"])
+    with pytest.raises(ValueError, match="X has 120 samples but y has 119"):
+        clf.robust_score(X, y[:-1])
+    with pytest.raises(ValueError, match="one label for each sample, got shape"):
+        clf.perturb(X, np.column_stack([y, y]))
+    with pytest.raises(ValueError, match="labels that were not seen in fit"):
+        clf.input_gradients(X[:2], ["a", "z"])
     with pytest.raises(ValueError, match="outside clip_values"):
         clf.robust_score(X, y, clip_values=(0, 1))
+
+
+def test_labels_unseen_in_fit_are_mistakes_and_left_alone():
+    X, y = _data()
+    clf = AdversarialLogisticRegression(0.05).fit(X, y)
+    other = np.where(np.arange(len(y)) < 30, "z", y)
+    assert clf.robust_score(X, other, epsilon=0) == clf.score(X, other)
+    robust = clf.robust_score(X[30:], y[30:])
+    assert clf.robust_score(X, other) == pytest.approx(robust * 90 / 120)
+    X_adv = clf.perturb(X, other)
+    np.testing.assert_array_equal(X_adv[:30], X[:30])
+    np.testing.assert_array_equal(X_adv[30:], clf.perturb(X[30:], y[30:]))
 
 
 def test_too_few_iterations_and_separable_data_warn():

@@ -10,7 +10,7 @@ from sklearn.datasets import make_classification
 from sklearn_robust.linear_model import epsilon_max
 from sklearn_robust.linear_model._columns import choose_columns
 from sklearn_robust.linear_model._exact import make_problem, solve
-from sklearn_robust.linear_model._losses import LOSSES
+from sklearn_robust.linear_model._margin_losses import LOSSES
 from sklearn_robust.linear_model._monitor import Monitor
 from sklearn_robust.linear_model._newton_cg import _Model, newton_cg
 from sklearn_robust.linear_model._problem import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sklearn_robust.linear_model._losses import LOSSES, Hinge, Squared
+from sklearn_robust.linear_model._margin_losses import LOSSES, Hinge, Squared
 
 MARGINS = np.linspace(-3, 3, 41) + 0.013  # no margin at a kink
 LENGTHS = (0.0, 0.7)

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.linear_model._pgd import fit_pgd
+from sklearn_robust.linear_model._adam import fit_pgd
 
 
 def _data(seed=0, n=200, d=6):

@@ -20,6 +20,8 @@ import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
 from sklearn_robust._arrays import make_generator
+from sklearn_robust._linear_scores import two_rows
+from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._model import LinearModel
 from sklearn_robust.attacks._pgd import PGD
@@ -119,15 +121,14 @@ def fit_pgd(
     parameters = _initial(X, n_rows, start)
     adam = _Adam(parameters, lr)
     losses, attacked = np.empty(max_iter), np.zeros(max_iter, dtype=bool)
-    block = max(1, _BLOCK // X.shape[1])
+    most = max(1, _BLOCK // X.shape[1])
     for i in range(max_iter):
         W, b = parameters[:, :-1], parameters[:, -1]
         attacked[i] = (i + 1) % attack_every == 0 and not threat.is_null
         losses[i] = 0.5 * penalty * float((W**2).sum())
         gradient = np.zeros_like(parameters)
         gradient[:, :-1] = penalty * W
-        for first in range(0, len(X), block):
-            part = slice(first, first + block)
+        for part in pieces(len(X), X.itemsize * X.shape[1], most=most):
             seen = X[part]
             if attacked[i]:
                 seen = _attack(pgd, parameters, seen, y[part], threat, generator)
@@ -156,8 +157,8 @@ def _attack(
     """Return the points that Algorithm 1 finds against the linear model with these parameters."""
     W, b = parameters[:, :-1], parameters[:, -1]
     if len(W) == 1:
-        # The logits -f/2 and f/2 have the cross-entropy log(1 + exp(-y f)).
-        W, b, y = np.concatenate([-W, W]) / 2, np.concatenate([-b, b]) / 2, (y > 0).astype(np.intp)
+        # The logits 0 and f have the cross-entropy log(1 + exp(-y f)).
+        (W, b), y = two_rows(W, b), (y > 0).astype(np.intp)
     return pgd.perturb(LinearModel(W, b), X, y, threat, generator)
 
 
