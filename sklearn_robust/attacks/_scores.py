@@ -1,4 +1,4 @@
-"""The door to any classifier through its scores, and the choice of door for an estimator."""
+"""Any classifier as attacks see it through its scores, and the choice of model for an estimator."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ScoreModel:
 
     @classmethod
     def of(cls, estimator: Any) -> ScoreModel:
-        """Return the door to a fitted scikit-learn classifier.
+        """Return a fitted scikit-learn classifier as attacks see it.
 
         The scores are those of `decision_function` where there is one, else the logarithm of
         `predict_proba`, which goes on falling where a probability is 1 to the last digit. With a
@@ -71,7 +71,7 @@ class ScoreModel:
     def logits(self, X: np.ndarray) -> np.ndarray:
         if not len(X):
             return np.empty((0, self.n_classes))
-        scores = np.asarray(self.score(X))
+        scores = np.asarray(self.score(X.copy()))  # a function that may write into its input
         if scores.shape != (len(X), self.n_classes):
             raise ValueError(
                 "score must return an array of shape (n_samples, n_classes), here "
@@ -147,7 +147,7 @@ class _LogProbability:
 
 
 def as_model(estimator: Any) -> Model:
-    """Return the door through which attacks see a fitted classifier.
+    """Return a fitted classifier as attacks see it.
 
     Networks of this library are seen with gradients, everything else through its scores.
 
