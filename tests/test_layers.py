@@ -33,7 +33,7 @@ LAYERS = (
     {"_show_versions"},
     {"__main__"},
 )
-# Bounds judge samples through the door of attacks; otherwise layers stand side by side.
+# Bounds judge samples by the models of attacks; otherwise layers stand side by side.
 ALONGSIDE = {
     ("_levels", "_arrays"),
     ("_norms", "_arrays"),

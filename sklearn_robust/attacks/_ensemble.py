@@ -11,6 +11,7 @@ from sklearn_robust.attacks._apgd import APGD
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._fgsm import FGSM
 from sklearn_robust.attacks._losses import is_right
+from sklearn_robust.attacks._masked import WhereMasked
 from sklearn_robust.attacks._minimum_norm import FMN
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._pgd import PGD
@@ -80,14 +81,16 @@ class AttackEnsemble:
 
 
 def auto() -> AttackEnsemble:
-    """Return the fast part of the standard combination: 74 gradients for a robust sample.
+    """Return the fast part of the standard combination: 75 gradients for a robust sample.
 
-    Four runs from diverse starts, then one towards each of the three likeliest rivals.
+    Four runs from diverse starts, then one towards each of the three likeliest rivals; at last
+    1,000 queries for samples at which the gradient is exactly zero, if there are any.
     """
     return AttackEnsemble(
         [
             DiversePGD(10, n_restarts=4, n_start_steps=1),
             APGD(10, "margin", n_targets=3, leak=0.01),
+            WhereMasked(Square(1000)),
         ]
     )
 
@@ -146,7 +149,7 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     >>> [member.n_queries for member in get_attack("strong", gradients=False).attacks]
     [1000, 5000]
     >>> [type(member).__name__ for member in get_attack("auto").attacks]
-    ['DiversePGD', 'APGD']
+    ['DiversePGD', 'APGD', 'WhereMasked']
     """
     if not isinstance(attack, str):
         if isinstance(attack, type) or not hasattr(attack, "perturb"):

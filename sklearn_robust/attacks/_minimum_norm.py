@@ -11,7 +11,7 @@ import numpy as np
 from sklearn_robust._arrays import Array, as_floats, namespace, rows, to_numpy
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_real
-from sklearn_robust.attacks._evaluation import mistaken
+from sklearn_robust.attacks._evaluate import mistaken
 from sklearn_robust.attacks._losses import Loss, Margin, has_nan, is_right
 from sklearn_robust.attacks._model import DifferentiableModel
 from sklearn_robust.attacks._points import full, to_unit_length, where_rows

@@ -1,7 +1,7 @@
-"""The one door through which attacks see a model: logits, and gradients with respect to the input.
+"""A model as attacks see it: logits, and gradients with respect to the input.
 
-A door speaks the language of its model: it turns data into its arrays (`asarray`), gives `logits`,
-and, where the model is differentiable, `ascent`. Attacks know nothing else of a model.
+Each turns data into arrays of its own library (`asarray`), gives `logits` and, where it is
+differentiable, `ascent`. Attacks know nothing else of a model.
 """
 
 from __future__ import annotations
@@ -248,12 +248,16 @@ class TorchModel:
 
 
 class CountingModel:
-    """A door that counts what passes: samples sent forward, and gradients with respect to them."""
+    """A model that counts what is asked of it: samples sent forward, and gradients.
+
+    `zero_gradient` says of which samples the first gradient was exactly zero.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model, self.n_classes = model, model.n_classes
         self.kind = type(model).__name__
         self.n_forwards = self.n_gradients = 0
+        self.zero_gradient: Array | None = None
         if hasattr(model, "ascent"):
             self.ascent = self._ascent
 
@@ -270,7 +274,10 @@ class CountingModel:
     def _ascent(self, X: Array, y: Array, loss: Loss, leak: float = 0.0) -> tuple[Array, Array]:
         self.n_forwards += len(X)
         self.n_gradients += len(X)
-        return self._model.ascent(X, y, loss, leak)  # type: ignore[attr-defined]
+        logits, gradient = self._model.ascent(X, y, loss, leak)  # type: ignore[attr-defined]
+        if self.zero_gradient is None:
+            self.zero_gradient = is_zero(gradient)
+        return logits, gradient
 
 
 def _checked(logits: Any, module: torch.nn.Module) -> torch.Tensor:
@@ -283,6 +290,11 @@ def _checked(logits: Any, module: torch.nn.Module) -> torch.Tensor:
         f"{type(module).__name__} must map a batch to real logits of shape (n_samples, n_classes), "
         f"got {got}."
     )
+
+
+def is_zero(gradient: Array) -> Array:
+    """Return for each sample whether the gradient vanishes altogether."""
+    return ~(rows(gradient) != 0).any(1)
 
 
 @contextmanager

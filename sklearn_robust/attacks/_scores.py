@@ -40,7 +40,7 @@ class ScoreModel:
     def logits(self, X: np.ndarray) -> np.ndarray:
         if not len(X):
             return np.empty((0, self.n_classes))
-        scores = np.asarray(self.score(X))
+        scores = np.asarray(self.score(X.copy()))  # a function that may write into its input
         if scores.shape != (len(X), self.n_classes):
             raise ValueError(
                 "score must return an array of shape (n_samples, n_classes), here "

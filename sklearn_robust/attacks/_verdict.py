@@ -114,6 +114,9 @@ class Verdict:
         Index into `records` of the attack that broke the sample; -1: none did.
     n_nan : int
         Samples at which the model gave NaN under attack; they count as broken.
+    masked : bool ndarray of shape (n_samples,)
+        Whether the first gradient that the last attack with gradients took at the sample was
+        exactly zero: what such attacks say of it means nothing.
 
     Examples
     --------
@@ -133,3 +136,4 @@ class Verdict:
     records: tuple[AttackRecord, ...]
     broken_by: np.ndarray
     n_nan: int
+    masked: np.ndarray

@@ -330,3 +330,135 @@ def test_a_network_in_bfloat16_is_attacked_and_judged(samples):
     verdict = evaluate(model, X, y, threat, PGD(3), predictor(model))
     assert threat.contains(verdict.X_adv, X).all()
     assert verdict.X_adv.dtype == X.dtype
+
+
+class _InPlace(nn.Module):
+    """Normalises its input in place, as transforms of images can."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+        self.linear.weight.data = torch.linspace(-1, 1, 18).reshape(3, 6) ** 3
+        self.linear.bias.data.zero_()
+
+    def forward(self, X):
+        return self.linear(X.sub_(0.5).div_(0.5))
+
+
+class _OnACopy(_InPlace):
+    def forward(self, X):
+        return super().forward(X.clone())
+
+
+@pytest.mark.parametrize(
+    "attack", [FGSM(), PGD(5), APGD(5), DiversePGD(3), FMN(5), Square(20)], ids=repr
+)
+def test_a_module_that_works_in_place_is_attacked_as_if_it_did_not(attack):
+    X = np.random.default_rng(0).random((20, 6), dtype=np.float32)
+    before = X.copy()
+    found, expected = (
+        evaluate(model, X, predictor(model)(X), ThreatModel(0.1), attack, predictor(model))
+        for model in (TorchModel(_InPlace(), 3), TorchModel(_OnACopy(), 3))
+    )
+    np.testing.assert_array_equal(X, before)
+    np.testing.assert_array_equal(found.X_adv, expected.X_adv)
+    assert not np.shares_memory(found.X_adv, X)
+    assert found.robust.sum() < 20
+
+
+def test_a_classifier_that_writes_into_its_input_leaves_the_callers_alone():
+    def scores(X):
+        X -= 0.5
+        return np.column_stack([X.sum(axis=1), -X.sum(axis=1)])
+
+    model = ScoreModel(scores, 2)
+    X = np.random.default_rng(0).random((20, 4))
+    before, y = X.copy(), (X.sum(axis=1) < 2).astype(int)
+
+    def predict(X):
+        return scores(X).argmax(axis=1)
+
+    verdict = evaluate(model, X, y, ThreatModel(0.2), Square(20), predict)
+    np.testing.assert_array_equal(X, before)
+    # With equal weights the best point moves all features the same way.
+    np.testing.assert_array_equal(verdict.robust, abs(X.sum(axis=1) - 2) > 4 * 0.2)
+
+
+@pytest.mark.parametrize("name", ["auto", "fmn", "square"])
+def test_inference_mode_changes_nothing(name, samples, robust_model):
+    samples = samples[0][:20], samples[1][:20]
+    attack = Square(20) if name == "square" else get_attack(name)
+    expected = _evaluate(robust_model, samples, attack)
+    with torch.inference_mode():
+        found = _evaluate(robust_model, samples, attack)
+    np.testing.assert_array_equal(found.X_adv, expected.X_adv)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_attacked_like_the_module_it_comes_from():
+    X = np.random.default_rng(0).random((20, 6), dtype=np.float32)
+    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    generator = torch.Generator().manual_seed(0)
+    for p in net.parameters():
+        p.data = torch.randn(p.shape, generator=generator)
+    y = predictor(TorchModel(net, 3))(X)
+    expected = _evaluate(TorchModel(net, 3), (X, y), PGD(5))
+    assert expected.robust.sum() < 20
+    script = torch.jit.script(net)
+    for module in (
+        script,
+        torch.jit.trace(net, torch.zeros(1, 6)),
+        torch.jit.freeze(script.eval()),
+    ):
+        found = _evaluate(TorchModel(module, 3), (X, y), PGD(5))
+        np.testing.assert_array_equal(found.robust, expected.robust)
+
+
+class _Complex(nn.Module):
+    def forward(self, X):
+        return torch.fft.fft(X)
+
+
+class _Two(nn.Module):
+    def forward(self, X):
+        return X, X
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (_Complex(), r"_Complex must map a batch to real logits .*, got complex numbers"),
+        (_Two(), r"_Two must map a batch to real logits .*, got tuple"),
+        (nn.Flatten(0), r"Flatten must map .*, got torch.Size\(\[120\]\)"),
+        (nn.LazyLinear(3), "LazyLinear has parameters without a shape"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_modules_that_give_no_logits_are_refused_by_name(module, message):
+    X = np.zeros((20, 6), dtype=np.float32)
+    model = TorchModel(module, 6)
+    with pytest.raises(ValueError, match=message):
+        _evaluate(model, (X, np.zeros(20, dtype=int)), FGSM())
+
+
+def test_complex_weights_are_attacked_in_their_precision_and_place():
+    class Spectral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.linspace(-1, 1, 4).to(torch.cdouble) * (1 + 1j))
+
+        def forward(self, X):
+            return torch.fft.irfft(torch.fft.rfft(X) * self.w, n=6)
+
+    model = TorchModel(Spectral(), 6)
+    X = np.random.default_rng(0).random((20, 6))
+    assert model.asarray(X).dtype == torch.float64
+    # The filter is linear: one step goes to the optimum.
+    W = model.logits(torch.eye(6, dtype=torch.float64)).numpy().T
+    y = predictor(model)(X)
+    verdict = _evaluate(model, (X, y), FGSM(loss="margin"))
+    rival = np.where(np.eye(6, dtype=bool)[y], -np.inf, X @ W.T).argmax(axis=1)
+    w = W[rival] - W[y]
+    best = (THREAT.around(X).furthest(w) * w).sum(axis=1)
+    np.testing.assert_array_equal(verdict.robust, best < 0)
+    assert 0 < verdict.robust.sum() < 20

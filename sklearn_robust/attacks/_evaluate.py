@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from sklearn_robust._arrays import Array, as_floats, make_generator, per_feature, spacing, to_numpy
 from sklearn_robust._norms import NORMS, Norm, register_norm
+from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
@@ -40,6 +41,7 @@ def evaluate(
     model : Model
         What the attack sees.
     X : ndarray of shape (n_samples, ...)
+        Left unchanged, whatever the model does to its input.
     y : ndarray of shape (n_samples,)
         Class indices.
     threat : ThreatModel
@@ -50,7 +52,8 @@ def evaluate(
     seed : int
         Each batch draws from its own generator, made from the seed and the batch's number.
     batch_size : int
-        Samples attacked at a time. Results depend on it, but not on `n_jobs`.
+        Samples attacked at a time, fewer if they are so large that they exceed scikit-learn's
+        ``working_memory``. Results depend on it, but not on `n_jobs`.
     n_jobs : int, optional
         Batches attacked at a time, see `joblib.Parallel`. None: 1.
     verbose : int
@@ -71,7 +74,8 @@ def evaluate(
     Warns
     -----
     RuntimeWarning
-        If the model gives NaN under attack. Such samples count as broken.
+        If the model gives NaN under attack, and such samples count as broken; if its gradient is
+        exactly zero at samples that no attack has broken.
 
     Examples
     --------
@@ -86,16 +90,15 @@ def evaluate(
     """
     X = as_floats(X)
     threat.check_data(X)
-    clean = predict(X) == y
-    _check_scores(model, X[clean], batch_size)
-    X_adv, robust = np.array(X), clean.copy()
-    broken_by, nan = np.full(len(y), -1), np.zeros(len(y), dtype=bool)
+    X_adv = np.array(X)
+    clean = predict(X_adv) == y
+    np.copyto(X_adv, X)  # a classifier may write into what it is given
+    _check_scores(model, X, np.flatnonzero(clean), batch_size)
+    state = _State(X_adv, clean.copy(), np.full(len(y), -1), *np.zeros((2, len(y)), dtype=bool))
     records = []
     for stage, member in enumerate(getattr(attack, "attacks", (attack,))):
-        survivors = np.flatnonzero(robust)
-        batches = [
-            survivors[start : start + batch_size] for start in range(0, len(survivors), batch_size)
-        ]
+        survivors = np.flatnonzero(state.robust)
+        batches = _batches(survivors, X, batch_size)
         work = (
             delayed(_attack_batch)(
                 model,
@@ -112,32 +115,88 @@ def evaluate(
         for batch, result in zip(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
-            X_adv[batch], nan[batch] = result.X_adv, result.nan
-            broken = mistaken(predict, X_adv[batch], y[batch], result.nan)
-            robust[batch], broken_by[batch[broken]] = ~broken, stage
+            state.take(batch, result, mistaken(predict, result.X_adv, y[batch], result.nan), stage)
             results.append(result)
-        records.append(
-            AttackRecord(
-                member,
-                n_attacked=len(survivors),
-                n_broken=int((broken_by == stage).sum()),
-                seconds=sum(r.seconds for r in results),
-                n_forwards=sum(r.n_forwards for r in results),
-                n_gradients=sum(r.n_gradients for r in results),
+        records.append(_record(member, len(survivors), (state.broken_by == stage).sum(), results))
+    state.warn()
+    return state.verdict(clean, records)
+
+
+@dataclass
+class _State:
+    """What is known of each sample so far."""
+
+    X_adv: np.ndarray
+    robust: np.ndarray
+    broken_by: np.ndarray
+    nan: np.ndarray
+    masked: np.ndarray
+
+    def take(self, batch: np.ndarray, result: _BatchResult, broken: np.ndarray, stage: int) -> None:
+        """Note what an attack has done to a batch."""
+        self.X_adv[batch], self.nan[batch] = result.X_adv, result.nan
+        self.robust[batch], self.broken_by[batch[broken]] = ~broken, stage
+        if result.masked is not None:
+            self.masked[batch] = result.masked
+
+    def warn(self) -> None:
+        if self.nan.any():
+            warnings.warn(
+                f"The model gave NaN under attack for {self.nan.sum()} of {len(self.nan)} samples; "
+                "they count as misclassified. Its logits overflow: use a higher precision, or "
+                "check the model.",
+                RuntimeWarning,
+                stacklevel=3,
             )
+        n_masked = (self.masked & self.robust).sum()
+        if n_masked:
+            warnings.warn(
+                f"The gradient is exactly zero at {n_masked} of {self.robust.sum()} samples that "
+                "no attack has broken: gradient masking, as by rounding or saturated units. "
+                "Attacks with gradients cannot see there; 'auto' and 'strong' search with queries "
+                "alone, and what they find is an upper bound as loose as for a black box.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def verdict(self, clean: np.ndarray, records: list[AttackRecord]) -> Verdict:
+        return Verdict(
+            self.X_adv,
+            clean,
+            self.robust,
+            tuple(records),
+            self.broken_by,
+            int(self.nan.sum()),
+            self.masked,
         )
-    _warn_of_nan(int(nan.sum()), len(y))
-    return Verdict(X_adv, clean, robust, tuple(records), broken_by, int(nan.sum()))
 
 
-def _check_scores(model: Model, X: np.ndarray, batch_size: int) -> None:
+def _record(
+    attack: Attack, n_attacked: int, n_broken: int, results: list[_BatchResult]
+) -> AttackRecord:
+    return AttackRecord(
+        attack,
+        n_attacked=n_attacked,
+        n_broken=int(n_broken),
+        seconds=sum(r.seconds for r in results),
+        n_forwards=sum(r.n_forwards for r in results),
+        n_gradients=sum(r.n_gradients for r in results),
+    )
+
+
+def _batches(samples: np.ndarray, X: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Return the samples, given by index, in batches of a bounded size."""
+    parts = pieces(len(samples), X[:1].nbytes, most=batch_size)
+    return [samples[part] for part in parts]
+
+
+def _check_scores(model: Model, X: np.ndarray, samples: np.ndarray, batch_size: int) -> None:
     """Raise ValueError if there is NaN before any attack."""
-    starts = range(0, len(X), batch_size)
-    parts = (model.asarray(X[start : start + batch_size]) for start in starts)
+    parts = (model.asarray(X[batch]) for batch in _batches(samples, X, batch_size))
     n_nan = sum(int(has_nan(model.logits(part)).sum()) for part in parts)
     if n_nan:
         raise ValueError(
-            f"The model gives NaN for {n_nan} of {len(X)} samples as they are. There is no "
+            f"The model gives NaN for {n_nan} of {len(samples)} samples as they are. There is no "
             "robustness to measure: check its weights, and the scale of X."
         )
 
@@ -181,6 +240,7 @@ def predictor(model: Model) -> Predict:
 class _BatchResult:
     X_adv: np.ndarray
     nan: np.ndarray
+    masked: np.ndarray | None  # None: no gradient was taken at all of them
     seconds: float
     n_forwards: int
     n_gradients: int
@@ -201,20 +261,23 @@ def _attack_batch(
     X, y = data
     start = time.perf_counter()
     counted = CountingModel(model)
-    x = model.asarray(X)
+    x = model.asarray(X.copy())  # not X itself, into which a model might write
     found = attack.perturb(counted, x, model.labels(y), threat, make_generator(seed, x))
     seconds = time.perf_counter() - start
-    inside = threat.contains(found, x)
+    inside = threat.contains(found, model.asarray(X))
     if not inside.all():
         raise RuntimeError(
             f"{type(attack).__name__} returned {int((~inside).sum())} points outside the "
-            "threat model; this is a defect of the attack."
+            "threat model. This is a defect of the attack, or of a model that writes into the X "
+            "it is given."
         )
+    found_in_set = _in_set(found, threat, X)
     # The judge may compute in a higher precision, and not see the NaN that the attack has met.
-    nan = has_nan(model.logits(found))
-    return _BatchResult(
-        _in_set(found, threat, X), to_numpy(nan), seconds, counted.n_forwards, counted.n_gradients
-    )
+    nan = to_numpy(has_nan(model.logits(found)))
+    masked = counted.zero_gradient
+    if masked is not None:
+        masked = to_numpy(masked) if len(masked) == len(X) else None
+    return _BatchResult(found_in_set, nan, masked, seconds, counted.n_forwards, counted.n_gradients)
 
 
 def _in_set(found: Array, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
@@ -238,16 +301,6 @@ def _parallel(n_jobs: int | None) -> Parallel:
 
 def _with_progress(results: Iterable, total: int, label: str, verbose: int) -> Iterable:
     return tqdm(results, total=total, desc=label, unit="batch") if verbose else results
-
-
-def _warn_of_nan(n_nan: int, n_samples: int) -> None:
-    if n_nan:
-        warnings.warn(
-            f"The model gave NaN under attack for {n_nan} of {n_samples} samples; they count as "
-            "misclassified. Its logits overflow: use a higher precision, or check the model.",
-            RuntimeWarning,
-            stacklevel=3,
-        )
 
 
 def batch_seed(seed: int, stage: int, number: int) -> int:
