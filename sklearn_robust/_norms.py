@@ -263,9 +263,10 @@ def get_norm(name: str) -> Norm:
 def register_norm(norm: Norm) -> None:
     """Make a norm known by its name, wherever the library takes ``norm=``.
 
-    Attacks, exact scores of linear models and adversarial training of networks need no more than
-    the geometry below. Bounds of networks and exact linear training have formulas of their own for
-    "linf", "l2" and "l1", and refuse others.
+    Attacks, certificates, exact scores of linear models and the training of networks need no more
+    than the geometry below, and rely on it: a `dual_length` or `steepest` that falls short of the
+    maximum makes certificates wrong. Exact linear training has formulas of its own for "linf",
+    "l2" and "l1", and refuses others.
 
     Parameters
     ----------

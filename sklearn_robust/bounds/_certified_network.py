@@ -173,5 +173,5 @@ def _proven(margins: np.ndarray, logits: np.ndarray, y: np.ndarray) -> np.ndarra
             "not compute what the layer does; otherwise this is a defect of the bounds."
         )
     margins[own] = np.inf
-    proven: np.ndarray = (margins > 0).all(axis=1)
+    proven: np.ndarray = np.asarray((margins > 0).all(axis=1))
     return proven

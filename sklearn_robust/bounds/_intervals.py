@@ -132,7 +132,10 @@ def _kernel_reach(network: Network, region: BallAndBox) -> Tensor | None:
     kernels = prefix[k].kernels() if k < len(prefix) else None
     if kernels is None or not all(layer.pointwise for layer in prefix[k + 1 :]):
         return None
-    reach = region.widest_reach(kernels)[:, None, None].expand(1, *network.shapes[k + 1])
+    widest = region.widest_reach(kernels)
+    if widest is None:
+        return None
+    reach = widest[:, None, None].expand(1, *network.shapes[k + 1])
     for factor in factors:
         reach = factor.to(reach) * reach
     for layer in prefix[k + 1 :]:

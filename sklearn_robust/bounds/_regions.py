@@ -1,8 +1,9 @@
 r"""The sets of inputs over which networks are bounded: what linear functions attain on them.
 
 The bounds need two things of a set: its enclosing box, and the minimum of ``<a, x>`` for many a.
-For the box both are plain; for l2 and l1, whose unit balls lie in the unit box, the minimum comes
-from the threat model's own formulas, the clip box included.
+Both come from the norm's own geometry, the clip box included: along feature j the unit ball reaches
+as far as the dual length of the unit vector e_j. Linear functions over linf's ball and box, a box
+again, are plain sums.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_robust._arrays import per_feature
+from sklearn_robust._norms import BUILT_IN
+from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_built_in_norm
 
 # Attacks store their points in float32, whose rounding ThreatModel.contains forgives; the sets are
 # wider by as much, so that what is certified also holds for those points.
@@ -56,7 +59,7 @@ class BallAndBox:
     def __init__(self, X: Tensor, threat: ThreatModel, widening: Tensor, hull: Box) -> None:
         self.X, self.threat, self.widening = X, threat, widening
         self.low, self.high = hull.low, hull.high
-        self.epsilon = torch.as_tensor(threat.epsilon, dtype=X.dtype, device=X.device)
+        self.epsilon = per_feature(threat.epsilon, X)
         # Dual lengths are sums over the features, and the maximisers over ball and box solve for a
         # scale or threshold from such sums. The value is concave in the radius, so a relative
         # error of the radius is no larger in the value.
@@ -87,8 +90,13 @@ class BallAndBox:
         length = self.threat.geometry.dual_length(weights.masked_fill(zero[:, None], 1.0))
         return self._outwards * length.masked_fill(zero, 0.0)
 
-    def widest_reach(self, a: Tensor) -> Tensor:
-        """Return `ball_reach` for rows of any length, every feature taken as the widest one."""
+    def widest_reach(self, a: Tensor) -> Tensor | None:
+        """Return `ball_reach` for rows of any length, every feature taken as the widest one.
+
+        None for a registered norm, which may treat features differently or count them.
+        """
+        if self.threat.norm not in BUILT_IN:
+            return None
         return self._outwards * self.threat.geometry.dual_length(a.flatten(1)) * self.epsilon.max()
 
 
@@ -102,26 +110,30 @@ def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Reg
     rounding : bool
         Widen the set by what storing a point of it in float32 may add.
 
-    Raises
-    ------
-    ValueError
-        If the norm is a registered one, whose ball may leave the box that is taken around it.
+    Notes
+    -----
+    The formulas of a registered norm are taken as they are: where `dual_length` or `steepest` falls
+    short of the maximum, so do the bounds.
     """
-    check_built_in_norm(threat.norm, "Networks have no bounds for others; attack them instead.")
-    epsilon = torch.as_tensor(threat.epsilon, dtype=X.dtype, device=X.device)
-    epsilon = epsilon.reshape(X.shape[1:]) if epsilon.ndim else epsilon
-    widening = (_STORED if rounding else 0.0) * (X.abs() + 3 * epsilon)
-    low, high = X - epsilon - widening, X + epsilon + widening
+    radii = per_feature(threat.epsilon, X) * per_feature(_extents(threat, X), X)
+    widening = (_STORED if rounding else 0.0) * (X.abs() + 3 * radii)
+    low, high = X - radii - widening, X + radii + widening
     if threat.clip_values is not None:
-        floor, ceiling = (
-            torch.as_tensor(v, dtype=X.dtype, device=X.device) for v in threat.clip_values
-        )
-        if floor.ndim:
-            floor = floor.reshape(X.shape[1:])
-        if ceiling.ndim:
-            ceiling = ceiling.reshape(X.shape[1:])
+        floor, ceiling = (per_feature(v, X) for v in threat.clip_values)
         ends = (torch.where(end.isfinite(), end.abs(), 0.0) for end in (floor, ceiling))
         margin = (_STORED if rounding else 0.0) * torch.maximum(*ends)
         low, high = torch.maximum(low, floor - margin), torch.minimum(high, ceiling + margin)
     hull = Box(low, high)
     return hull if threat.norm == "linf" else BallAndBox(X, threat, widening, hull)
+
+
+def _extents(threat: ThreatModel, X: Tensor) -> float | np.ndarray:
+    """Return how far the unit ball reaches along each feature."""
+    if threat.norm in BUILT_IN:
+        return 1.0
+    n, length = math.prod(X.shape[1:]), threat.geometry.dual_length
+    return np.concatenate([length(_unit_vectors(part, n)) for part in pieces(n, 8 * n)])
+
+
+def _unit_vectors(part: slice, n: int) -> np.ndarray:
+    return np.eye(part.stop - part.start, n, part.start)

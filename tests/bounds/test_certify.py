@@ -185,14 +185,14 @@ def test_what_cannot_be_certified_is_known_beforehand_and_said_in_a_sentence(fc,
     assert certifiable(cnn.module_, np.zeros((1, 64))) is None
     unknown = nn.Sequential(nn.Linear(64, 10), nn.Sequential(nn.SiLU()))
     assert certifiable(unknown, x) == "There are no bounds for SiLU (at '1.0')."
-    valid = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.AvgPool2d(3, padding=1, ceil_mode=True))
+    uneven = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.AvgPool2d(3, padding=1, ceil_mode=True))
     assert (
-        certifiable(valid, x) == "There are no bounds for AvgPool2d (at '1') with ceil_mode=True."
+        certifiable(uneven, x) == "There are no bounds for AvgPool2d (at '1') with ceil_mode=True."
     )
     hooked = nn.Sequential(nn.Linear(64, 10))
     hooked[0].register_forward_hook(lambda *args: None)
     assert "forward hooks" in certifiable(hooked, x)
-    for module in (unknown, valid, hooked):
+    for module in (unknown, uneven, hooked):
         with pytest.raises(UnsupportedLayerError) as caught:
             margin_bounds(module, x, torch.tensor([0]), ThreatModel(0.1))
         assert caught.value.reason == certifiable(module, x)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from sklearn_robust import RobustFCClassifier, RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD, ThreatModel
 from sklearn_robust.bounds import UnsupportedLayerError, margin_bounds
+from sklearn_robust.bounds._enclosure import Enclosure
 from sklearn_robust.bounds._regions import make_region
 from sklearn_robust.metrics import certified_score
 from sklearn_robust.neural_network import (
@@ -30,7 +31,6 @@ from sklearn_robust.neural_network import (
     interval_initialize,
 )
 from sklearn_robust.neural_network.objectives import OBJECTIVES
-from sklearn_robust.neural_network.objectives._certified import Enclosure
 from sklearn_robust.neural_network.objectives._trades import DivergenceFrom
 
 EPSILON = 0.1

@@ -13,17 +13,17 @@ from sklearn_robust.neural_network.objectives._base import (
     count_right,
     cross_entropy,
 )
-from sklearn_robust.neural_network.objectives._certified import (
-    CrownIntervalTraining,
-    IntervalTraining,
-    interval_initialize,
-)
 from sklearn_robust.neural_network.objectives._fast import FastAdversarial
 from sklearn_robust.neural_network.objectives._free import FreeAdversarial
 from sklearn_robust.neural_network.objectives._hybrid import (
     MixedIntervalTraining,
     SmallBoxTraining,
 )
+from sklearn_robust.neural_network.objectives._interval import (
+    CrownIntervalTraining,
+    IntervalTraining,
+)
+from sklearn_robust.neural_network.objectives._interval_initialize import interval_initialize
 from sklearn_robust.neural_network.objectives._mart import MART
 from sklearn_robust.neural_network.objectives._pgd import AdversarialCrossEntropy
 from sklearn_robust.neural_network.objectives._trades import TRADES

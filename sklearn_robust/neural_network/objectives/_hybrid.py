@@ -12,19 +12,9 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.bounds._regions import Box, make_region
-from sklearn_robust.bounds._translation import Known
 from sklearn_robust.neural_network.objectives._attacked import own_attack
-from sklearn_robust.neural_network.objectives._base import (
-    BatchLoss,
-    TrainingContext,
-    cross_entropy,
-    standard_loss,
-)
-from sklearn_robust.neural_network.objectives._certified import (
-    CertifiedObjective,
-    normalizes,
-    trained_logits,
-)
+from sklearn_robust.neural_network.objectives._base import TrainingContext
+from sklearn_robust.neural_network.objectives._certified import CertifiedObjective, Placement
 
 
 @dataclass(kw_only=True)
@@ -83,13 +73,18 @@ class SmallBoxTraining(CertifiedObjective):
             )
         own_attack(self).check_reach(threat.scaled(self.epsilon_factor * (1 - self.box)))
 
-    def loss(
-        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
-    ) -> BatchLoss:
-        if context.threat.is_null:
-            return standard_loss(module, X, y)
-        threat = context.threat.scaled(self.epsilon_factor)
-        model = context.model(module)
+    def certified_share(self, share: float) -> float:
+        return share
+
+    def place(
+        self,
+        module: torch.nn.Module,
+        X: Tensor,
+        y: Tensor,
+        context: TrainingContext,
+        certified: float,
+    ) -> Placement:
+        threat, model = context.threat, context.model(module)
         clean_logits = model.logits(X)
         centre = own_attack(self).perturb(
             model, X, y, threat.scaled(1 - self.box), context.generator, logits=clean_logits
@@ -97,14 +92,7 @@ class SmallBoxTraining(CertifiedObjective):
         radius = self.box * per_feature(threat.epsilon, X)
         around = threat.around(X)
         box = Box(around.project(centre - radius), around.project(centre + radius))
-        norms: Known = {}
-        if context.share < 1 or normalizes(module):
-            trained, norms = trained_logits(module, X, gradients=context.share < 1)
-        worst, penalty = self.worst_logits(module, X, y, box, context.share, norms)
-        losses = context.share * cross_entropy(worst, y)
-        if context.share < 1:
-            losses = losses + (1 - context.share) * cross_entropy(trained, y)
-        return BatchLoss(losses, worst, clean_logits, penalty)
+        return Placement(box, X, clean_logits)
 
 
 @dataclass(kw_only=True)
@@ -155,26 +143,21 @@ class MixedIntervalTraining(CertifiedObjective):
         super().check(module, X, threat)
         own_attack(self).check_reach(threat.scaled(self.epsilon_factor))
 
-    def loss(
-        self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext
-    ) -> BatchLoss:
-        if context.threat.is_null:
-            return standard_loss(module, X, y)
-        model = context.model(module)
-        threat = context.threat.scaled(self.epsilon_factor)
-        region = make_region(X, threat, rounding=False)
+    def certified_share(self, share: float) -> float:
+        return self.alpha * share
+
+    def place(
+        self,
+        module: torch.nn.Module,
+        X: Tensor,
+        y: Tensor,
+        context: TrainingContext,
+        certified: float,
+    ) -> Placement:
+        model, attacked = context.model(module), X
         clean_logits = model.logits(X)
-        certified = self.alpha * context.share
-        attacked = X
         if certified < 1:
             attacked = own_attack(self).perturb(
-                model, X, y, threat, context.generator, logits=clean_logits
+                model, X, y, context.threat, context.generator, logits=clean_logits
             )
-        norms: Known = {}
-        if certified < 1 or normalizes(module):
-            trained, norms = trained_logits(module, attacked, gradients=certified < 1)
-        worst, penalty = self.worst_logits(module, X, y, region, context.share, norms)
-        losses = certified * cross_entropy(worst, y)
-        if certified < 1:
-            losses = losses + (1 - certified) * cross_entropy(trained, y)
-        return BatchLoss(losses, worst, clean_logits, penalty)
+        return Placement(make_region(X, context.threat, rounding=False), attacked, clean_logits)
