@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from benchmarks._results import rows_table
+from benchmarks._results import grouped, rows_table
 from benchmarks._resume import ResultFile
 from benchmarks._tasks import TASKS
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
@@ -30,6 +30,7 @@ from sklearn_robust.metrics import robust_score
 from sklearn_robust.neural_network import EMA, make_recipe
 
 CLASSES = {"cnn": RobustCNNClassifier, "fc": RobustFCClassifier}
+GROUP = ("data", "epsilon", "network", "candidate")
 BASELINE = "first defaults"
 # The defaults when this benchmark was written, spelt out so that they stay what they were.
 FIRST: dict[str, Any] = {
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     seeds = range(args.seed, args.seed + args.seeds)
     wanted = list(plan(names, args.networks, candidates, seeds))
     for row in result.missing(wanted):
-        case = {key: row[key] for key in ("data", "epsilon", "network", "candidate", "seed")}
+        case = {key: row[key] for key in (*GROUP, "seed")}
         clf = estimator(candidates, case).set_params(device=args.device)
         # A row of the same name by other hyperparameters is out of date.
         result.rows = [r for r in result.rows if not case.items() <= r.items()]
@@ -181,10 +182,6 @@ def measured(
 
 def means(rows: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Return means over seeds, by data set, radius, network and candidate."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        key = row["data"], row["epsilon"], row["network"], row["candidate"]
-        groups.setdefault(key, []).append(row)
     return {
         key: {
             **{k: np.mean([r[k] for r in group]) for k in ("clean", "robust", "seconds")},
@@ -193,25 +190,21 @@ def means(rows: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any
             "seeds": len(group),
             "warned": sum(r["warned"] for r in group),
         }
-        for key, group in groups.items()
+        for key, group in grouped(rows, *GROUP).items()
     }
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """Return a line for each training, means over its seeds, accuracies in per cent."""
-    names = ("data", "epsilon", "network", "candidate")
     found = [
-        {**dict(zip(names, key, strict=True)), **row} for key, row in sorted(means(rows).items())
+        {**dict(zip(GROUP, key, strict=True)), **row} for key, row in sorted(means(rows).items())
     ]
-    columns = (
-        *((name, f"{{{name}}}") for name in names),
-        ("clean", "{clean:.1%}"),
-        ("robust", "{robust:.1%}"),
-        ("of seeds", lambda r: "{lowest:.3f} to {highest:.3f} ({seeds})".format(**r)),
-        ("seconds", "{seconds:.1f}"),
-        ("warned", "{warned}"),
+    heading = "data | epsilon | network | candidate | clean | robust | of seeds | seconds | warned"
+    line = (
+        "{data} | {epsilon} | {network} | {candidate} | {clean:.1%} | {robust:.1%} | "
+        "{lowest:.3f} to {highest:.3f} ({seeds}) | {seconds:.1f} | {warned}"
     )
-    return rows_table(found, columns)
+    return rows_table(found, heading, line)
 
 
 def comparison(rows: Iterable[dict[str, Any]]) -> str:
@@ -240,13 +233,9 @@ def comparison(rows: Iterable[dict[str, Any]]) -> str:
                 / sum(b["seconds"] for _, b in pairs.values()),
             }
         )
-    columns = (
-        ("candidate", "{candidate}"),
-        ("settings", "{cells}"),
-        ("robust, mean", "{robust:+.1f}"),
-        ("least", "{least}"),
-        ("clean, mean", "{clean:+.1f}"),
-        ("least", "{least_clean:+.1f}"),
-        ("x time", "{time:.2f}"),
+    heading = "candidate | settings | robust, mean | least | clean, mean | least | x time"
+    line = (
+        "{candidate} | {cells} | {robust:+.1f} | {least} | {clean:+.1f} | {least_clean:+.1f} | "
+        "{time:.2f}"
     )
-    return rows_table(body, columns)
+    return rows_table(body, heading, line)

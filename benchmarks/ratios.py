@@ -104,12 +104,6 @@ def compared(name: str, before: Worker, after: Worker, turns: int) -> dict[str, 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return a line for each piece of work."""
-    columns = (
-        ("work", "{name}"),
-        ("before, CPU ms", "{before:.0f}"),
-        ("after, CPU ms", "{after:.0f}"),
-        ("ratio, wall", "{wall:.2f}"),
-        ("ratio, CPU", "{cpu:.2f}"),
-        ("quartiles", "{low:.2f} to {high:.2f}"),
-    )
-    return rows_table(rows, columns)
+    heading = "work | before, CPU ms | after, CPU ms | ratio, wall | ratio, CPU | quartiles"
+    line = "{name} | {before:.0f} | {after:.0f} | {wall:.2f} | {cpu:.2f} | {low:.2f} to {high:.2f}"
+    return rows_table(rows, heading, line)
