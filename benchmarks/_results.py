@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
+def grouped(
+    rows: Iterable[dict[str, Any]], *fields: str
+) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Return rows by the values of some of their fields, in the order of first appearance."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[field] for field in fields), []).append(row)
+    return groups
+
+
 def format_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> str:
     """Return a Markdown table, padded so that it reads well in a terminal too."""
     cells = [list(map(str, row)) for row in (header, *body)]
@@ -96,23 +106,22 @@ class _Cell(string.Formatter):
         return text.removesuffix("%") if format_spec.endswith("%") else text
 
 
-Column = tuple[str, str | Callable[[Any], Any]]
-"""A heading, and how a row fills the column: a format of its fields, or a function of it."""
+def rows_table(rows: Iterable[Mapping[str, Any]], heading: str, line: str) -> str:
+    """Return a Markdown table of a line for each row, a format of the row's fields.
 
-
-def rows_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[Column]) -> str:
-    """Return a Markdown table of a line for each row; ``"{clean:.1%}"`` shows 0.98 as 98.0.
+    Columns are separated by "|"; ``{clean:.1%}`` shows 0.98 as 98.0.
 
     Examples
     --------
-    >>> print(rows_table([{"clean": 0.98}], [("clean", "{clean:.1%}"), ("errors", "{clean:g}")]))
-    | clean | errors |
-    |-------|--------|
-    | 98.0  | 0.98   |
+    >>> print(rows_table([{"clean": 0.98}], "clean | share", "{clean:.1%} | {clean:g}"))
+    | clean | share |
+    |-------|-------|
+    | 98.0  | 0.98  |
     """
-    headings, fills = zip(*columns, strict=True)
-    body = [
-        [_Cell().vformat(fill, (), row) if isinstance(fill, str) else fill(row) for fill in fills]
-        for row in rows
-    ]
-    return format_table(headings, body)
+    fills = _cells(line)
+    body = [[_Cell().vformat(fill, (), row) for fill in fills] for row in rows]
+    return format_table(_cells(heading), body)
+
+
+def _cells(text: str) -> list[str]:
+    return [cell.strip() for cell in text.split("|")]

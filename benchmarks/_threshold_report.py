@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from benchmarks._linear import COLOURS, EPSILONS
-from benchmarks._results import format_table
+from benchmarks._results import rows_table
 from sklearn_robust.inspection import ThresholdDisplay, WeightDisplay
 
 LOSS_TITLES = {
@@ -36,19 +33,10 @@ def render(content: dict[str, Any]) -> str:
         _sample_size_table(content["sample_size"]),
         "The report's protocol (d = 100): distance of its weights to those that minimise the "
         "equal mixture (both at length 1), and their kink.",
-        format_table(
-            ["epsilon", "iterations of Adam", "distance", "law", "kink", "deviation"],
-            [
-                [
-                    r["epsilon"],
-                    r["iterations"],
-                    f"{r['distance']:.3f}",
-                    f"{r['predicted']:.4f}",
-                    _measured(r),
-                    _deviation(r),
-                ]
-                for r in content["adam"]
-            ],
+        rows_table(
+            map(_with_measured, content["adam"]),
+            "epsilon | iterations of Adam | distance | law | kink | deviation",
+            "{epsilon} | {iterations} | {distance:.3f} | {predicted:.4f} | {shown} | {deviation}",
         ),
         "Other losses (d = 100, exact training).",
         _loss_table(content["losses"]),
@@ -56,80 +44,61 @@ def render(content: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _deviation(cell: dict[str, float]) -> str:
-    return f"{100 * (cell['measured'] / cell['predicted'] - 1):+.1f} %"
-
-
-def _measured(cell: dict[str, float]) -> str:
-    return f"{cell['measured']:.4f} +- {cell['standard_error']:.4f}"
+def _with_measured(row: dict[str, Any], cell: dict[str, float] | None = None) -> dict[str, Any]:
+    """Return a row with the prediction and the measurement of its `cell`, as they are shown."""
+    cell = row if cell is None else cell
+    return {
+        **row,
+        "law": cell["predicted"],
+        "shown": f"{cell['measured']:.4f} +- {cell['standard_error']:.4f}",
+        "deviation": f"{100 * (cell['measured'] / cell['predicted'] - 1):+.1f} %",
+    }
 
 
 def _grid_table(grid: list[dict[str, Any]]) -> str:
-    header = ["d", "epsilon"]
+    rows = [
+        {**row, **{kind: _with_measured({}, row[kind]) for kind in ("exact", "mixed")}}
+        for row in grid
+    ]
+    line = "{n_features} | {epsilon}"
     for kind in ("exact", "mixed"):
-        header += [f"{kind}: law", "measured", "deviation"]
-    body = []
-    for row in grid:
-        cells = [row["n_features"], row["epsilon"]]
-        for kind in ("exact", "mixed"):
-            cells += [f"{row[kind]['predicted']:.4f}", _measured(row[kind]), _deviation(row[kind])]
-        body.append(cells)
-    return format_table(header, body)
+        line += f" | {{{kind}[law]:.4f}} | {{{kind}[shown]}} | {{{kind}[deviation]}}"
+    heading = "d | epsilon | exact: law | measured | deviation | mixed: law | measured | deviation"
+    return rows_table(rows, heading, line)
 
 
 def _population_table(rows: list[dict[str, Any]]) -> str:
-    body = []
+    found = []
     for r in rows:
         first = r["smallest_active"]
-        body.append(
-            [
-                LOSS_TITLES[r["loss"]],
-                r["epsilon"],
-                f"{r['predicted']:.4f}",
-                f"{r['largest_inactive']:.4f}",
-                "none" if first is None else f"{first:.4f}",
-            ]
-        )
-    header = ["loss", "epsilon", "law", "largest tau without weight", "smallest with"]
-    return format_table(header, body)
+        shown = "none" if first is None else f"{first:.4f}"
+        found.append({**r, "title": LOSS_TITLES[r["loss"]], "first": shown})
+    heading = "loss | epsilon | law | largest tau without weight | smallest with"
+    line = "{title} | {epsilon} | {predicted:.4f} | {largest_inactive:.4f} | {first}"
+    return rows_table(found, heading, line)
 
 
 def _sample_size_table(rows: list[dict[str, Any]]) -> str:
-    body = [
-        [
-            r["epsilon"],
-            r["n_samples"],
-            r["n_seeds"],
-            f"{r['exact']['predicted']:.3f}",
-            _measured(r["exact"]),
-            _deviation(r["exact"]),
-            f"{100 * r['misplaced']:.1f} %",
-            f"{100 * r['misplaced_expected']:.1f} %",
-        ]
-        for r in rows
-    ]
-    header = ["epsilon", "n", "data sets", "law", "measured", "deviation", "misplaced", "expected"]
-    return format_table(header, body)
+    heading = "epsilon | n | data sets | law | measured | deviation | misplaced | expected"
+    line = (
+        "{epsilon} | {n_samples} | {n_seeds} | {law:.3f} | {shown} | {deviation} | "
+        "{misplaced:.1%} % | {misplaced_expected:.1%} %"
+    )
+    return rows_table((_with_measured(r, r["exact"]) for r in rows), heading, line)
 
 
 def _loss_table(rows: list[dict[str, Any]]) -> str:
-    body = [
-        [
-            LOSS_TITLES[r["loss"]],
-            r["epsilon"],
-            f"{r['predicted']:.4f}",
-            _measured(r),
-            _deviation(r),
-        ]
-        for r in rows
-        if r["epsilon"] > 0
-    ]
-    return format_table(["loss", "epsilon", "law", "measured", "deviation"], body)
+    found = (
+        {**_with_measured(r), "title": LOSS_TITLES[r["loss"]]} for r in rows if r["epsilon"] > 0
+    )
+    heading = "loss | epsilon | law | measured | deviation"
+    return rows_table(found, heading, "{title} | {epsilon} | {law:.4f} | {shown} | {deviation}")
 
 
 def draw_law(content: dict[str, Any], path: Path) -> None:
     """Draw predicted against measured thresholds, and what a finite sample does to them."""
-    fig, axes = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    fig = Figure(figsize=(10, 8), layout="constrained")
+    axes = fig.subplots(2, 2)
     _draw_grid(axes[0, 0], content["grid"], "exact")
     _draw_grid(axes[0, 1], content["grid"], "mixed")
     _draw_blur(axes[1, 0], [r for r in content["sample_size"] if r["epsilon"] == 0.1])
@@ -139,7 +108,6 @@ def draw_law(content: dict[str, Any], path: Path) -> None:
     axes[1, 0].set_title(r"who gets weight (exact, d = 100, $\epsilon = 0.1$)")
     axes[1, 1].set_title("wrong side of the threshold (exact, d = 100)")
     fig.savefig(path, dpi=150)
-    plt.close(fig)
 
 
 def _draw_grid(ax: Axes, grid: list[dict[str, Any]], kind: str) -> None:
@@ -198,14 +166,8 @@ def draw_losses(content: dict[str, Any], path: Path) -> None:
     rows = content["losses"]
     names = list(dict.fromkeys(r["loss"] for r in rows))
     epsilons = sorted({r["epsilon"] for r in rows})
-    fig, axes = plt.subplots(
-        len(names),
-        len(epsilons),
-        figsize=(12, 8),
-        sharex=True,
-        sharey="col",
-        layout="constrained",
-    )
+    fig = Figure(figsize=(12, 8), layout="constrained")
+    axes = fig.subplots(len(names), len(epsilons), sharex=True, sharey="col")
     for row in rows:
         i, j = names.index(row["loss"]), epsilons.index(row["epsilon"])
         ax, name = axes[i, j], row["loss"]
@@ -223,4 +185,3 @@ def draw_losses(content: dict[str, Any], path: Path) -> None:
         if i < len(names) - 1:
             ax.set_xlabel("")
     fig.savefig(path, dpi=150)
-    plt.close(fig)

@@ -30,7 +30,7 @@ from benchmarks._linear import (
     train_report,
     unit,
 )
-from benchmarks._results import format_table
+from benchmarks._results import format_table, grouped
 from benchmarks._resume import ResultFile, earlier_rows
 from benchmarks._why_cnn_networks import NETWORKS
 from sklearn_robust import RobustNeuralNetClassifier
@@ -178,9 +178,6 @@ def linear_table(linear: list[dict[str, Any]]) -> str:
 
 def network_table(rows: list[dict[str, Any]]) -> str:
     """Return the table of the networks: means over seeds in percent, and the worst and best."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["network"], row["training"]), []).append(row)
 
     def mean(key: str, group: list[dict[str, Any]]) -> float:
         return float(np.mean([r[key] for r in group]))
@@ -192,7 +189,7 @@ def network_table(rows: list[dict[str, Any]]) -> str:
     body = [
         (*key, f"{100 * mean('clean', g):.1f}", f"{100 * mean('robust', g):.1f}", of_seeds(g),
          f"{mean('process_seconds', g):.0f}")
-        for key, g in groups.items()
+        for key, g in grouped(rows, "network", "training").items()
     ]  # fmt: skip
     return format_table(("network", "attacked", "clean", "robust", "of seeds", "CPU s"), body)
 

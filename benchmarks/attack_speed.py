@@ -45,16 +45,12 @@ def run(args: argparse.Namespace) -> None:
         for name, module in _modules().items()
         for row in compared(module.to(args.device).eval(), args)
     ]
-    columns = (
-        ("model", "{model}"),
-        ("attack", "{attack}"),
-        ("forwards", "{forwards}"),
-        ("input grads", "{input_backwards}"),
-        ("weight grads", "{weight_backwards}"),
-        ("ms", "{milliseconds:.1f}"),
-        ("x bare loop", "{ratio_to_bare_loop:.2f}"),
+    heading = "model | attack | forwards | input grads | weight grads | ms | x bare loop"
+    line = (
+        "{model} | {attack} | {forwards} | {input_backwards} | {weight_backwards} | "
+        "{milliseconds:.1f} | {ratio_to_bare_loop:.2f}"
     )
-    print(rows_table(rows, columns))
+    print(rows_table(rows, heading, line))
     print(f"PGD-{STEPS.n}, linf, batch of {args.batch_size}; medians of {args.repeats} runs")
     settings = {"n_steps": STEPS.n, "batch_size": args.batch_size, "repeats": args.repeats}
     where = {"seed": args.seed, "device": args.device, "threads": torch.get_num_threads()}

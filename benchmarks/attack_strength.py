@@ -233,16 +233,12 @@ DEFAULT_ATTACKS = [*OURS, *(name for name, peer in PEERS.items() if peer.by_defa
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the result as Markdown, a line for each network and attack."""
-    columns = (
-        ("network, radius", "{case}"),
-        ("attack", "{attack}"),
-        ("n", "{n}"),
-        ("robust %", "{robust:.1%}"),
-        ("CPU s", "{cpu_seconds:.1f}"),
-        ("forwards", "{forwards_per_sample:.0f}"),
-        ("gradients", "{gradients_per_sample:.0f}"),
+    heading = "network, radius | attack | n | robust % | CPU s | forwards | gradients"
+    line = (
+        "{case} | {attack} | {n} | {robust:.1%} | {cpu_seconds:.1f} | "
+        "{forwards_per_sample:.0f} | {gradients_per_sample:.0f}"
     )
-    return rows_table(sorted(rows, key=_place), columns)
+    return rows_table(sorted(rows, key=_place), heading, line)
 
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:

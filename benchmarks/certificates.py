@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from benchmarks._data import N_TRAIN, SHAPE, mnist
-from benchmarks._results import rows_table
+from benchmarks._results import format_table
 from benchmarks._resume import ResultFile, checkpointed
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD, ThreatModel
@@ -148,18 +148,16 @@ def certify(model: Any, X: np.ndarray, y: np.ndarray, threat: ThreatModel) -> di
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the result as Markdown, a line for each network and radius."""
 
-    def cell(method: str, row: dict[str, Any]) -> str:
+    def cell(row: dict[str, Any], method: str) -> str:
         found = row[method]
         share, seconds = found["certified"] / row["n"], found["cpu_seconds_per_image"]
         return f"{100 * share:.0f} ({1000 * seconds:.0f})"
 
-    columns = (
-        ("network", "{network}"),
-        ("norm", "{norm}"),
-        ("epsilon", "{epsilon:g}"),
-        ("n", "{n}"),
-        ("clean %", lambda r: f"{100 * r['clean'] / r['n']:.0f}"),
-        ("PGD-40 %", lambda r: f"{100 * r['pgd'] / r['n']:.0f}"),
-        *((f"{method} % (ms)", partial(cell, method)) for method in METHODS),
-    )
-    return rows_table(rows, columns)
+    body = [
+        (row["network"], row["norm"], f"{row['epsilon']:g}", row["n"],
+         *(f"{100 * row[kind] / row['n']:.0f}" for kind in ("clean", "pgd")),
+         *(cell(row, method) for method in METHODS))
+        for row in rows
+    ]  # fmt: skip
+    bounds = (f"{method} % (ms)" for method in METHODS)
+    return format_table(("network", "norm", "epsilon", "n", "clean %", "PGD-40 %", *bounds), body)

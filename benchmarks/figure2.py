@@ -10,11 +10,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks._linear import (
     COLOURS,
@@ -82,9 +79,8 @@ def draw(
     path: Path,
 ) -> None:
     """Draw one panel for standard training and one for each epsilon."""
-    fig, axes = plt.subplots(
-        2, 3, figsize=(9.5, 5.6), sharex=True, sharey=True, layout="constrained"
-    )
+    fig = Figure(figsize=(9.5, 5.6), layout="constrained")
+    axes = fig.subplots(2, 3, sharex=True, sharey=True)
     kind = "report's protocol" if name == "report" else "exact solver"
     for ax, (epsilon, w) in zip(axes.flat, weights.items(), strict=True):
         title = rf"robust training, $\epsilon = {epsilon}$" if epsilon else "standard training"
@@ -95,4 +91,3 @@ def draw(
         ax.label_outer()
     fig.suptitle(f"Weights of a linear model against class bias ({kind})", fontsize=11)
     fig.savefig(path, dpi=150)
-    plt.close(fig)

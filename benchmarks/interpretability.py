@@ -285,16 +285,9 @@ def out_of_reach(model: Any, X: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 def beyond_table(rows: list[dict[str, Any]]) -> str:
     """Return for each model the share of its gradients that no adversary in [0, 1] can follow."""
-
-    def share(row: dict[str, Any]) -> str:
-        return f"{100 * row['share']:.1f} ± {100 * 1.96 * row['error']:.1f}"
-
-    columns = (
-        ("model", "{model}"),
-        ("epsilon", "{epsilon:g}"),
-        ("out of reach in [0, 1], %", share),
-    )
-    return rows_table(rows, columns)
+    found = ({**row, "half": 1.96 * row["error"]} for row in rows)
+    heading = "model | epsilon | out of reach in [0, 1], %"
+    return rows_table(found, heading, "{model} | {epsilon:g} | {share:.1%} ± {half:.1%}")
 
 
 def overview(contents: list[dict[str, Any]]) -> str:
@@ -303,23 +296,16 @@ def overview(contents: list[dict[str, Any]]) -> str:
     body = []
     for content in contents:
         box = "[0, 1]" if content["clip"] == "clipped" else "none"
-        mean = {(r["model"], r["epsilon"], r["measure"]): r for r in content["rows"]}
+        mean = {(r["model"], r["epsilon"], r["measure"]): r["mean"] for r in content["rows"]}
         beyond = {(r["model"], r["epsilon"]): r["share"] for r in content["out_of_reach"]}
         for row in content["accuracies"]:
-            key = row["model"], row["epsilon"]
+            model, epsilon = key = row["model"], row["epsilon"]
             body.append(
-                (
-                    key[0],
-                    content["n_train"],
-                    content["epochs"][f"{key[0]} {key[1]:g}"],
-                    f"{key[1]:g}",
-                    box if key[1] else "",
-                    f"{100 * row['clean']:.1f}",
-                    f"{100 * row['pgd']:.1f}" if "pgd" in row else "",
-                    *(f"{mean[(*key, m)]['mean']:.2f}" for m in measures),
-                    f"{100 * beyond[key]:.0f} %",
-                )
-            )
+                (model, content["n_train"], content["epochs"][f"{model} {epsilon:g}"],
+                 f"{epsilon:g}", box if epsilon else "", f"{100 * row['clean']:.1f}",
+                 f"{100 * row['pgd']:.1f}" if "pgd" in row else "",
+                 *(f"{mean[(*key, m)]:.2f}" for m in measures), f"{100 * beyond[key]:.0f} %")
+            )  # fmt: skip
     boxes = ("", "none", "[0, 1]")
     body = sorted(set(body), key=lambda row: (*row[:2], boxes.index(row[4]), row[3]))
     header = (
@@ -366,11 +352,7 @@ def claims_table(effects: list[dict[str, Any]]) -> str:
 def sanity_table(rows: list[dict[str, Any]]) -> str:
     """Return the rank correlation by the number of layers drawn anew."""
     correlations = [key for key in (rows[0] if rows else ()) if key.startswith("rank_correlation")]
-    columns = (
-        ("model", "{model}"),
-        ("epsilon", "{epsilon:g}"),
-        ("layers drawn anew", "{layers_drawn_anew}"),
-        *((key.replace("_", " "), f"{{{key}:.3f}}") for key in correlations),
-        ("ink", "{ink:.3f}"),
-    )
-    return rows_table(rows, columns)
+    heading = ["model", "epsilon", "layers drawn anew", *correlations, "ink"]
+    line = ["{model}", "{epsilon:g}", "{layers_drawn_anew}"]
+    line += [f"{{{key}:.3f}}" for key in (*correlations, "ink")]
+    return rows_table(rows, " | ".join(heading).replace("_", " "), " | ".join(line))

@@ -90,15 +90,13 @@ def evaluation() -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the report's table with its own figures beside ours."""
-    columns = (
-        ("", "{architecture} {training}"),
-        ("clean", "{clean:.1%}"),
-        ("robust", "{robust:.1%}"),
-        ("report, full MNIST: clean", "{report_clean:.1%}"),
-        ("robust", "{report_robust:.1%}"),
+    heading = " | clean | robust | report, full MNIST: clean | robust"
+    line = (
+        "{architecture} {training} | {clean:.1%} | {robust:.1%} | "
+        "{report_clean:.1%} | {report_robust:.1%}"
     )
     note = (
         f"accuracy in %; robust: PGD-{EVALUATION['n_steps']}, linf, epsilon {EPSILON}, not clipped "
         f"to [0, 1]; trained on {N_TRAIN} images, tested on 1,000"
     )
-    return f"{rows_table(rows, columns)}\n{note}"
+    return f"{rows_table(rows, heading, line)}\n{note}"

@@ -34,7 +34,7 @@ from benchmarks._report_cells import (
     known,
     trained,
 )
-from benchmarks._results import cost, format_table
+from benchmarks._results import cost, format_table, rows_table
 
 FULL = ("full", "full-bfloat16")  # the report's own protocol, the first that was run
 
@@ -94,34 +94,31 @@ def table(results: list[dict[str, Any]], architecture: str) -> str:
         most[kind] = max(most.get(kind, 0), r["n_train"])
     shown = [r for r in results if r["n_train"] == most[r["epsilon"], r["clip"]]]
     shown.sort(key=lambda r: (r["epsilon"] > 0, r["clip"], r["epsilon"], r["protocol"], r["seed"]))
-    header = (
-        *("training", "epsilon", "clip", "protocol", "images", "epochs", "seed", "minutes", "on"),
-        *("clean", "report", "PGD-100", "report", "ensemble"),
-    )
     body = []
     for result in shown:
         for score in result["scores"]:
             printed = PRINTED[architecture].get(score["epsilon"])
             theirs = printed[result["epsilon"] > 0] if printed else (np.nan, np.nan)
-            body.append(
-                (
-                    "robust" if result["epsilon"] else "standard",
-                    f"{score['epsilon']:g}",
-                    "[0, 1]" if score["clip"] else "none",
-                    result["protocol"],
-                    result["n_train"],
-                    result["epochs"],
-                    result["seed"],
-                    *cost(result),
-                    f"{100 * result['clean']:.2f}",
-                    f"{theirs[0]:.1f}",
-                    f"{100 * score['pgd']:.2f} ({result['n_pgd']})",
-                    f"{theirs[1]:.2f}".removesuffix("0"),
-                    f"{100 * score['strong']:.1f} of {100 * score['pgd_where_strong']:.1f} "
-                    f"({result['n_strong']})",
-                )
-            )
-    return format_table(header, body)
+            minutes, on = cost(result)
+            own = {
+                "training": "robust" if result["epsilon"] else "standard",
+                "box": "[0, 1]" if score["clip"] else "none",
+                "minutes": minutes,
+                "on": on,
+                "their_clean": theirs[0],
+                "their_pgd": f"{theirs[1]:.2f}".removesuffix("0"),
+            }
+            body.append({**result, **score, **own})
+    heading = (
+        "training | epsilon | clip | protocol | images | epochs | seed | minutes | on | "
+        "clean | report | PGD-100 | report | ensemble"
+    )
+    line = (
+        "{training} | {epsilon:g} | {box} | {protocol} | {n_train} | {epochs} | {seed} | "
+        "{minutes} | {on} | {clean:.2%} | {their_clean:.1f} | {pgd:.2%} ({n_pgd}) | {their_pgd} | "
+        "{strong:.1%} of {pgd_where_strong:.1%} ({n_strong})"
+    )
+    return rows_table(body, heading, line)
 
 
 def protocols_table(results: list[dict[str, Any]]) -> str:
@@ -136,11 +133,6 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
         if r["protocol"] in PROTOCOLS:
             group = groups.setdefault((*(r[key] for key in settings), cost(r)[1]), {})
             group.setdefault(r["protocol"], {})[r["seed"]] = r
-    header = (
-        *("network", "epsilon", "clip", "images", "epochs", "test images", "seeds"),
-        *("on", "of", "clean", "PGD-100", "minutes"),
-        *("protocol", "clean", "PGD-100", "minutes", "difference: clean", "PGD-100"),
-    )
     body = []
     for key, group in sorted(groups.items()):
         full = next((name for name in FULL if name in group), None)
@@ -153,13 +145,16 @@ def protocols_table(results: list[dict[str, Any]]) -> str:
             )
             name, epsilon, clip, *counts, _, _, on = key
             body.append(
-                (
-                    *(name, f"{epsilon:g}", "[0, 1]" if clip else "none", *counts, len(seeds), on),
-                    *(full, *(f"{v:.1f}" for v in more.mean(0))),
-                    *(other, *(f"{v:.1f}" for v in less.mean(0))),
-                    *(_difference(values) for values in (less - more)[:, :2].T),
-                )
-            )
+                (name, f"{epsilon:g}", "[0, 1]" if clip else "none", *counts, len(seeds), on,
+                 full, *(f"{v:.1f}" for v in more.mean(0)),
+                 other, *(f"{v:.1f}" for v in less.mean(0)),
+                 *(_difference(values) for values in (less - more)[:, :2].T))
+            )  # fmt: skip
+    header = (
+        *("network", "epsilon", "clip", "images", "epochs", "test images", "seeds", "on"),
+        *("of", "clean", "PGD-100", "minutes", "protocol", "clean", "PGD-100", "minutes"),
+        *("difference: clean", "PGD-100"),
+    )
     return format_table(header, body)
 
 

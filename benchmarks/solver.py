@@ -22,13 +22,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import scale
 from threadpoolctl import threadpool_limits
 
-from benchmarks._results import format_table, provenance, write_json
+from benchmarks._problems import PROBLEMS, text_like
+from benchmarks._results import format_table, provenance, rows_table, write_json
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.linear_model import (
     AdversarialLogisticRegression,
@@ -86,77 +84,6 @@ def _run(args: argparse.Namespace) -> None:
     print(report)
 
 
-def tall(seed: int) -> tuple[Any, np.ndarray]:
-    """The modified Bernoulli model."""
-    generator = BernoulliGenerator(n_features=100, random_state=seed)
-    X, y = generator.sample(10_000)
-    return np.asarray(X, dtype=float), np.asarray(y)
-
-
-def small(seed: int) -> tuple[Any, np.ndarray]:
-    """Breast cancer, standardised."""
-    X, y = load_breast_cancer(return_X_y=True)
-    return scale(X), y
-
-
-def square(seed: int) -> tuple[Any, np.ndarray]:
-    """Many redundant features."""
-    X, y = make_classification(
-        2000, 500, n_informative=30, n_redundant=30, flip_y=0.05, random_state=seed
-    )
-    return scale(X), y
-
-
-def wide(seed: int) -> tuple[Any, np.ndarray]:
-    """Ten times more features than samples."""
-    X, y = _text_like(500, 5000, 250, seed)
-    return X.toarray(), y
-
-
-def sparse_text(seed: int) -> tuple[Any, np.ndarray]:
-    """CSR, 20 non-zeros a row."""
-    return _text_like(10_000, 20_000, 20, seed)
-
-
-def ill_conditioned(seed: int) -> tuple[Any, np.ndarray]:
-    """Correlated features of scales over three decades."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(2000, 200)) + 2 * rng.normal(size=(2000, 1))
-    X *= 10 ** rng.uniform(-2, 1, size=200)
-    scores = X @ (rng.normal(size=200) / X.std(axis=0))
-    return X, (scores + scores.std() * rng.normal(size=2000) > 0).astype(int)
-
-
-def separable(seed: int) -> tuple[Any, np.ndarray]:
-    """Linearly separable."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(2000, 100))
-    return X, (X @ rng.normal(size=100) > 0).astype(int)
-
-
-def _text_like(n: int, d: int, per_row: int, seed: int) -> tuple[Any, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    columns = rng.integers(d, size=(n, per_row))
-    values = rng.exponential(size=columns.size)
-    pointers = np.arange(0, columns.size + 1, per_row)
-    X = sparse.csr_array((values, columns.ravel(), pointers), shape=(n, d))
-    X.sum_duplicates()
-    weights = np.zeros(d)
-    weights[rng.choice(d, d // 50, replace=False)] = 2 * rng.normal(size=d // 50)
-    scores = X @ weights
-    noisy = scores + 0.3 * scores.std() * rng.normal(size=n)
-    return X, (noisy > np.median(noisy)).astype(int)
-
-
-PROBLEMS: dict[str, Callable[[int], tuple[Any, np.ndarray]]] = {
-    "tall": tall,
-    "small": small,
-    "square": square,
-    "wide": wide,
-    "sparse": sparse_text,
-    "ill-conditioned": ill_conditioned,
-    "separable": separable,
-}
 LARGE: dict[str, tuple[int, int, float]] = {  # samples, features, share of epsilon_max
     "dense 1e6 x 100": (10**6, 100, 0.2),
     "sparse 1e5 x 1e5": (10**5, 10**5, 0.2),
@@ -253,7 +180,7 @@ def solve_large(name: str, seed: int) -> dict[str, Any]:
         X = np.asarray(X, dtype=float)
         size = X.nbytes
     else:
-        X, y = _text_like(n, d, 10, seed)
+        X, y = text_like(n, d, 10, seed)
         size = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
     epsilon = fraction * epsilon_max(X, y)
     before = _peak_memory()
@@ -310,19 +237,15 @@ def _ours(result: dict[str, Any], fraction: float, gap: float) -> float:
 
 def _rows(result: dict[str, Any]) -> list[list[str]]:
     rows = []
+    problem = f"{result['problem']} {result['shape'][0]} x {result['shape'][1]}"
     for fraction in FRACTIONS:
         entries = [e for e in result["exact"] if e["fraction"] == fraction]
         conic = result.get("conic") if fraction == 0.2 else None
-        rows.append(
-            [
-                f"{result['problem']} {result['shape'][0]} x {result['shape'][1]}",
-                f"{fraction:g}",
-                str(entries[1]["non_zero"]),
-                *(f"{e['ratio']:.2f}" for e in entries),
-                f"{result['path']['ratio']:.1f}" if fraction == FRACTIONS[0] else "",
-                f"{conic['seconds'] / entries[1]['seconds']:.0f}" if conic else "",
-            ]
-        )
+        path = f"{result['path']['ratio']:.1f}" if fraction == FRACTIONS[0] else ""
+        ratios = [f"{e['ratio']:.2f}" for e in entries]
+        conic_ratio = f"{conic['seconds'] / entries[1]['seconds']:.0f}" if conic else ""
+        own = [problem, f"{fraction:g}", str(entries[1]["non_zero"]), *ratios]
+        rows.append([*own, path, conic_ratio])
     return rows
 
 
@@ -346,14 +269,9 @@ def _missed(summary: dict[str, Any]) -> list[str]:
 
 def to_markdown(content: dict[str, Any]) -> str:
     """Return the report as Markdown."""
-    header = [
-        "problem",
-        "epsilon / epsilon_max",
-        "non-zero",
-        *(f"gap {gap:g}" for gap in GAPS),
-        f"path of {N_PATH}",
-        "conic / exact",
-    ]
+    gaps = (f"gap {gap:g}" for gap in GAPS)
+    paths = (f"path of {N_PATH}", "conic / exact")
+    header = ["problem", "epsilon / epsilon_max", "non-zero", *gaps, *paths]
     body = [row for result in content["problems"] for row in _rows(result)]
     lines = [
         "Time of a certified exact fit in units of scikit-learn's LogisticRegression (lbfgs) on",
@@ -368,17 +286,14 @@ def to_markdown(content: dict[str, Any]) -> str:
         *_missed(content["summary"]),
     ]
     if content["large"]:
-        large = [
-            [
-                e["problem"],
-                f"{e['seconds']:.1f}",
-                f"{e['certified']:.1e}",
-                str(e["non_zero"]),
-                f"{e['peak_bytes'] / 2**20:.0f} MiB",
-                f"{e['X_bytes'] / 2**20:.0f} MiB",
-            ]
+        heading = "problem | seconds | certified gap | non-zero | peak memory | X"
+        line = (
+            "{problem} | {seconds:.1f} | {certified:.1e} | {non_zero} | "
+            "{peak:.0f} MiB | {size:.0f} MiB"
+        )
+        large = (
+            {**e, "peak": e["peak_bytes"] / 2**20, "size": e["X_bytes"] / 2**20}
             for e in content["large"]
-        ]
-        names = ["problem", "seconds", "certified gap", "non-zero", "peak memory", "X"]
-        lines += ["", format_table(names, large)]
+        )
+        lines += ["", rows_table(large, heading, line)]
     return "\n".join(lines) + "\n"

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -172,10 +170,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw held-out accuracy against the training radius, a line for each radius of attack."""
-    figure, axes = plt.subplots(
-        len(MODELS), len(TASKS), figsize=(10, 5.6), sharex=True, sharey=True, layout="constrained"
-    )
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.85, 1 + len(SCORED)))
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    axes = figure.subplots(len(MODELS), len(TASKS), sharex=True, sharey=True)
+    colours = colormaps["viridis"](np.linspace(0, 0.85, 1 + len(SCORED)))
     for row, axis in zip(rows, axes.T.ravel(), strict=True):
         for column, (share, colour) in enumerate(zip((0.0, *SCORED), colours, strict=True)):
             values = [100 * curve[column] for curve in row["held_out"]]
@@ -189,4 +186,3 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axis.set_ylabel("accuracy (%)")
     axes[0, 0].legend(fontsize=8)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -10,11 +10,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks._linear import COLOURS, EPSILONS, N_SAMPLES, train_exact, train_report
 from benchmarks._results import format_table, provenance, write_json
@@ -138,7 +135,8 @@ def render(results: dict[str, Any]) -> str:
 
 def draw(results: dict[str, Any], path: Any) -> None:
     """Draw robust accuracy against epsilon: the report's points, the readings as lines."""
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    fig = Figure(figsize=(9, 3.8), layout="constrained")
+    axes = fig.subplots(1, 2, sharey=True)
     printed = [STANDARD[1:], [robust for _, robust in ROBUST]]
     for k, (ax, kind, title) in enumerate(
         zip(axes, ("standard", "robust"), ("standard training", "robust training"), strict=True)
@@ -159,4 +157,3 @@ def draw(results: dict[str, Any], path: Any) -> None:
     axes[0].set_ylabel("robust accuracy (%)")
     axes[1].legend(frameon=False, fontsize=9)
     fig.savefig(path, dpi=150)
-    plt.close(fig)

@@ -10,14 +10,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks._linear import COLOURS
-from benchmarks._results import format_table, provenance, write_json
+from benchmarks._results import provenance, rows_table, write_json
 from sklearn_robust.datasets import BernoulliGenerator
 from sklearn_robust.linear_model import SampleMeanClassifier
 
@@ -88,24 +85,18 @@ def _error(law: BernoulliGenerator, n: int) -> float:
 
 def render(settings: list[dict[str, Any]]) -> str:
     """Return the Markdown table."""
-    body = []
-    for s in settings:
-        row = [s["law"], s["n_samples"], f"{s['mean_error']:.2g}", f"{s['largest_error']:.2g}"]
-        for kind in KINDS:
-            b = s[kind]
-            row += [f"{b['error']:.4f}", f"{b['probability']:.3f}", f"{b['held']:.3f}"]
-        body.append(row)
-    header = ["law", "n", "mean error", "largest"]
+    heading = "law | n | mean error | largest"
+    line = "{law} | {n_samples} | {mean_error:.2g} | {largest_error:.2g}"
     for kind in KINDS:
-        header += [f"{kind}: bound", "promised", "held"]
-    return format_table(header, body)
+        heading += f" | {kind}: bound | promised | held"
+        line += f" | {{{kind}[error]:.4f}} | {{{kind}[probability]:.3f}} | {{{kind}[held]:.3f}}"
+    return rows_table(settings, heading, line)
 
 
 def draw(settings: list[dict[str, Any]], path: Path) -> None:
     """Draw error and bounds against n, one panel for each law."""
-    fig, axes = plt.subplots(
-        1, len(LAWS), figsize=(13, 3.4), sharex=True, sharey=True, layout="constrained"
-    )
+    fig = Figure(figsize=(13, 3.4), layout="constrained")
+    axes = fig.subplots(1, len(LAWS), sharex=True, sharey=True)
     styles = [
         ("report", COLOURS[4], "--", "bound of the report"),
         ("sharp", COLOURS[3], "-.", "sharper bound"),
@@ -125,4 +116,3 @@ def draw(settings: list[dict[str, Any]], path: Path) -> None:
     axes[0].set_ylabel("error probability")
     axes[0].legend(frameon=False, fontsize=8, loc="lower left")
     fig.savefig(path, dpi=150)
-    plt.close(fig)

@@ -172,21 +172,11 @@ def summary(folder: Path) -> str:
         recipe, architecture, epsilon, changed, epochs, n_test, on = key
         kinds = [[run.get(kind, {}).get("accuracy") for run in runs] for kind in EVALUATIONS]
         minutes = np.mean([float(cost(run)[0]) for run in runs])
+        clean = [run["clean"] for run in runs]
         body.append(
-            (
-                recipe,
-                architecture,
-                f"{epsilon:g}",
-                changed or "-",
-                epochs,
-                f"{minutes:.1f}",
-                on,
-                _percent([run["clean"] for run in runs]),
-                *map(_percent, kinds),
-                n_test,
-                len(runs),
-            )
-        )
+            (recipe, architecture, f"{epsilon:g}", changed or "-", epochs, f"{minutes:.1f}", on,
+             *map(_percent, (clean, *kinds)), n_test, len(runs))
+        )  # fmt: skip
     header = (
         "recipe", "network", "epsilon", "changed", "epochs", "minutes", "on", "clean", "PGD-100",
         "ensemble", "certified", "test images", "seeds",

@@ -94,11 +94,8 @@ def compared(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return what was compared, a line per network and precision."""
-    columns = (
-        ("network", "{network}"),
-        ("products in", "{precision}"),
-        ("signs that agree", "{signs_that_agree:.2%} %"),
-        ("accuracy under PGD-100", "{accuracy_under_pgd:.2%}"),
-        ("images", "{n_test}"),
+    heading = "network | products in | signs that agree | accuracy under PGD-100 | images"
+    line = (
+        "{network} | {precision} | {signs_that_agree:.2%} % | {accuracy_under_pgd:.2%} | {n_test}"
     )
-    return rows_table(rows, columns)
+    return rows_table(rows, heading, line)

@@ -87,12 +87,6 @@ def _measure(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table, in percent."""
-    columns = (
-        ("data", "{data}"),
-        ("epsilon", "{epsilon:g}"),
-        ("values between", "{share_between:.0%}"),
-        ("input_ramp", "{input_ramp}"),
-        ("clean", "{clean:.1%}"),
-        ("robust", "{robust:.1%}"),
-    )
-    return rows_table(rows, columns)
+    heading = "data | epsilon | values between | input_ramp | clean | robust"
+    line = "{data} | {epsilon:g} | {share_between:.0%} | {input_ramp} | {clean:.1%} | {robust:.1%}"
+    return rows_table(rows, heading, line)

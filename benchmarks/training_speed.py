@@ -277,14 +277,12 @@ class Arithmetic(TorchDispatchMode):
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return what was measured, a line per trainer."""
-    columns = (
-        ("network", "{network}"),
-        ("trainer", "{trainer}"),
-        ("forwards", "{forwards:g}"),
-        ("backwards", "{backwards:g}"),
-        ("of which for weights", "{weight_backwards:g}"),
-        ("examples/s", "{examples_per_second:.0f}"),
-        ("share of peak", "{share_of_peak:.0%} %"),
-        ("x bare loop", "{ratio_to_bare_loop:.2f}"),
+    heading = (
+        "network | trainer | forwards | backwards | of which for weights | examples/s | "
+        "share of peak | x bare loop"
     )
-    return rows_table(rows, columns)
+    line = (
+        "{network} | {trainer} | {forwards:g} | {backwards:g} | {weight_backwards:g} | "
+        "{examples_per_second:.0f} | {share_of_peak:.0%} % | {ratio_to_bare_loop:.2f}"
+    )
+    return rows_table(rows, heading, line)

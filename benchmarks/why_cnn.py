@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks._data import blurred, small_mnist, split
-from benchmarks._results import rows_table
+from benchmarks._results import grouped, rows_table
 from benchmarks._resume import ResultFile
 from benchmarks._why_cnn_networks import NETWORKS, SIDE, first_stage, silence
 from sklearn_robust import RobustNeuralNetClassifier
@@ -181,58 +181,44 @@ def first_layer(module: Any, X: np.ndarray, epsilon: float, *, filters: bool) ->
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row for each network, data set and training: means over seeds, and their range."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault((row["data"], row["network"], row["epsilon"]), []).append(row)
-    out = []
-    for (kind, name, epsilon), group in groups.items():
-        # A unit of one pixel and a negative weight is on at paper: it has no threshold like these.
-        layers = [r for r in group if (r.get("taps") or 0) > 1.5]
-        out.append(
-            {
-                "data": kind,
-                "network": name,
-                "epsilon": epsilon,
-                "robust_of_seeds": [r["robust"] for r in group],
-                "weights": group[0]["weights"],
-                **{k: float(np.mean([r[k] for r in group])) for k in ("clean", "robust", "passes")},
-                **{m: float(np.mean([r["gradients"][m] for r in group])) for m in MEASURES},
-                **(
-                    {
-                        "threshold": np.mean([r["threshold_quartiles"] for r in layers], axis=0),
-                        "silent": float(np.mean([r["silent_within_epsilon"] for r in layers])),
-                        "live": float(np.mean([r["live"] / r["units"] for r in layers])),
-                    }
-                    if layers
-                    else {}
-                ),
-            }
-        )
-    return out
+    fields = ("data", "network", "epsilon")
+    return [
+        {
+            **dict(zip(fields, key, strict=True)),
+            "robust_of_seeds": [r["robust"] for r in group],
+            "weights": group[0]["weights"],
+            **{k: float(np.mean([r[k] for r in group])) for k in ("clean", "robust", "passes")},
+            **{m: float(np.mean([r["gradients"][m] for r in group])) for m in MEASURES},
+            **_thresholds(group),
+        }
+        for key, group in grouped(rows, *fields).items()
+    ]
+
+
+def _thresholds(group: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the mean quartiles of the first layer's thresholds, if it has any."""
+    # A unit of one pixel and a negative weight is on at paper: it has no threshold like these.
+    found = [r["threshold_quartiles"] for r in group if (r.get("taps") or 0) > 1.5]
+    return {"threshold": np.mean(found, axis=0)} if found else {}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the table, accuracies in percent."""
-
-    def of_seeds(row: dict[str, Any]) -> str:
-        seeds = sorted(100 * v for v in row["robust_of_seeds"])
-        return f"{seeds[0]:.1f} to {seeds[-1]:.1f} ({len(seeds)})"
-
-    columns = (
-        ("data", "{data}"),
-        ("network", "{network}"),
-        ("weights", "{weights}"),
-        ("training epsilon", "{epsilon:g}"),
-        ("clean", "{clean:.1%}"),
-        ("robust", "{robust:.1%}"),
-        ("of seeds", of_seeds),
-        ("passes", "{passes:.0%} %"),
-        ("threshold / epsilon", lambda r: f"{r['threshold'][1]:.2f}" if "threshold" in r else ""),
-        ("Gini", "{gini:.2f}"),
-        ("cosine", "{cosine:.2f}"),
-        ("ink", "{ink:.2f}"),
+    found = summary(rows)
+    for r in found:
+        r["lowest"], r["highest"] = min(r["robust_of_seeds"]), max(r["robust_of_seeds"])
+        r["seeds"] = len(r["robust_of_seeds"])
+        r["middle"] = f"{r['threshold'][1]:.2f}" if "threshold" in r else ""
+    heading = (
+        "data | network | weights | training epsilon | clean | robust | of seeds | passes | "
+        "threshold / epsilon | Gini | cosine | ink"
     )
-    return rows_table(summary(rows), columns)
+    line = (
+        "{data} | {network} | {weights} | {epsilon:g} | {clean:.1%} | {robust:.1%} | "
+        "{lowest:.1%} to {highest:.1%} ({seeds}) | {passes:.0%} % | "
+        "{middle} | {gini:.2f} | {cosine:.2f} | {ink:.2f}"
+    )
+    return rows_table(found, heading, line)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
