@@ -315,7 +315,7 @@ class _Hold:
         # A frozen TorchScript module has no such flag.
         self._training = [m for m in module.modules() if getattr(m, "training", False)]
         self._learning = [p for p in module.parameters() if p.requires_grad]
-        self._recurrent = [
+        self._recurrent: list[tuple[Any, bool, float]] = [
             (m, m.training, m.dropout) for m in module.modules() if _trains_to_derive(m)
         ]
         for m in self._training:

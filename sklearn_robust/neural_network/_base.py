@@ -20,17 +20,18 @@ from sklearn_robust.neural_network._batches import Batch, weights_with_classes
 from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._checks import check_partial
-from sklearn_robust.neural_network._device import own_randomness, resolve_device
-from sklearn_robust.neural_network._graphs import StepGraphs
-from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._parameters import NetworkParameters
-from sklearn_robust.neural_network._precision import (
+from sklearn_robust.neural_network._device import (
+    own_randomness,
+    resolve_device,
     to_precision,
     training_dtype,
     warn_of_resolution,
     warn_of_speed,
     weight_dtype,
 )
+from sklearn_robust.neural_network._graphs import StepGraphs
+from sklearn_robust.neural_network._parallel import team
+from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._predictions import Predictions
 from sklearn_robust.neural_network._samples import read_training_data
 from sklearn_robust.neural_network._shifts import network_alone
@@ -244,7 +245,7 @@ class BaseRobustClassifier(
     def _warn_of_precision(self, dtype: str, device: torch.device, X: np.ndarray) -> None:
         warn_of_speed(dtype, device)
         if self.preprocessor is None and self.input_ramp is None:  # which see X with all bits
-            warn_of_resolution(self.dtype, self._threat(), X)
+            warn_of_resolution(dtype, self._threat(), X)
 
     def _attack(self) -> PGD:
         return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)

@@ -17,14 +17,14 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel
-from sklearn_robust.neural_network._device import available
-from sklearn_robust.neural_network._memory import sample_bytes
-from sklearn_robust.neural_network._net import RobustNet
-from sklearn_robust.neural_network._precision import (
+from sklearn_robust.neural_network._device import (
+    available,
     float32_resolves,
     is_in_precision,
     to_precision,
 )
+from sklearn_robust.neural_network._memory import sample_bytes
+from sklearn_robust.neural_network._net import RobustNet
 from sklearn_robust.neural_network._samples import read_samples
 
 
@@ -113,7 +113,12 @@ class Predictions(BaseEstimator):
 
         That is `dtype`, or float64 where an attack on X under `threat` is finer than float32.
         """
-        if dtype is None and threat is not None and not float32_resolves(threat, X):
+        if (
+            dtype is None
+            and threat is not None
+            and X is not None
+            and not float32_resolves(threat, X)
+        ):
             dtype = torch.float64
         module = self.module_
         if dtype is not None and not is_in_precision(module, dtype):

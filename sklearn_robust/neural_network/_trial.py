@@ -12,8 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel
 from sklearn_robust.attacks._model import as_predicting
-from sklearn_robust.neural_network._device import own_randomness
-from sklearn_robust.neural_network._precision import to_precision
+from sklearn_robust.neural_network._device import own_randomness, to_precision
 
 
 def is_lazy(module: nn.Module) -> bool:
