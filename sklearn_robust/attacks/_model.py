@@ -315,9 +315,8 @@ class _Hold:
         # A frozen TorchScript module has no such flag.
         self._training = [m for m in module.modules() if getattr(m, "training", False)]
         self._learning = [p for p in module.parameters() if p.requires_grad]
-        self._recurrent: list[tuple[Any, bool, float]] = [
-            (m, m.training, m.dropout) for m in module.modules() if _trains_to_derive(m)
-        ]
+        recurrent: list[Any] = [m for m in module.modules() if _trains_to_derive(m)]
+        self._recurrent = [(m, m.training, m.dropout) for m in recurrent]
         for m in self._training:
             m.training = False
         for p in self._learning:

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_robust._validation import draw_seed
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import PGD
-from sklearn_robust.neural_network._batches import Batch, weights_with_classes
+from sklearn_robust.neural_network._batches import Batch, as_batch, weights_with_classes
 from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._checks import check_partial
@@ -96,7 +96,9 @@ class BaseRobustClassifier(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, h, w) or (n_samples, c, h, w)
-            Float or uint8; in the units of `epsilon`. uint8 is divided by 255 inside the model.
+            Float or uint8; in the units of `epsilon`. uint8 is divided by 255 inside the model if
+            it looks like grey levels: images with a value above 32, or rows most of whose features
+            reach that far, of which a warning tells if their number is not that of a square image.
         y : array-like of shape (n_samples,)
             Labels of any kind.
         sample_weight : array-like of shape (n_samples,), optional
@@ -279,19 +281,7 @@ class BaseRobustClassifier(
     ) -> Batch:
         """Return the data as tensors on the device; samples of weight 0 are left out."""
         weight = self._weights(y, sample_weight)
-        keep = weight > 0
-        if not keep.any():
-            raise ValueError("sample_weight must have a positive entry, got zeros only.")
-        if not keep.all():
-            X, y, weight = X[keep], y[keep], weight[keep]
-        model = self._model()
-        # The mean weight is 1 once, over all data: dividing by the sum within a mini-batch would
-        # cancel the weights there.
-        return Batch(
-            model.asarray(X),
-            model.labels(self._encode(y, len(X))),
-            model.asarray(weight / (mean_weight or weight.mean())),
-        )
+        return as_batch(self._model(), X, self._encode(y, len(X)), weight, mean_weight)
 
     def _checkpoint(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None

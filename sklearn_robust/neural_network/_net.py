@@ -44,6 +44,9 @@ class Interrupted(BaseException):
 class RobustNet(NeuralNet):
     """A skorch net whose loss comes from an objective; `configure` before the first epoch."""
 
+    module_: torch.nn.Module
+    _good: dict[str, Any]
+
     def configure(
         self,
         *,

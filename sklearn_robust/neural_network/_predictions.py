@@ -107,18 +107,13 @@ class Predictions(BaseEstimator):
         dtype: torch.dtype | None = None,
         *,
         threat: ThreatModel | None = None,
-        X: np.ndarray | None = None,
+        X: Any = None,
     ) -> TorchModel:
         """Return the module as attacks see it, or a copy in another precision.
 
         That is `dtype`, or float64 where an attack on X under `threat` is finer than float32.
         """
-        if (
-            dtype is None
-            and threat is not None
-            and X is not None
-            and not float32_resolves(threat, X)
-        ):
+        if dtype is None and threat is not None and not float32_resolves(threat, X):
             dtype = torch.float64
         module = self.module_
         if dtype is not None and not is_in_precision(module, dtype):
