@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_robust._validation import draw_seed
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import PGD
+from sklearn_robust.attacks._module_state import to_precision
 from sklearn_robust.neural_network._batches import Batch, as_batch, weights_with_classes
 from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
@@ -23,7 +24,6 @@ from sklearn_robust.neural_network._checks import check_partial
 from sklearn_robust.neural_network._device import (
     own_randomness,
     resolve_device,
-    to_precision,
     training_dtype,
     warn_of_resolution,
     warn_of_speed,

@@ -97,30 +97,6 @@ def training_dtype(dtype: str, threat: ThreatModel, X: np.ndarray) -> str:
     return dtype if float32_resolves(threat, X) else "float64"
 
 
-def to_precision(
-    module: torch.nn.Module, dtype: torch.dtype, device: torch.device | None = None
-) -> torch.nn.Module:
-    """Move a module, in place, to a precision; complex weights get the complex one of that size."""
-
-    def moved(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(device or tensor.device, precision_like(tensor, dtype))
-
-    return module._apply(moved)
-
-
-def is_in_precision(module: torch.nn.Module, dtype: torch.dtype) -> bool:
-    """Return whether `to_precision` would leave the module as it is."""
-    tensors = (*module.parameters(), *module.buffers())
-    return all(t.dtype == precision_like(t, dtype) for t in tensors)
-
-
-def precision_like(tensor: torch.Tensor, dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of a tensor brought to a precision: what holds integers stays as it is."""
-    if tensor.is_complex():
-        return dtype.to_complex()
-    return dtype if tensor.is_floating_point() else tensor.dtype
-
-
 @contextmanager
 def products_in(dtype: str, module: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """Compute the products of matrices within `module` in bfloat16, if that is `dtype`.

@@ -17,11 +17,10 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel
+from sklearn_robust.attacks._module_state import is_in_precision, to_precision
 from sklearn_robust.neural_network._device import (
     available,
     float32_resolves,
-    is_in_precision,
-    to_precision,
 )
 from sklearn_robust.neural_network._memory import sample_bytes
 from sklearn_robust.neural_network._net import RobustNet
