@@ -116,7 +116,7 @@ class BaseRobustClassifier(
             epoch and can be used.
         """
         warm = self.warm_start and hasattr(self, "net_")
-        with self._unchanged_if_refused():
+        with self._unchanged_unless_trained():
             X, y, weight = self._prepared(X, y, sample_weight, reset=not warm)
             if warm and not np.array_equal(np.unique(y), self.classes_):
                 raise ValueError(
@@ -150,7 +150,7 @@ class BaseRobustClassifier(
         """
         first = not hasattr(self, "net_")
         check_partial(self)
-        with self._unchanged_if_refused():
+        with self._unchanged_unless_trained():
             X, y, weight = self._prepared(X, y, sample_weight, reset=first)
             if first:
                 known = np.unique(y if classes is None else classes)
@@ -162,22 +162,27 @@ class BaseRobustClassifier(
                 )
             # All calls share the unit of the first, or weights would cancel within each.
             batch = self._batch(X, y, weight, getattr(self, "_mean_weight", None))
-        if not first:
-            self.net_.go_on_with(self.module_, self._threat(), self.lr)
-        self._train(batch, None, 1, going_on=True)
+            if not first:
+                self.net_.go_on_with(self.module_, self._threat(), self.lr)
+            self._train(batch, None, 1, going_on=True)
         return self
 
     @contextmanager
-    def _unchanged_if_refused(self) -> Iterator[None]:
-        """Give the estimator its attributes back if an error leaves it without a trained model."""
+    def _unchanged_unless_trained(self) -> Iterator[None]:
+        """Give the estimator its attributes back if an error ends a fit before its first epoch.
+
+        A training that diverges leaves the weights that it began with.
+        """
         before = dict(self.__dict__)
         try:
             yield
-        except FloatingPointError:  # the model has the weights of the last finished epoch
+        except FloatingPointError:
             raise
         except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            net = vars(self).get("net_")
+            if net is before.get("net_") or not any("train_loss" in row for row in net.history):
+                self.__dict__.clear()
+                self.__dict__.update(before)
             raise
 
     def _prepared(
