@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.linear_model._exact import solve
 from sklearn_robust.linear_model._adam import fit_pgd
+from sklearn_robust.linear_model._exact import solve
 
 EPSILONS = (0.1, 0.2, 0.3, 0.4, 0.5)
 N_SAMPLES = 10_000

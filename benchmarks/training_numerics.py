@@ -20,7 +20,7 @@ from benchmarks._data import add_data_home, load, source
 from benchmarks._results import provenance, rows_table, write_json
 from sklearn_robust.attacks import PGD, CrossEntropy, ThreatModel, TorchModel
 from sklearn_robust.neural_network import make_recipe
-from sklearn_robust.neural_network._precision import products_in
+from sklearn_robust.neural_network._device import products_in
 
 EPSILON = 0.3
 # Of weights and inputs; whether convolutions are in TF32; torch's name for products of matrices.

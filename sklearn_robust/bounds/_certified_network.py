@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option
+from sklearn_robust.attacks._module_state import to_precision
 from sklearn_robust.bounds._averages import networks_of
 from sklearn_robust.bounds._certify import METHODS
 from sklearn_robust.bounds._layers import UnsupportedLayerError
@@ -131,7 +132,7 @@ def certified_network(
 
 def _precise(module: nn.Module) -> nn.Module:
     """Return a frozen copy in float64 and eval mode."""
-    return copy.deepcopy(module).to(torch.float64).eval().requires_grad_(False)
+    return to_precision(copy.deepcopy(module), torch.float64).eval().requires_grad_(False)
 
 
 def _networks(module: nn.Module, sample: Any) -> list[Network]:
@@ -142,7 +143,9 @@ def _networks(module: nn.Module, sample: Any) -> list[Network]:
 def _like(module: nn.Module, x: Any, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return an array as a tensor on the device of the module."""
     tensors = (*module.parameters(), *module.buffers())
-    return torch.as_tensor(x, dtype=dtype, device=tensors[0].device if tensors else None)
+    device = tensors[0].device if tensors else None
+    x = x if torch.is_tensor(x) else np.array(x)  # a copy: x may be read-only
+    return torch.as_tensor(x, dtype=dtype, device=device)
 
 
 def _logits(module: nn.Module, X: np.ndarray, sample_bytes: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,10 +149,10 @@ class SWA(WeightAveraging):
 _AVERAGES: dict[str, type[WeightAveraging]] = {"ema": EMA, "swa": SWA}
 
 
-def resolve_averaging(averaging: Any) -> WeightAveraging | None:
-    """Return the average meant by `averaging`, or None."""
-    if averaging is None or isinstance(averaging, WeightAveraging):
-        return averaging
+def resolve_averaging(averaging: Any) -> WeightAveraging:
+    """Return a fresh average, as the hyperparameter means it."""
+    if isinstance(averaging, WeightAveraging):
+        return copy.deepcopy(averaging)
     if isinstance(averaging, str) and averaging in _AVERAGES:
         return _AVERAGES[averaging]()
     raise ValueError(

@@ -16,21 +16,22 @@ from sklearn.model_selection import train_test_split
 from sklearn_robust._validation import draw_seed
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import PGD
-from sklearn_robust.neural_network._batches import Batch, weights_with_classes
+from sklearn_robust.attacks._module_state import to_precision
+from sklearn_robust.neural_network._batches import Batch, as_batch, weights_with_classes
 from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._checks import check_partial
-from sklearn_robust.neural_network._device import own_randomness, resolve_device
-from sklearn_robust.neural_network._graphs import StepGraphs
-from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._parameters import NetworkParameters
-from sklearn_robust.neural_network._precision import (
-    to_precision,
+from sklearn_robust.neural_network._device import (
+    own_randomness,
+    resolve_device,
     training_dtype,
     warn_of_resolution,
     warn_of_speed,
     weight_dtype,
 )
+from sklearn_robust.neural_network._graphs import StepGraphs
+from sklearn_robust.neural_network._parallel import team
+from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._predictions import Predictions
 from sklearn_robust.neural_network._samples import read_training_data
 from sklearn_robust.neural_network._shifts import network_alone
@@ -95,7 +96,9 @@ class BaseRobustClassifier(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), (n_samples, h, w) or (n_samples, c, h, w)
-            Float or uint8; in the units of `epsilon`. uint8 is divided by 255 inside the model.
+            Float or uint8; in the units of `epsilon`. uint8 is divided by 255 inside the model if
+            it looks like grey levels: images with a value above 32, or rows most of whose features
+            reach that far, of which a warning tells if their number is not that of a square image.
         y : array-like of shape (n_samples,)
             Labels of any kind.
         sample_weight : array-like of shape (n_samples,), optional
@@ -113,7 +116,7 @@ class BaseRobustClassifier(
             epoch and can be used.
         """
         warm = self.warm_start and hasattr(self, "net_")
-        with self._unchanged_if_refused():
+        with self._unchanged_unless_trained():
             X, y, weight = self._prepared(X, y, sample_weight, reset=not warm)
             if warm and not np.array_equal(np.unique(y), self.classes_):
                 raise ValueError(
@@ -147,7 +150,7 @@ class BaseRobustClassifier(
         """
         first = not hasattr(self, "net_")
         check_partial(self)
-        with self._unchanged_if_refused():
+        with self._unchanged_unless_trained():
             X, y, weight = self._prepared(X, y, sample_weight, reset=first)
             if first:
                 known = np.unique(y if classes is None else classes)
@@ -159,22 +162,27 @@ class BaseRobustClassifier(
                 )
             # All calls share the unit of the first, or weights would cancel within each.
             batch = self._batch(X, y, weight, getattr(self, "_mean_weight", None))
-        if not first:
-            self.net_.go_on_with(self.module_, self._threat(), self.lr)
-        self._train(batch, None, 1, going_on=True)
+            if not first:
+                self.net_.go_on_with(self.module_, self._threat(), self.lr)
+            self._train(batch, None, 1, going_on=True)
         return self
 
     @contextmanager
-    def _unchanged_if_refused(self) -> Iterator[None]:
-        """Give the estimator its attributes back if an error leaves it without a trained model."""
+    def _unchanged_unless_trained(self) -> Iterator[None]:
+        """Give the estimator its attributes back if an error ends a fit before its first epoch.
+
+        A training that diverges leaves the weights that it began with.
+        """
         before = dict(self.__dict__)
         try:
             yield
-        except FloatingPointError:  # the model has the weights of the last finished epoch
+        except FloatingPointError:
             raise
         except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            net = vars(self).get("net_")
+            if net is before.get("net_") or not any("train_loss" in row for row in net.history):
+                self.__dict__.clear()
+                self.__dict__.update(before)
             raise
 
     def _prepared(
@@ -244,7 +252,7 @@ class BaseRobustClassifier(
     def _warn_of_precision(self, dtype: str, device: torch.device, X: np.ndarray) -> None:
         warn_of_speed(dtype, device)
         if self.preprocessor is None and self.input_ramp is None:  # which see X with all bits
-            warn_of_resolution(self.dtype, self._threat(), X)
+            warn_of_resolution(dtype, self._threat(), X)
 
     def _attack(self) -> PGD:
         return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
@@ -278,19 +286,7 @@ class BaseRobustClassifier(
     ) -> Batch:
         """Return the data as tensors on the device; samples of weight 0 are left out."""
         weight = self._weights(y, sample_weight)
-        keep = weight > 0
-        if not keep.any():
-            raise ValueError("sample_weight must have a positive entry, got zeros only.")
-        if not keep.all():
-            X, y, weight = X[keep], y[keep], weight[keep]
-        model = self._model()
-        # The mean weight is 1 once, over all data: dividing by the sum within a mini-batch would
-        # cancel the weights there.
-        return Batch(
-            model.asarray(X),
-            model.labels(self._encode(y, len(X))),
-            model.asarray(weight / (mean_weight or weight.mean())),
-        )
+        return as_batch(self._model(), X, self._encode(y, len(X)), weight, mean_weight)
 
     def _checkpoint(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils import compute_class_weight
 
 from sklearn_robust._validation import check_real, encode_labels
+from sklearn_robust.attacks import TorchModel
 
 
 class Batch(NamedTuple):
@@ -93,6 +94,27 @@ def weights_with_classes(
         return weight * _balance(index, weight)
     # Here y need not have all classes.
     return weight * compute_class_weight(class_weight, classes=classes, y=y)[index]
+
+
+def as_batch(
+    model: TorchModel,
+    X: np.ndarray,
+    index: np.ndarray,
+    weight: np.ndarray,
+    mean_weight: float | None = None,
+) -> Batch:
+    """Return data as tensors like those of a model; samples of weight 0 are left out.
+
+    Weights are divided by their mean over all data, which is `mean_weight` if these are a part of
+    them: dividing by the sum within a mini-batch would cancel the weights there.
+    """
+    keep = weight > 0
+    if not keep.any():
+        raise ValueError("sample_weight must have a positive entry, got zeros only.")
+    if not keep.all():
+        X, index, weight = X[keep], index[keep], weight[keep]
+    weight = weight / (mean_weight or weight.mean())
+    return Batch(model.asarray(X), model.labels(index), model.asarray(weight))
 
 
 def _balance(index: np.ndarray, weight: np.ndarray) -> np.ndarray:

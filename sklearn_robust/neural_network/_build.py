@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,8 +92,12 @@ def make_net(
         dtype=dtype,
         lr_schedule=resolve_schedule(classifier.lr_schedule, "lr_schedule", LR_SCHEDULES),
         max_grad_norm=classifier.max_grad_norm,
-        averaging=copy.deepcopy(resolve_averaging(classifier.weight_averaging)),
-        augmentation=bound_augmentation(classifier.augmentation, classifier.image_shape),
+        averaging=None
+        if classifier.weight_averaging is None
+        else resolve_averaging(classifier.weight_averaging),
+        augmentation=None
+        if classifier.augmentation is None
+        else bound_augmentation(classifier.augmentation, classifier.image_shape),
         planned_epochs=classifier.max_epochs,
         generator=generator,
         noise=noise,

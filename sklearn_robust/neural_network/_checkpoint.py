@@ -93,8 +93,6 @@ class Checkpoint:
 
 def check_checkpoint(folder: Any, random_state: Any, warm_start: bool) -> None:
     """Raise ValueError if `folder` is no path or the fit could not go on bit for bit."""
-    if folder is None:
-        return
     if not isinstance(folder, str | os.PathLike):
         raise ValueError(f"checkpoint must be None or the path of a folder, got {folder!r}.")
     if isinstance(random_state, bool) or not isinstance(random_state, Integral):

@@ -18,9 +18,8 @@ from sklearn_robust.neural_network._averaging import resolve_averaging
 from sklearn_robust.neural_network._batches import check_batch_size, check_class_weight
 from sklearn_robust.neural_network._callbacks import check_callbacks
 from sklearn_robust.neural_network._checkpoint import check_checkpoint
-from sklearn_robust.neural_network._device import resolve_device
+from sklearn_robust.neural_network._device import check_dtype, resolve_device
 from sklearn_robust.neural_network._optimizers import check_optimizer, check_optimizer_params
-from sklearn_robust.neural_network._precision import check_dtype
 from sklearn_robust.neural_network._preprocessing import check_preprocessor
 from sklearn_robust.neural_network._ramp import check_ramp
 from sklearn_robust.neural_network._schedules import (
@@ -103,7 +102,8 @@ def check_shared(classifier: NetworkParameters) -> None:
         validation=classifier.early_stopping,
         lr_schedule=classifier.lr_schedule,
     )
-    check_checkpoint(classifier.checkpoint, classifier.random_state, classifier.warm_start)
+    if classifier.checkpoint is not None:
+        check_checkpoint(classifier.checkpoint, classifier.random_state, classifier.warm_start)
     check_dtype(classifier.dtype, resolve_device(classifier.device))
 
 

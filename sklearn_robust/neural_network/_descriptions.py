@@ -58,7 +58,8 @@ epsilon : float or array of shape (n_features,), default=0.1
     lr_schedule : {"constant", "one-cycle", "multi-step"} or callable, default="constant"
         A callable maps the progress in [0, 1] to a factor of `lr`; see
         `sklearn_robust.neural_network.OneCycle` and `MultiStep`. Schedulers of torch come in
-        through skorch's ``LRScheduler`` among the `callbacks`, with "constant" here.
+        through skorch's ``LRScheduler`` among the `callbacks`, with "constant" here; between calls
+        of `partial_fit` they go on.
     max_grad_norm : float, optional
         Longer gradients are scaled down to this l2 length.
     weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
@@ -94,7 +95,9 @@ epsilon : float or array of shape (n_features,), default=0.1
         with 8 bits and all else as "float32" does: 1.3 to 1.6 times as fast where the device has
         instructions for it (x86 processors with AVX512_BF16 or AMX, CUDA from Ampere on), many
         times slower elsewhere, of which a fit on x86 warns. Predictions are computed in float64
-        always, so that they do not depend on which samples share a batch.
+        always, so that they do not depend on which samples share a batch; so are training and
+        attacks where fewer than 256 numbers of float32 lie within epsilon of a value of X, as with
+        time stamps.
     device : str or torch.device, default="auto"
         "auto" takes CUDA where there is one, else the CPU.
     cuda_graphs : bool, default=True
@@ -116,6 +119,8 @@ classes_ : ndarray of shape (n_classes,)
         Only if X has feature names that are all strings.
     input_shape_ : tuple of int
         Shape of one sample.
+    input_factor_ : float
+        What the network multiplies X by: 1 / 255 for grey levels of type uint8, else 1.
     preprocessor_ : transformer
         The fitted `preprocessor`, if there is one.
     module_ : torch.nn.Module

@@ -26,7 +26,7 @@ from sklearn_robust.attacks._losses import (
     TargetedDLR,
     TargetedMargin,
 )
-from sklearn_robust.attacks._model import same_buffers
+from sklearn_robust.attacks._module_state import same_buffers
 from sklearn_robust.attacks._search import Move
 
 _MOST = 8  # graphs of one training: its batches, a last smaller one, those of a validation

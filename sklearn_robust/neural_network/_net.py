@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import torch
@@ -18,11 +17,10 @@ from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
 from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_generator
-from sklearn_robust.neural_network._device import available
+from sklearn_robust.neural_network._device import available, products_in
 from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
-from sklearn_robust.neural_network._precision import products_in
-from sklearn_robust.neural_network._schedules import Schedule, constant
+from sklearn_robust.neural_network._schedules import Schedule, constant, rates_kept
 from sklearn_robust.neural_network.objectives import (
     BatchLoss,
     TrainingContext,
@@ -45,6 +43,9 @@ class Interrupted(BaseException):
 
 class RobustNet(NeuralNet):
     """A skorch net whose loss comes from an objective; `configure` before the first epoch."""
+
+    module_: torch.nn.Module
+    _good: dict[str, Any]
 
     def configure(
         self,
@@ -92,7 +93,7 @@ class RobustNet(NeuralNet):
         self.objective.begin()
         if self.averaging is not None:
             self.averaging.begin()
-        with self._same_rates():
+        with rates_kept(self):
             self.notify("on_train_begin", X=data, y=None)
         self.checkpoint = checkpoint
         finished = checkpoint is not None and checkpoint.resume(self)
@@ -129,24 +130,6 @@ class RobustNet(NeuralNet):
         if trouble is not None:
             raise trouble
 
-    @contextmanager
-    def _same_rates(self) -> Iterator[None]:
-        """Let learning rates go on between calls of `partial_fit`.
-
-        At the beginning of a training skorch makes its schedulers anew, and each makes a step.
-        """
-        groups, callbacks = self.optimizer_.param_groups, [c for _, c in self.callbacks_]
-        rates = [group["lr"] for group in groups]
-        schedulers = [(c, getattr(c, "lr_scheduler_", None)) for c in callbacks]
-        yield
-        if not self.history:
-            return
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
-        for callback, scheduler in schedulers:
-            if scheduler is not None and scheduler.optimizer is self.optimizer_:
-                callback.lr_scheduler_ = scheduler
-
     def _keep_good(self) -> None:
         """Remember the weights of a finished epoch."""
         self._good = copy.deepcopy(self.module_.state_dict())
@@ -179,7 +162,7 @@ class RobustNet(NeuralNet):
         """Take over what may change between two calls of `partial_fit`."""
         self.threat = threat
         if module is not self.module_:  # another one was put into its place
-            self.module = self.module_ = module
+            self.module, self.module_ = module, module
             self.initialize_optimizer()
             self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         if lr != self.lr:

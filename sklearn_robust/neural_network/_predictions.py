@@ -17,14 +17,13 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_seen, encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel
-from sklearn_robust.neural_network._device import available
+from sklearn_robust.attacks._module_state import is_in_precision, to_precision
+from sklearn_robust.neural_network._device import (
+    available,
+    float32_resolves,
+)
 from sklearn_robust.neural_network._memory import sample_bytes
 from sklearn_robust.neural_network._net import RobustNet
-from sklearn_robust.neural_network._precision import (
-    float32_resolves,
-    is_in_precision,
-    to_precision,
-)
 from sklearn_robust.neural_network._samples import read_samples
 
 
@@ -109,7 +108,7 @@ class Predictions(BaseEstimator):
         dtype: torch.dtype | None = None,
         *,
         threat: ThreatModel | None = None,
-        X: np.ndarray | None = None,
+        X: Any = None,
     ) -> TorchModel:
         """Return the module as attacks see it, or a copy in another precision.
 

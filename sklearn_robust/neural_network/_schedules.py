@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,3 +131,22 @@ LR_SCHEDULES: dict[str, Schedule] = {
 def resolve_schedule(schedule: Any, name: str, known: dict[str, Schedule]) -> Schedule:
     """Return the function meant by the hyperparameter `name`: one of `known`, or a callable."""
     return schedule if callable(schedule) else known[check_option(schedule, name, known)]
+
+
+@contextmanager
+def rates_kept(net: Any) -> Iterator[None]:
+    """Let a net's learning rates go on where skorch begins a training, between two `partial_fit`.
+
+    It makes the schedulers of torch anew there, and each makes a step.
+    """
+    groups, callbacks = net.optimizer_.param_groups, [c for _, c in net.callbacks_]
+    rates = [group["lr"] for group in groups]
+    schedulers = [(c, getattr(c, "lr_scheduler_", None)) for c in callbacks]
+    yield
+    if not net.history:
+        return
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+    for callback, scheduler in schedulers:
+        if scheduler is not None and scheduler.optimizer is net.optimizer_:
+            callback.lr_scheduler_ = scheduler

@@ -11,9 +11,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel
-from sklearn_robust.attacks._model import as_predicting
+from sklearn_robust.attacks._module_state import as_predicting, to_precision
 from sklearn_robust.neural_network._device import own_randomness
-from sklearn_robust.neural_network._precision import to_precision
 
 
 def is_lazy(module: nn.Module) -> bool:

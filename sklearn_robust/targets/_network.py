@@ -10,6 +10,7 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import DifferentiableModel, TorchModel
+from sklearn_robust.attacks._module_state import to_precision
 from sklearn_robust.bounds import certifiable, certified_network
 from sklearn_robust.preprocessing._samples import Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
@@ -78,7 +79,7 @@ class NetworkTarget(DifferentiableTarget):
         front = subject.front.as_dense()
         device = next(iter(module.state_dict().values()), torch.zeros(())).device
         layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
-        whole = nn.Sequential(*layers).to(device, torch.float64).eval()
+        whole = to_precision(nn.Sequential(*layers), torch.float64, device).eval()
         return cls(subject, front.samples, whole)
 
     @cached_property
@@ -100,4 +101,6 @@ class NetworkTarget(DifferentiableTarget):
 
         if all(p.dtype == torch.float64 for p in self.module.parameters()):
             return self.model
-        return TorchModel(copy.deepcopy(self.module).to(torch.float64), len(self.classes_))
+        return TorchModel(
+            to_precision(copy.deepcopy(self.module), torch.float64), len(self.classes_)
+        )

@@ -15,8 +15,8 @@ from sklearn_robust import (
     RobustNeuralNetClassifier,
     attacks,
 )
-from sklearn_robust.neural_network import _precision
-from sklearn_robust.neural_network._precision import products_in
+from sklearn_robust.neural_network import _device
+from sklearn_robust.neural_network._device import products_in
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -141,7 +141,7 @@ def test_a_processor_that_only_imitates_bfloat16_is_warned_of(monkeypatch, has, 
 
 @pytest.mark.parametrize("front", [{"preprocessor": StandardScaler()}, {"input_ramp": "fixed"}])
 def test_no_warning_where_the_front_sees_all_bits(monkeypatch, front):
-    monkeypatch.setattr(_precision, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(_device, "multiplies_bfloat16", lambda: True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         digits(dtype="bfloat16", max_epochs=1, clip_values=(100, 101), **front).fit(X + 100, Y)

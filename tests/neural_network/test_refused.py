@@ -133,17 +133,20 @@ def test_lazy_layers_that_a_function_makes_take_their_sizes_from_the_samples(dig
     np.testing.assert_array_equal(lazy.decision_function(X), plain.decision_function(X))
 
 
-def test_an_error_in_the_middle_of_training_leaves_no_half_trained_model(digits):
+def test_an_error_in_the_first_epoch_leaves_the_estimator_as_it_was(digits):
     X, y, *_ = digits
 
     def raising(progress):
-        if progress > 0.4:
+        if progress > 0.1:
             raise RuntimeError("mine")
         return 1.0
 
-    clf = RobustFCClassifier((8,), epsilon_schedule=raising, max_epochs=4, **SETTINGS)
+    settings = {"max_epochs": 4, "batch_size": 100, **SETTINGS}
+    clf = RobustFCClassifier((8,), epsilon_schedule=raising, **settings)
     with pytest.raises(RuntimeError, match="mine"):
         clf.fit(X, y)
+    with pytest.raises(RuntimeError, match="mine"):
+        clf.set_params(max_epochs=1).partial_fit(X, y)
     assert not hasattr(clf, "classes_")
     before = clf.set_params(epsilon_schedule="ramp").fit(X, y).decision_function(X)
     with pytest.raises(RuntimeError, match="mine"):

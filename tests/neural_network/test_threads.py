@@ -15,7 +15,7 @@ from sklearn_robust.attacks import (
     CrossEntropy,
     ThreatModel,
     TorchModel,
-    _model,
+    _module_state,
     evaluate,
     get_attack,
     predictor,
@@ -86,14 +86,14 @@ def test_flags_stay_until_the_last_thread_is_done():
     entered, leave = threading.Event(), threading.Event()
 
     def hold():
-        with _model.as_predicting(module):
+        with _module_state.as_predicting(module):
             entered.set()
             leave.wait(10)
 
     other = threading.Thread(target=hold)
     other.start()
     assert entered.wait(10)
-    with _model.as_predicting(module):
+    with _module_state.as_predicting(module):
         pass
     assert not any(m.training for m in module.modules())
     assert not any(p.requires_grad for p in module.parameters())
@@ -122,8 +122,8 @@ def test_recurrent_layers_derive_in_training_mode_what_they_do_in_eval_mode(digi
     x, y = model.asarray(digits[0][:5]), model.labels(digits[1][:5])
     expected = model.derivative(x, y, CrossEntropy())
     # As on CUDA, where cuDNN refuses the backward pass in eval mode.
-    monkeypatch.setattr(_model, "_trains_to_derive", lambda m: isinstance(m, nn.RNNBase))
-    with _model.as_predicting(module):
+    monkeypatch.setattr(_module_state, "_trains_to_derive", lambda m: isinstance(m, nn.RNNBase))
+    with _module_state.as_predicting(module):
         assert module.lstm.training and module.lstm.dropout == 0 and not module.training
     found = model.derivative(x, y, CrossEntropy())
     for a, b in zip(found, expected, strict=True):
