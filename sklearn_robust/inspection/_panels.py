@@ -11,7 +11,7 @@ from scipy import sparse
 
 from sklearn_robust._images import channels_last, check_image_shape, image_shape as as_image
 from sklearn_robust._validation import check_option, in_order
-from sklearn_robust.preprocessing._table import as_table, column_names, is_frame
+from sklearn_robust.preprocessing import as_table, column_names, is_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from sklearn_robust.metrics._gradient_measures import (
     gradient_smoothness,
     ink_energy,
 )
-from sklearn_robust.preprocessing._table import as_table, is_frame
+from sklearn_robust.preprocessing import as_table, is_frame
 from sklearn_robust.targets import input_gradients
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._base import BaseRobustClassifier
-from sklearn_robust.preprocessing._table import FrameTable, boolean_columns, is_frame
+from sklearn_robust.preprocessing import as_table, boolean_columns, is_frame
 from sklearn_robust.targets import NetworkTarget, Subject, register_target
 
 
@@ -51,7 +51,7 @@ class SamplesAsRead:
         values = rows.reshape(len(rows), *np.shape(self.raw)[1:])
         if not is_frame(self.raw):
             return values
-        return FrameTable(self.raw).of(values, all_rows=all_rows)
+        return as_table(self.raw).of(values, all_rows=all_rows)
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
         """Return values by entry of `rows` in the shape of the raw samples."""

@@ -1,10 +1,37 @@
 """Transformers as formulas: how a change of the raw input arrives behind them, and its gradient."""
 
-from sklearn_robust.preprocessing._blocks import Affine, Block, Clip, Elementwise
+from sklearn_robust.preprocessing._blocks import (
+    Affine,
+    Block,
+    Chain as Chain,
+    Clip,
+    Elementwise,
+    Rule as Rule,
+    guide as guide,
+    pull as pull,
+)
 from sklearn_robust.preprocessing._follow import CannotFollowError, follow
-from sklearn_robust.preprocessing._front import Front, follow_front
+from sklearn_robust.preprocessing._front import (
+    Front,
+    follow_front,
+    movable_columns as movable_columns,
+)
 from sklearn_robust.preprocessing._registry import declare_derivative, register_transformer
+from sklearn_robust.preprocessing._samples import (
+    Samples,
+    all_columns as all_columns,
+    dense as dense,
+    some_columns as some_columns,
+)
+from sklearn_robust.preprocessing._table import (
+    Table,
+    as_table,
+    boolean_columns as boolean_columns,
+    column_names as column_names,
+    is_frame as is_frame,
+)
 
+# The names that are imported "as" themselves serve the packages above, and are not public.
 __all__ = [
     "Affine",
     "Block",
@@ -12,6 +39,9 @@ __all__ = [
     "Clip",
     "Elementwise",
     "Front",
+    "Samples",
+    "Table",
+    "as_table",
     "declare_derivative",
     "follow",
     "follow_front",

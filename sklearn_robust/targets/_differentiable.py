@@ -11,9 +11,7 @@ from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import DifferentiableModel, nearest_mistakes
 from sklearn_robust.attacks._losses import ExactCrossEntropy, Loss
-from sklearn_robust.preprocessing import Block
-from sklearn_robust.preprocessing._blocks import Rule, guide, pull
-from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.preprocessing import Block, Rule, Samples, guide, pull
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target, dense_rows
 

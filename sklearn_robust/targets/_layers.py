@@ -11,8 +11,7 @@ from torch import nn
 
 from sklearn_robust.attacks._model import is_search
 from sklearn_robust.bounds import Dense, Scale, register_layer
-from sklearn_robust.preprocessing import Affine, Block
-from sklearn_robust.preprocessing._blocks import Chain, guide, pull
+from sklearn_robust.preprocessing import Affine, Block, Chain, guide, pull
 
 
 class ScaleLayer(nn.Module):

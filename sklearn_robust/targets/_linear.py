@@ -14,7 +14,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import LinearModel
 from sklearn_robust.bounds import worst_case_correct, worst_case_points
 from sklearn_robust.bounds._linear import linear_distances
-from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.preprocessing import Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_choice

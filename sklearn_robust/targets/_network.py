@@ -12,7 +12,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import DifferentiableModel, TorchModel
 from sklearn_robust.attacks._module_state import to_precision
 from sklearn_robust.bounds import certifiable, certified_network
-from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.preprocessing import Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
 

@@ -13,8 +13,7 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.pipeline import Pipeline
 
 from sklearn_robust.attacks import ScoreModel
-from sklearn_robust.preprocessing._front import movable_columns
-from sklearn_robust.preprocessing._samples import Samples, all_columns, dense, some_columns
+from sklearn_robust.preprocessing import Samples, all_columns, dense, movable_columns, some_columns
 from sklearn_robust.targets._categories import declared_categories
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target

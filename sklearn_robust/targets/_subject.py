@@ -11,8 +11,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.preprocessing import Front, follow_front
-from sklearn_robust.preprocessing._table import Table, as_table, column_names, is_frame
+from sklearn_robust.preprocessing import (
+    Front,
+    Table,
+    as_table,
+    column_names,
+    follow_front,
+    is_frame,
+)
 
 Steps = list[tuple[str, Any]]
 

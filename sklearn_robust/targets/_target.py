@@ -19,7 +19,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import Model, Verdict, evaluate, get_attack
-from sklearn_robust.preprocessing._samples import Samples
+from sklearn_robust.preprocessing import Samples
 from sklearn_robust.targets._subject import Subject
 
 # What a sample weighs while it is judged: itself, restored, transformed, and scored.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int, check_real
-from sklearn_robust.attacks._model import TorchModel
-from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks import PGD, TorchModel
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sklearn_robust._threat import Neighbourhood, ThreatModel
 from sklearn_robust._validation import check_int
-from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,

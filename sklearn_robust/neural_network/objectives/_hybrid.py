@@ -10,7 +10,7 @@ from torch import Tensor
 from sklearn_robust._arrays import per_feature
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks import PGD
 from sklearn_robust.bounds._regions import Box, make_region
 from sklearn_robust.neural_network.objectives._attacked import own_attack
 from sklearn_robust.neural_network.objectives._base import TrainingContext

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network.objectives._attacked import AttackObjective
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
