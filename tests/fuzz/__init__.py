@@ -1,0 +1,1 @@
+"""Random classifiers, pipelines, data and threats, on which the library's promises are held."""
