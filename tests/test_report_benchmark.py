@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command, _report_cells, _trained, interpretability, quick, report
+from benchmarks import (
+    __main__ as command,
+    _gradient_tables,
+    _report_cells,
+    _trained,
+    interpretability,
+    quick,
+    report,
+)
 from benchmarks._results import write_json
 from benchmarks._resume import earlier_rows
 from sklearn_robust import load_mnist
@@ -95,7 +103,7 @@ def test_the_overview_has_a_row_for_each_training_and_one_for_both_of_the_standa
             ],
         }
 
-    text = interpretability.overview([content("clipped"), content("free")])
+    text = _gradient_tables.overview([content("clipped"), content("free")])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     assert rows == [
         ["fc", "4000", "3", "0", "", "98.0", "", "0.50", "0.50", "0.50", "25 %"],

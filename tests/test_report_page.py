@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks import attack_every, interpretability, report, why_cnn
+from benchmarks import _gradient_tables, attack_every, report, why_cnn
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,17 +29,17 @@ def tables():
     in_the_overview = []
     for path in sorted(RESULTS.glob("interpretability-*.json")):
         found = json.loads(path.read_text())
-        yield f"{path.stem} claims", interpretability.claims_table(found["effects"])
+        yield f"{path.stem} claims", _gradient_tables.claims_table(found["effects"])
         if found.get("n_train") == 4000:  # small trainings are shown in brief
             in_the_overview.append(found)
             continue
-        yield f"{path.stem} measures", interpretability.table(found["rows"])
-        yield f"{path.stem} sanity", interpretability.sanity_table(found["sanity"])
+        yield f"{path.stem} measures", _gradient_tables.table(found["rows"])
+        yield f"{path.stem} sanity", _gradient_tables.sanity_table(found["sanity"])
         if "accuracies" in found:
             in_the_overview.append(found)
         elif "out_of_reach" in found:
-            yield f"{path.stem} reach", interpretability.beyond_table(found["out_of_reach"])
-    yield "overview", interpretability.overview(in_the_overview)
+            yield f"{path.stem} reach", _gradient_tables.beyond_table(found["out_of_reach"])
+    yield "overview", _gradient_tables.overview(in_the_overview)
     yield "linear sweep", attack_every.linear_table(content("attack_every")["linear"])
     yield "network sweep", attack_every.network_table(content("attack_every")["rows"])
     yield "why", why_cnn.table(content("why_cnn")["rows"])
