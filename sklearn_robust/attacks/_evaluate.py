@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,11 +13,26 @@ from tqdm import tqdm
 
 from sklearn_robust._arrays import Array, as_floats, make_generator, per_feature, spacing, to_numpy
 from sklearn_robust._norms import NORMS, Norm, register_norm
-from sklearn_robust._pieces import pieces
+from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
-from sklearn_robust.attacks._verdict import Attack, AttackRecord, Predict, Verdict
+from sklearn_robust.attacks._verdict import (
+    Attack,
+    AttackRecord,
+    GradientMaskingWarning,
+    Predict,
+    Verdict,
+)
+
+# Without counts: said of every batch of samples and every radius, it is shown once.
+_MASKED = (
+    "The gradient of the model is exactly zero at samples that no attack has broken: gradient "
+    "masking, as by rounding or saturated units. Attacks with gradients cannot see there; 'auto' "
+    "and 'strong' search with queries, and their accuracy is an upper bound as loose as for a "
+    "black box."
+)
 
 
 def evaluate(
@@ -74,8 +88,9 @@ def evaluate(
     Warns
     -----
     RuntimeWarning
-        If the model gives NaN under attack, and such samples count as broken; if its gradient is
-        exactly zero at samples that no attack has broken.
+        If the model gives NaN under attack. Such samples count as broken.
+    GradientMaskingWarning
+        If its gradient is exactly zero at samples that no attack has broken.
 
     Examples
     --------
@@ -141,23 +156,14 @@ class _State:
 
     def warn(self) -> None:
         if self.nan.any():
-            warnings.warn(
+            warn_user(
                 f"The model gave NaN under attack for {self.nan.sum()} of {len(self.nan)} samples; "
                 "they count as misclassified. Its logits overflow: use a higher precision, or "
                 "check the model.",
                 RuntimeWarning,
-                stacklevel=3,
             )
-        n_masked = (self.masked & self.robust).sum()
-        if n_masked:
-            warnings.warn(
-                f"The gradient is exactly zero at {n_masked} of {self.robust.sum()} samples that "
-                "no attack has broken: gradient masking, as by rounding or saturated units. "
-                "Attacks with gradients cannot see there; 'auto' and 'strong' search with queries "
-                "alone, and what they find is an upper bound as loose as for a black box.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        if (self.masked & self.robust).any():
+            warn_user(_MASKED, GradientMaskingWarning)
 
     def verdict(self, clean: np.ndarray, records: list[AttackRecord]) -> Verdict:
         return Verdict(
@@ -186,7 +192,7 @@ def _record(
 
 def _batches(samples: np.ndarray, X: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Return the samples, given by index, in batches of a bounded size."""
-    parts = pieces(len(samples), X[:1].nbytes, most=batch_size)
+    parts = pieces(len(samples), row_bytes(X), most=batch_size)
     return [samples[part] for part in parts]
 
 

@@ -11,6 +11,10 @@ from sklearn_robust._arrays import Array
 from sklearn_robust._threat import ThreatModel
 
 
+class GradientMaskingWarning(RuntimeWarning):
+    """Gradients are exactly zero where no attack has found anything; see `Verdict`."""
+
+
 class Predict(Protocol):
     """A judge: says which class a sample is in; any function of this form is one."""
 
