@@ -11,7 +11,15 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from sklearn_robust._arrays import Array, as_floats, make_generator, per_feature, spacing, to_numpy
+from sklearn_robust._arrays import (
+    Array,
+    as_floats,
+    make_generator,
+    per_feature,
+    rows,
+    spacing,
+    to_numpy,
+)
 from sklearn_robust._norms import NORMS, Norm, register_norm
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
@@ -130,7 +138,9 @@ def evaluate(
         for batch, result in zip(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
-            state.take(batch, result, mistaken(predict, result.X_adv, y[batch], result.nan), stage)
+            broken = mistaken(predict, result.X_adv, y[batch], result.nan)
+            moved = rows(result.X_adv != X[batch]).any(axis=1)
+            state.take(batch, result, broken, moved, stage)
             results.append(result)
         records.append(_record(member, len(survivors), (state.broken_by == stage).sum(), results))
     state.warn()
@@ -147,9 +157,16 @@ class _State:
     nan: np.ndarray
     masked: np.ndarray
 
-    def take(self, batch: np.ndarray, result: _BatchResult, broken: np.ndarray, stage: int) -> None:
-        """Note what an attack has done to a batch."""
-        self.X_adv[batch], self.nan[batch] = result.X_adv, result.nan
+    def take(
+        self,
+        batch: np.ndarray,
+        result: _BatchResult,
+        broken: np.ndarray,
+        moved: np.ndarray,
+        stage: int,
+    ) -> None:
+        """Note what an attack has done to a batch; what it did not move stays where it was."""
+        self.X_adv[batch[moved]], self.nan[batch] = result.X_adv[moved], result.nan
         self.robust[batch], self.broken_by[batch[broken]] = ~broken, stage
         if result.masked is not None:
             self.masked[batch] = result.masked
