@@ -107,7 +107,7 @@ class Verdict:
     ----------
     X_adv : ndarray, the shape of X
         A misclassified point for each sample that was broken, the sample itself where it was
-        misclassified anyway, and where nothing was found the point of the last attack.
+        misclassified anyway, and where nothing was found the point of the last attack to move it.
     clean : bool ndarray of shape (n_samples,)
         Whether the sample is classified correctly as it is.
     robust : bool ndarray of shape (n_samples,)

@@ -134,3 +134,20 @@ def test_in_an_ensemble_and_on_scores_alone():
     scored = evaluate(Scores(), X, y, ThreatModel(0.15), WhereMasked(), predictor(model))
     assert not scored.masked.any()
     assert scored.robust.sum() < 0.7 * len(X)
+
+
+def test_points_of_earlier_attacks_are_kept_where_there_is_nothing_to_query(samples, robust_model):
+    X, y = samples[0][:40], samples[1][:40]
+    first = PGD(3, random_start=False)
+    alone, both = (
+        evaluate(robust_model, X, y, ThreatModel(0.05), attack, predictor(robust_model))
+        for attack in (first, AttackEnsemble([first, WhereMasked()]))
+    )
+    assert alone.robust.sum() > 20
+    np.testing.assert_array_equal(both.X_adv, alone.X_adv)
+    x, labels = robust_model.asarray(X), robust_model.labels(y)
+    direct = AttackEnsemble([first, WhereMasked()]).perturb(
+        robust_model, x, labels, ThreatModel(0.05), torch.Generator()
+    )
+    moved = (direct != x).any(1).numpy()
+    assert moved[alone.robust].all()
