@@ -13,7 +13,13 @@ from sklearn_robust.attacks._model import DifferentiableModel, LinearModel, Mode
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.attacks._scores import ScoreModel
 from sklearn_robust.attacks._square import Square
-from sklearn_robust.attacks._verdict import Attack, AttackRecord, Predict, Verdict
+from sklearn_robust.attacks._verdict import (
+    Attack,
+    AttackRecord,
+    GradientMaskingWarning,
+    Predict,
+    Verdict,
+)
 
 __all__ = [
     "APGD",
@@ -27,6 +33,7 @@ __all__ = [
     "CrossEntropy",
     "DifferentiableModel",
     "DiversePGD",
+    "GradientMaskingWarning",
     "LinearModel",
     "Loss",
     "Margin",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sklearn_robust._arrays import Array, replace_rows
+from sklearn_robust._arrays import Array, replace_rows, rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
 from sklearn_robust.attacks._diverse import DiversePGD
@@ -15,6 +15,7 @@ from sklearn_robust.attacks._masked import WhereMasked
 from sklearn_robust.attacks._minimum_norm import FMN
 from sklearn_robust.attacks._model import Model
 from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks._points import where_rows
 from sklearn_robust.attacks._square import Square
 from sklearn_robust.attacks._verdict import Attack
 
@@ -68,14 +69,15 @@ class AttackEnsemble:
         Returns
         -------
         X_adv : array in the shape of X
-            Where none does, the point of the last attack that has run.
+            Where none does, the point of the last attack that has moved the sample.
         """
         X_adv, todo = X, is_right(model.logits(X), y)
         for attack in self.attacks:
             if not todo.any():
                 break
             found = attack.perturb(model, X[todo], y[todo], threat, generator)
-            X_adv = replace_rows(X_adv, todo, found)
+            moved = (rows(found) != rows(X[todo])).any(1)
+            X_adv = replace_rows(X_adv, todo, where_rows(moved, found, X_adv[todo]))
             todo = replace_rows(todo, todo, is_right(model.logits(found), y[todo]))
         return X_adv
 

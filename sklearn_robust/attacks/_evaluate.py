@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,13 +11,36 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from sklearn_robust._arrays import Array, as_floats, make_generator, per_feature, spacing, to_numpy
+from sklearn_robust._arrays import (
+    Array,
+    as_floats,
+    make_generator,
+    per_feature,
+    rows,
+    spacing,
+    to_numpy,
+)
 from sklearn_robust._norms import NORMS, Norm, register_norm
-from sklearn_robust._pieces import pieces
+from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks._losses import has_nan
 from sklearn_robust.attacks._model import CountingModel, Model
-from sklearn_robust.attacks._verdict import Attack, AttackRecord, Predict, Verdict
+from sklearn_robust.attacks._verdict import (
+    Attack,
+    AttackRecord,
+    GradientMaskingWarning,
+    Predict,
+    Verdict,
+)
+
+# Without counts: said of every batch of samples and every radius, it is shown once.
+_MASKED = (
+    "The gradient of the model is exactly zero at samples that no attack has broken: gradient "
+    "masking, as by rounding or saturated units. Attacks with gradients cannot see there; 'auto' "
+    "and 'strong' search with queries, and their accuracy is an upper bound as loose as for a "
+    "black box."
+)
 
 
 def evaluate(
@@ -74,8 +96,9 @@ def evaluate(
     Warns
     -----
     RuntimeWarning
-        If the model gives NaN under attack, and such samples count as broken; if its gradient is
-        exactly zero at samples that no attack has broken.
+        If the model gives NaN under attack. Such samples count as broken.
+    GradientMaskingWarning
+        If its gradient is exactly zero at samples that no attack has broken.
 
     Examples
     --------
@@ -115,7 +138,9 @@ def evaluate(
         for batch, result in zip(
             batches, _with_progress(done, len(batches), label, verbose), strict=True
         ):
-            state.take(batch, result, mistaken(predict, result.X_adv, y[batch], result.nan), stage)
+            broken = mistaken(predict, result.X_adv, y[batch], result.nan)
+            moved = rows(result.X_adv != X[batch]).any(axis=1)
+            state.take(batch, result, broken, moved, stage)
             results.append(result)
         records.append(_record(member, len(survivors), (state.broken_by == stage).sum(), results))
     state.warn()
@@ -132,32 +157,30 @@ class _State:
     nan: np.ndarray
     masked: np.ndarray
 
-    def take(self, batch: np.ndarray, result: _BatchResult, broken: np.ndarray, stage: int) -> None:
-        """Note what an attack has done to a batch."""
-        self.X_adv[batch], self.nan[batch] = result.X_adv, result.nan
+    def take(
+        self,
+        batch: np.ndarray,
+        result: _BatchResult,
+        broken: np.ndarray,
+        moved: np.ndarray,
+        stage: int,
+    ) -> None:
+        """Note what an attack has done to a batch; what it did not move stays where it was."""
+        self.X_adv[batch[moved]], self.nan[batch] = result.X_adv[moved], result.nan
         self.robust[batch], self.broken_by[batch[broken]] = ~broken, stage
         if result.masked is not None:
             self.masked[batch] = result.masked
 
     def warn(self) -> None:
         if self.nan.any():
-            warnings.warn(
+            warn_user(
                 f"The model gave NaN under attack for {self.nan.sum()} of {len(self.nan)} samples; "
                 "they count as misclassified. Its logits overflow: use a higher precision, or "
                 "check the model.",
                 RuntimeWarning,
-                stacklevel=3,
             )
-        n_masked = (self.masked & self.robust).sum()
-        if n_masked:
-            warnings.warn(
-                f"The gradient is exactly zero at {n_masked} of {self.robust.sum()} samples that "
-                "no attack has broken: gradient masking, as by rounding or saturated units. "
-                "Attacks with gradients cannot see there; 'auto' and 'strong' search with queries "
-                "alone, and what they find is an upper bound as loose as for a black box.",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        if (self.masked & self.robust).any():
+            warn_user(_MASKED, GradientMaskingWarning)
 
     def verdict(self, clean: np.ndarray, records: list[AttackRecord]) -> Verdict:
         return Verdict(
@@ -186,7 +209,7 @@ def _record(
 
 def _batches(samples: np.ndarray, X: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Return the samples, given by index, in batches of a bounded size."""
-    parts = pieces(len(samples), X[:1].nbytes, most=batch_size)
+    parts = pieces(len(samples), row_bytes(X), most=batch_size)
     return [samples[part] for part in parts]
 
 

@@ -11,6 +11,10 @@ from sklearn_robust._arrays import Array
 from sklearn_robust._threat import ThreatModel
 
 
+class GradientMaskingWarning(RuntimeWarning):
+    """Gradients are exactly zero where no attack has found anything; see `Verdict`."""
+
+
 class Predict(Protocol):
     """A judge: says which class a sample is in; any function of this form is one."""
 
@@ -103,7 +107,7 @@ class Verdict:
     ----------
     X_adv : ndarray, the shape of X
         A misclassified point for each sample that was broken, the sample itself where it was
-        misclassified anyway, and where nothing was found the point of the last attack.
+        misclassified anyway, and where nothing was found the point of the last attack to move it.
     clean : bool ndarray of shape (n_samples,)
         Whether the sample is classified correctly as it is.
     robust : bool ndarray of shape (n_samples,)

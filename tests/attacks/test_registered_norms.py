@@ -18,7 +18,7 @@ from sklearn_robust.attacks import (
     ScoreModel,
     Square,
     ThreatModel,
-    as_model,
+    TorchModel,
     evaluate,
     get_attack,
     nearest_mistakes,
@@ -108,11 +108,11 @@ def _linear(samples):
 
 
 def _network(samples, robust_fc):
-    return as_model(robust_fc), samples[0][:12], samples[1][:12]
+    return TorchModel(robust_fc.module_, 10), samples[0][:12], samples[1][:12]
 
 
 def _scores(samples, robust_fc):
-    model = as_model(robust_fc)
+    model = TorchModel(robust_fc.module_, 10)
     scores = ScoreModel(lambda X: model.logits(model.asarray(X)).numpy(), 10)
     return scores, samples[0][:30], samples[1][:30]
 
