@@ -10,6 +10,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_robust._threat import ThreatModel
@@ -24,6 +25,12 @@ SPARSE = ("csr", "csc")
 FLOATS = (np.float64, np.float32)
 
 
+def _has_probabilities(classifier: RobustLinearClassifier) -> bool:
+    if classifier.loss != "logistic":
+        raise AttributeError(f"Probabilities need loss='logistic', got {classifier.loss!r}.")
+    return True
+
+
 class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimator):
     """Base: predictions; what the strongest adversary does to them is known in closed form.
 
@@ -32,6 +39,7 @@ class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimat
     """
 
     norm: str
+    loss: str = "logistic"
     clip_values: Any
     class_weight: Any
     coef_: np.ndarray
@@ -70,6 +78,7 @@ class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimat
         index = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
         return self.classes_[index]
 
+    @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the model's probability of each class.
 
@@ -86,6 +95,7 @@ class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimat
             return np.column_stack([expit(-scores), expit(scores)])
         return softmax(scores, axis=1)
 
+    @available_if(_has_probabilities)
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of `predict_proba`, without its underflow.
 

@@ -20,6 +20,9 @@ from sklearn_robust.linear_model._solution import Solution, prepare
 # Newton's quadratic programs cost the cube of the working set: beyond this, L-BFGS.
 _NEWTON_CAP = 1500
 _NEWTON_ROUNDS = 200
+# Iterations of L-BFGS before Newton against an l1 adversary on data with more features than
+# samples: 2 to 40 times as fast at 300 x 1000, but where features are nearly redundant.
+_FIRST_ON_WIDE = 1000
 # Losses with a kink are smoothed less and less, starting here, until the gap of the loss itself
 # is within tol.
 _SMOOTHING_FACTOR = 0.1
@@ -195,8 +198,11 @@ class _Search:
 
     def _minimise(self, problem: Problem, state: State, monitor: Monitor, n_first: int) -> State:
         """Products alone where few are enough; else Hessians, and without one beyond their cap."""
-        if problem.norm != "l1":  # which ties most weights: the model would turn at every step
+        wide = len(state.w) > len(problem.y)
+        if problem.norm != "l1":
             state, self.columns = newton_cg(problem, state, monitor, self.max_iter, self.columns)
+        elif wide:  # l1 ties most weights, and the model would turn at every step
+            state = lbfgs(problem, state, monitor, min(self.max_iter, _FIRST_ON_WIDE))
         size = np.count_nonzero(state.w) if problem.norm == "linf" else len(state.w)
         if not monitor.stop and size <= _NEWTON_CAP:
             state = self._newton(problem, state, monitor, max(64, n_first))

@@ -18,6 +18,7 @@ from sklearn_robust._validation import (
     draw_seed,
 )
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
+from sklearn_robust.linear_model._margin_losses import LOSSES
 from sklearn_robust.linear_model._solve import (
     check_built_in,
     check_present,
@@ -41,6 +42,9 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     with q dual to the adversary's norm (l1 for linf, l2 for l2, linf for l1). An linf adversary
     makes weights exactly zero; from `epsilon_max` on, all of them are.
 
+    Other losses that fall with the margin, and the squared one, take the place of the logistic by
+    `loss`, with the same certificate.
+
     For more classes the model is multinomial. Its worst case has no closed form; minimised is the
     usual upper bound, in which each rival class has its own worst case,
     :math:`\log \sum_k \exp(f_k - f_y + \|\epsilon \circ (w_k - w_y)\|_q)`. Evaluation
@@ -61,6 +65,11 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         "exact" minimises the problem above to a certified gap. "pgd" is the protocol of [1]_:
         full-batch Adam, with points found by projected gradient ascent on every
         `attack_every`-th iteration; dense X only.
+    loss : {"logistic", "squared_hinge", "hinge", "squared"}, default="logistic"
+        ``solver="exact"`` with two classes: the loss of a sample, at its worst. With margin m and
+        :math:`z = m - \|\epsilon \circ w\|_q` the hinges are ``max(0, 1 - z)`` and its square;
+        "squared" is :math:`(|1 - m| + \|\epsilon \circ w\|_q)^2`. Only the logistic model has
+        probabilities.
     tol : float, default=1e-6
         "exact" stops when it has proved that the objective is within ``tol * objective`` of the
         minimum. With ``C=inf`` no such proof exists, and the criterion is the largest entry of the
@@ -110,8 +119,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
     Raises
     ------
     ValueError
-        For a bad parameter, X outside `clip_values`, a single class, weights that are all 0, or
-        sparse X with ``solver="pgd"``.
+        For a bad parameter, another loss than the logistic with three classes, X outside
+        `clip_values`, a single class, weights that are all 0, or sparse X with ``solver="pgd"``.
 
     Warns
     -----
@@ -150,6 +159,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         C: float = 1.0,
         fit_intercept: bool = True,
         solver: str = "exact",
+        loss: str = "logistic",
         tol: float = 1e-6,
         max_iter: int | None = None,
         class_weight: Any = None,
@@ -168,6 +178,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         self.C = C
         self.fit_intercept = fit_intercept
         self.solver = solver
+        self.loss = loss
         self.tol = tol
         self.max_iter = max_iter
         self.class_weight = class_weight
@@ -228,8 +239,11 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
 
     def _check_parameters(self) -> dict[str, Any]:
         """Return the options of the exact solver."""
+        loss = check_option(self.loss, "loss", LOSSES)
         if check_option(self.solver, "solver", ("exact", "pgd")) == "exact":
             check_built_in(self.norm)
+        elif loss != "logistic":
+            raise ValueError(f"loss must be 'logistic' for solver='pgd', got {loss!r}.")
         options = check_problem(
             self.norm, self.C, self.fit_intercept, self.tol, self.max_iter, self.verbose
         )
@@ -240,7 +254,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         check_int(self.pgd_steps, "pgd_steps", low=1)
         check_int(self.attack_every, "attack_every", low=1)
         self._step_size()
-        return options
+        return options | {"loss": loss}
 
     def _step_size(self) -> float | None:
         if self.step_size is None:

@@ -67,6 +67,7 @@ def solve_classes(
     epsilons: Sequence[Any],
     *,
     fit_intercept: bool,
+    loss: str = "logistic",
     start: tuple[np.ndarray, np.ndarray] | None = None,
     **options: Any,
 ) -> list[Solution]:
@@ -82,6 +83,8 @@ def solve_classes(
         which is the limit of falling objectives.
     n_classes : int
     epsilons : sequence of float or of ndarray of shape (n_features,)
+    loss : {"logistic", "squared_hinge", "hinge", "squared"}
+        Others than the first for two classes only.
     start : (coef, intercept) or None
         As `coef_` and `intercept_` of an estimator.
     **options
@@ -92,6 +95,11 @@ def solve_classes(
     solutions : list of Solution
         With coef of shape (1, n_features) for two classes and (n_classes, n_features) for more.
     """
+    if loss != "logistic" and n_classes > 2:
+        raise ValueError(
+            f"loss must be 'logistic' for more than two classes, got {loss!r} for {n_classes}. "
+            "OneVsRestClassifier trains a model for each class."
+        )
     options["fit_intercept"] = fit_intercept
     # Without an intercept, nothing but its weights could keep a class from being predicted.
     present = np.unique(y[weight > 0]) if fit_intercept else np.arange(n_classes)
@@ -101,7 +109,8 @@ def solve_classes(
     if len(present) == 1:
         solutions = [_constant(X.shape[1]) for _ in epsilons]
     elif len(present) == 2:
-        solutions = _two_classes(X, index, weight, n_classes, epsilons, start, options)
+        rest = options | {"loss": loss}
+        solutions = _two_classes(X, index, weight, n_classes, epsilons, start, rest)
     else:
         solutions = []
         start = None if start is None else (start[0][present], start[1][present])

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sklearn_robust.linear_model import AdversarialLogisticRegression, epsilon_max
 from sklearn_robust.linear_model._ellipsoids import project
-from sklearn_robust.linear_model._exact import make_problem, solve, solve_path
+from sklearn_robust.linear_model._exact import _Search, make_problem, solve, solve_path
 from sklearn_robust.linear_model._lbfgs import lbfgs
 from sklearn_robust.linear_model._margin_losses import LOSSES
 from sklearn_robust.linear_model._monitor import Monitor
@@ -147,6 +147,15 @@ def test_many_samples_use_a_sampled_hessian_and_still_certify(norm):
     whole = LogisticRegression(tol=1e-10).fit(X, y)
     problem = make_problem(X, y, None, 0.05, norm, 1.0, True, LOSSES["logistic"]())
     assert found.objective < State(problem, whole.coef_[0], whole.intercept_[0]).value
+
+
+def test_wide_data_against_l1_need_no_hessian():
+    X, y = _data(60, 300)
+    problem = make_problem(X, y, None, 0.3, "l1", 1.0, True, LOSSES["logistic"]())
+    search, monitor = _Search(problem, 10_000), Monitor(problem, 1e-6)
+    search.run(problem, monitor, None)
+    assert monitor.done
+    assert search.hessian is None
 
 
 def test_infinite_c_meets_the_stationarity_conditions():

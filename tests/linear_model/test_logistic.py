@@ -12,8 +12,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris, make_classification
 from sklearn.ensemble import BaggingClassifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.svm import SVC, LinearSVC
 
 from sklearn_robust import get_norm, register_norm
 from sklearn_robust._norms import NORMS as NORMS_BY_NAME
@@ -158,6 +159,8 @@ def test_it_works_in_a_grid_search_and_survives_pickling():
         ({"epsilon": -0.1}, "epsilon must be a finite number >= 0, got -0.1"),
         ({"epsilon": [0.1, 0.2]}, "epsilon has 2 values but X has 4 features"),
         ({"norm": "l3"}, "norm must be one of 'linf', 'l2', 'l1', got 'l3'"),
+        ({"loss": "log"}, "loss must be one of 'logistic', 'squared_hinge', 'hinge', 'squared'"),
+        ({"loss": "hinge", "solver": "pgd"}, "loss must be 'logistic' for solver='pgd'"),
         ({"solver": "sgd"}, "solver must be one of 'exact', 'pgd', got 'sgd'"),
         ({"C": 0}, "C must be a number > 0, got 0"),
         ({"tol": 0}, "tol must be a finite number > 0"),
@@ -371,6 +374,45 @@ def test_labels_unseen_in_fit_are_mistakes_and_left_alone():
     X_adv = clf.perturb(X, other)
     np.testing.assert_array_equal(X_adv[:30], X[:30])
     np.testing.assert_array_equal(X_adv[30:], clf.perturb(X[30:], y[30:]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "theirs"),
+    [
+        ("squared_hinge", LinearSVC(C=1.0, tol=1e-10, max_iter=10**6, intercept_scaling=1e4)),
+        ("hinge", SVC(kernel="linear", C=1.0, tol=1e-8)),
+        ("squared", RidgeClassifier(alpha=1.0)),
+    ],
+)
+def test_epsilon_zero_is_scikit_learns_model_of_the_same_loss(loss, theirs):
+    X, y = _data()
+    # Of these losses scikit-learn takes the sum, and ridge without the half of the penalty.
+    C = 0.5 if loss == "squared" else 1.0
+    ours = AdversarialLogisticRegression(0, loss=loss, C=C, tol=1e-8).fit(X, y)
+    theirs.fit(X, y)
+    np.testing.assert_allclose(ours.coef_, np.atleast_2d(theirs.coef_), atol=2e-3)
+    assert np.mean(ours.predict(X) == theirs.predict(X)) > 0.99
+
+
+@pytest.mark.parametrize("loss", ["squared_hinge", "hinge", "squared"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_other_losses_are_minimised_at_the_worst_points(loss, norm):
+    X, y = _data()
+    clf = AdversarialLogisticRegression(0.2, norm=norm, loss=loss, tol=1e-5).fit(X, y)
+    assert clf.dual_gap_ <= 1e-5
+    sign = np.where(y == clf.classes_[1], 1, -1)
+    # The ends of the range of margins over the ball are where a convex loss is largest.
+    index = (sign > 0).astype(int)
+    toward = worst_case_points(clf.coef_, clf.intercept_, X, index, ThreatModel(0.2, norm))
+    away = 2 * X - toward
+    margins = np.array([sign * clf.decision_function(Z) for Z in (toward, away)])
+    each = {"squared_hinge": np.maximum(0, 1 - margins) ** 2, "hinge": np.maximum(0, 1 - margins)}
+    worst = each.get(loss, (1 - margins) ** 2).max(axis=0)
+    value = worst.mean() + (clf.coef_**2).sum() / (2 * len(y))
+    assert value == pytest.approx(clf.objective_, rel=1e-10)
+    assert not hasattr(clf, "predict_proba")
+    with pytest.raises(ValueError, match="loss must be 'logistic' for more than two classes"):
+        clone(clf).fit(*_data(3))
 
 
 def test_too_few_iterations_and_separable_data_warn():
