@@ -6,12 +6,37 @@ from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
 from sklearn_robust.attacks._evaluate import evaluate, predictor
 from sklearn_robust.attacks._fgsm import FGSM
-from sklearn_robust.attacks._losses import DLR, CrossEntropy, Loss, Margin
+from sklearn_robust.attacks._losses import (
+    DLR,
+    CrossEntropy,
+    ExactCrossEntropy as ExactCrossEntropy,
+    Loss,
+    Margin,
+    TargetedCrossEntropy as TargetedCrossEntropy,
+    TargetedDLR as TargetedDLR,
+    TargetedMargin as TargetedMargin,
+    is_right as is_right,
+    pick as pick,
+    without as without,
+)
 from sklearn_robust.attacks._masked import WhereMasked
 from sklearn_robust.attacks._minimum_norm import FMN, nearest_mistakes
-from sklearn_robust.attacks._model import DifferentiableModel, LinearModel, Model, TorchModel
+from sklearn_robust.attacks._model import (
+    DifferentiableModel,
+    LinearModel,
+    Model,
+    TorchModel,
+    is_search as is_search,
+)
+from sklearn_robust.attacks._module_state import (
+    as_predicting as as_predicting,
+    is_in_precision as is_in_precision,
+    same_buffers as same_buffers,
+    to_precision as to_precision,
+)
 from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.attacks._scores import ScoreModel
+from sklearn_robust.attacks._search import Move as Move
 from sklearn_robust.attacks._square import Square
 from sklearn_robust.attacks._verdict import (
     Attack,
@@ -21,6 +46,7 @@ from sklearn_robust.attacks._verdict import (
     Verdict,
 )
 
+# The names that are imported "as" themselves serve the packages above, and are not public.
 __all__ = [
     "APGD",
     "DLR",

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._linear import (
+    linear_distances,
     worst_case_correct,
     worst_case_margins,
     worst_case_points,
 )
+from sklearn_robust.bounds._methods import METHODS as METHODS
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from sklearn_robust.bounds._activations import (
@@ -66,6 +68,7 @@ _TORCH_BACKED = {
 
 __all__ = [
     "certified_correct",
+    "linear_distances",
     "worst_case_correct",
     "worst_case_margins",
     "worst_case_points",

@@ -12,21 +12,12 @@ from torch import Tensor, nn
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option
-from sklearn_robust.attacks._module_state import to_precision
+from sklearn_robust.attacks import to_precision
 from sklearn_robust.bounds._averages import networks_of
-from sklearn_robust.bounds._certify import METHODS
 from sklearn_robust.bounds._layers import UnsupportedLayerError
 from sklearn_robust.bounds._margins import bound_batch, pass_bytes, passes
+from sklearn_robust.bounds._methods import METHODS, STAGES
 from sklearn_robust.bounds._network import Network
-
-# Each method is at least as tight as those before it, so it sees only what they left open.
-_STAGES = {
-    "ibp": ("ibp",),
-    "crown-ibp": ("ibp", "crown-ibp"),
-    "crown": ("ibp", "crown-ibp", "crown"),
-    "alpha-crown": ("ibp", "crown-ibp", "alpha-crown"),
-    "auto": ("ibp", "crown-ibp", "alpha-crown"),
-}
 
 
 def certifiable(module: nn.Module, sample: Any) -> str | None:
@@ -120,7 +111,7 @@ def certified_network(
         logits = _logits(precise, X, pass_bytes(networks, "ibp"))
         worth = (logits.argmax(1) == y) & np.isfinite(logits).all(1)
         worth &= True if candidates is None else np.asarray(candidates, dtype=bool)
-        for stage in _STAGES[method]:
+        for stage in STAGES[method]:
             left = np.flatnonzero(worth & ~certified)
             for part in passes(len(left), networks, stage):
                 pick = left[part]

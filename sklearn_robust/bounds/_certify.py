@@ -10,8 +10,7 @@ import numpy as np
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option, encode_labels
 from sklearn_robust.bounds._linear import worst_case_correct
-
-METHODS = ("auto", "ibp", "crown-ibp", "crown", "alpha-crown")
+from sklearn_robust.bounds._methods import METHODS
 
 
 def certified_correct(

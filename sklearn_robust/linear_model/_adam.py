@@ -23,8 +23,7 @@ from sklearn_robust._arrays import make_generator
 from sklearn_robust._linear_scores import two_rows
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks._model import LinearModel
-from sklearn_robust.attacks._pgd import PGD
+from sklearn_robust.attacks import PGD, LinearModel
 
 # Adam as published (Kingma and Ba, 2015), with the defaults of every common implementation.
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8

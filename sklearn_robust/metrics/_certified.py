@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn_robust._validation import check_option, weighted_share
-from sklearn_robust.bounds._certify import METHODS
+from sklearn_robust.bounds import METHODS
 from sklearn_robust.targets import make_target
 
 

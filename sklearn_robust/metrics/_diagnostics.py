@@ -31,8 +31,7 @@ from sklearn_robust.attacks import (
     evaluate,
     get_attack,
 )
-from sklearn_robust.targets import Target
-from sklearn_robust.targets._target import dense_rows
+from sklearn_robust.targets import Target, dense_rows
 
 MAX_SAMPLES = 200
 # A difference of accuracies counts when it exceeds this share and the chance of MAX_SAMPLES draws.

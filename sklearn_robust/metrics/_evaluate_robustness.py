@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_option, check_real, draw_seed, listed
-from sklearn_robust.bounds._certify import METHODS
+from sklearn_robust.bounds import METHODS
 from sklearn_robust.metrics._diagnostics import AttackSetting, Finding, diagnose
 from sklearn_robust.metrics._report import RadiusResult, RobustnessReport
 from sklearn_robust.targets import Target, make_target

@@ -15,8 +15,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_robust._validation import draw_seed
 from sklearn_robust._warnings import warn_user
-from sklearn_robust.attacks import PGD
-from sklearn_robust.attacks._module_state import to_precision
+from sklearn_robust.attacks import PGD, to_precision
 from sklearn_robust.neural_network._batches import Batch, as_batch, weights_with_classes
 from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
@@ -180,7 +179,11 @@ class BaseRobustClassifier(
             raise
         except BaseException:
             net = vars(self).get("net_")
-            if net is before.get("net_") or not any("train_loss" in row for row in net.history):
+            if (
+                net is None
+                or net is before.get("net_")
+                or not any("train_loss" in row for row in net.history)
+            ):
                 self.__dict__.clear()
                 self.__dict__.update(before)
             raise

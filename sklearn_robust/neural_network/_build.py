@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +27,9 @@ from sklearn_robust.neural_network._schedules import (
 from sklearn_robust.neural_network._shifts import ShiftAverage
 from sklearn_robust.neural_network.objectives import TrainingObjective
 
-if TYPE_CHECKING:
-    from sklearn_robust.neural_network._base import BaseRobustClassifier
-
 
 def make_front(
-    classifier: BaseRobustClassifier, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+    classifier: Any, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
 ) -> tuple[list[nn.Module], tuple[int, ...], Any]:
     """Return the layers before the network, a sample's shape behind them, the transformer."""
     shape = classifier.input_shape_
@@ -47,9 +44,7 @@ def make_front(
     return [nn.Flatten(), *layers, nn.Unflatten(1, shape)], shape, transformer
 
 
-def join(
-    classifier: BaseRobustClassifier, front: list[nn.Module], network: nn.Module, shape: Any
-) -> nn.Module:
+def join(classifier: Any, front: list[nn.Module], network: nn.Module, shape: Any) -> nn.Module:
     """Return the network behind its front, as the mean over shifts if that is asked for."""
     if classifier.shift_average:
         image = require_image_shape(shape, classifier.image_shape, "shift_average shifts images")
@@ -58,7 +53,7 @@ def join(
 
 
 def make_net(
-    classifier: BaseRobustClassifier,
+    classifier: Any,
     objective: TrainingObjective,
     generator: torch.Generator,
     noise: torch.Generator,
@@ -104,7 +99,7 @@ def make_net(
     )
 
 
-def _plain_net(classifier: BaseRobustClassifier, device: torch.device) -> RobustNet:
+def _plain_net(classifier: Any, device: torch.device) -> RobustNet:
     """Return the net as skorch makes it."""
     params = classifier.optimizer_params or {}
     net = RobustNet(

@@ -19,15 +19,12 @@ import types
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from sklearn_robust.neural_network._parallel import team
-
-if TYPE_CHECKING:
-    from sklearn_robust.neural_network._net import RobustNet
 
 _UNREADABLE = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError)
 
@@ -38,7 +35,7 @@ class Checkpoint:
     def __init__(self, folder: str | os.PathLike[str], fingerprint: str) -> None:
         self.path = Path(folder) / fingerprint / "checkpoint.pt"
 
-    def save(self, net: RobustNet, *, finished: bool = False) -> None:
+    def save(self, net: Any, *, finished: bool = False) -> None:
         """Write the state of training after an epoch, or after all of it."""
         about = {
             "finished": finished,
@@ -61,7 +58,7 @@ class Checkpoint:
             os.fsync(file.fileno())
         os.replace(partial, self.path)
 
-    def resume(self, net: RobustNet) -> bool:
+    def resume(self, net: Any) -> bool:
         """Give a fresh net the state in the file, if there is one; return whether it is finished.
 
         Raises
@@ -117,11 +114,11 @@ def _as_plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
-def _with_state(net: RobustNet) -> Iterable[tuple[str, Any]]:
+def _with_state(net: Any) -> Iterable[tuple[str, Any]]:
     return [(name, c) for name, c in net.callbacks_ if hasattr(c, "training_state")]
 
 
-def _random_states(net: RobustNet) -> dict[str, torch.Tensor]:
+def _random_states(net: Any) -> dict[str, torch.Tensor]:
     """Return the states of the generators: shuffling, attack, and dropout, which is torch's own."""
     states = {
         "generator": net.generator.get_state(),
@@ -133,7 +130,7 @@ def _random_states(net: RobustNet) -> dict[str, torch.Tensor]:
     return states
 
 
-def _restore_random(net: RobustNet, states: dict[str, torch.Tensor]) -> None:
+def _restore_random(net: Any, states: dict[str, torch.Tensor]) -> None:
     net.generator.set_state(states["generator"])
     restore_generator(net.noise, states["noise"])
     torch.set_rng_state(states["torch"])

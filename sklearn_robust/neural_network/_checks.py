@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn_robust._images import check_image_shape, require_image_shape
 from sklearn_robust._validation import (
@@ -28,9 +28,6 @@ from sklearn_robust.neural_network._schedules import (
     resolve_schedule,
 )
 from sklearn_robust.neural_network.objectives import get_objective
-
-if TYPE_CHECKING:
-    from sklearn_robust.neural_network._parameters import NetworkParameters
 
 Check = Callable[[Any, str], Any]
 
@@ -89,7 +86,7 @@ def check_each(owner: Any, rules: dict[str, Check]) -> None:
         check(getattr(owner, name), name)
 
 
-def check_shared(classifier: NetworkParameters) -> None:
+def check_shared(classifier: Any) -> None:
     """Raise ValueError for a hyperparameter that breaks its rule, for the data that were read."""
     check_epsilon(classifier.epsilon, classifier.n_features_in_)
     check_step_size(classifier.step_size, classifier.n_features_in_)
@@ -107,7 +104,7 @@ def check_shared(classifier: NetworkParameters) -> None:
     check_dtype(classifier.dtype, resolve_device(classifier.device))
 
 
-def _check_front(classifier: NetworkParameters) -> None:
+def _check_front(classifier: Any) -> None:
     """Raise ValueError where what comes before the network does not suit the samples."""
     if classifier.input_ramp is not None and classifier.preprocessor is not None:
         raise ValueError(
@@ -121,7 +118,7 @@ def _check_front(classifier: NetworkParameters) -> None:
         check_augmentation(classifier.augmentation, shape, declared, classifier.clip_values)
 
 
-def check_partial(classifier: NetworkParameters) -> None:
+def check_partial(classifier: Any) -> None:
     """Raise ValueError for hyperparameters that need all the data, or all of the training."""
     if isinstance(classifier.class_weight, str):
         raise ValueError(

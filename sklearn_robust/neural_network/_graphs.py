@@ -19,15 +19,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sklearn_robust._threat import Neighbourhood
-from sklearn_robust.attacks import DLR, CrossEntropy, Loss, Margin, TorchModel
-from sklearn_robust.attacks._losses import (
+from sklearn_robust.attacks import (
+    DLR,
+    CrossEntropy,
     ExactCrossEntropy,
+    Loss,
+    Margin,
+    Move,
     TargetedCrossEntropy,
     TargetedDLR,
     TargetedMargin,
+    TorchModel,
+    same_buffers,
 )
-from sklearn_robust.attacks._module_state import same_buffers
-from sklearn_robust.attacks._search import Move
 
 _MOST = 8  # graphs of one training: its batches, a last smaller one, those of a validation
 _WARM_UP = 3  # steps before recording, in which torch's libraries take the memory they need

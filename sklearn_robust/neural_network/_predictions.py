@@ -16,8 +16,7 @@ from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_seen, encode_labels
 from sklearn_robust._warnings import warn_user
-from sklearn_robust.attacks import TorchModel
-from sklearn_robust.attacks._module_state import is_in_precision, to_precision
+from sklearn_robust.attacks import TorchModel, is_in_precision, to_precision
 from sklearn_robust.neural_network._device import (
     available,
     float32_resolves,

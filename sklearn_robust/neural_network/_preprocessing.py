@@ -10,7 +10,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_robust.preprocessing import Affine, CannotFollowError, follow
-from sklearn_robust.targets._layers import as_layers
+from sklearn_robust.targets import as_layers
 
 
 def check_preprocessor(transformer: Any, name: str) -> None:

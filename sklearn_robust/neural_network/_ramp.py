@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks._model import is_search
+from sklearn_robust.attacks import is_search
 from sklearn_robust.bounds import Clamp, Scale, register_layer
 
 

@@ -9,15 +9,15 @@ import numpy as np
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.preprocessing import as_table, boolean_columns, is_frame
-from sklearn_robust.targets import NetworkTarget, Subject, register_target
+from sklearn_robust.targets import NetworkTarget, Subject, network_target, register_target
 
 
 @register_target(BaseRobustClassifier)
-def network_target(subject: Subject) -> NetworkTarget:
+def _(subject: Subject) -> NetworkTarget:
     """Return the target of a network: as it reads its samples, or behind what stands before it."""
     network = subject.classifier
     if subject.steps:
-        return NetworkTarget.of_module(subject, network.module_, network.input_shape_)
+        return network_target(subject, network.module_, network.input_shape_)
     return OwnNetworkTarget(subject)
 
 

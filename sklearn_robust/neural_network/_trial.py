@@ -10,8 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from sklearn_robust._warnings import warn_user
-from sklearn_robust.attacks import TorchModel
-from sklearn_robust.attacks._module_state import as_predicting, to_precision
+from sklearn_robust.attacks import TorchModel, as_predicting, to_precision
 from sklearn_robust.neural_network._device import own_randomness
 
 

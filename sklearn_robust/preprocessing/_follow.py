@@ -165,8 +165,8 @@ def named(X: Any, estimator: Any) -> Any:
         return X
     import narwhals as nw
 
-    installed = (name for name in ("pandas", "polars", "pyarrow") if find_spec(name))
-    return nw.from_numpy(X, dict.fromkeys(names, nw.Float64), backend=next(installed)).to_native()
+    installed: Any = next(name for name in ("pandas", "polars", "pyarrow") if find_spec(name))
+    return nw.from_numpy(X, dict.fromkeys(names, nw.Float64), backend=installed).to_native()
 
 
 def _probe(transformer: Any, X: np.ndarray) -> Affine:

@@ -93,8 +93,8 @@ def follow_front(steps: Steps, table: Table, epsilon: Any = None) -> Front:
     n_columns = len(known)
     in_order = not split or np.array_equal(places(steps[0][1], table.raw), np.arange(n_columns))
     if known.all() and not encoded.any() and (movable.all() or not split) and in_order:
-        samples = all_columns(table, table.numeric)
-        block, rest = Affine.identity(n_columns), steps
+        samples, rest = all_columns(table, table.numeric), steps
+        block: Block = Affine.identity(n_columns)
     elif split:
         samples, block = _follow_split(steps[0], table, known, movable)
         rest = steps[1:]

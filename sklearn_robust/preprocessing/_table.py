@@ -141,7 +141,7 @@ class FrameTable:
 class ArrayTable:
     """An array of two dimensions, or what numpy makes one of."""
 
-    names = None
+    names: list[Any] | None = None
 
     def __init__(self, X: Any) -> None:
         self.raw = np.asarray(X)
@@ -173,7 +173,7 @@ class ArrayTable:
 class SparseTable:
     """A sparse matrix, of numbers only."""
 
-    names = None
+    names: list[Any] | None = None
 
     def __init__(self, X: Any) -> None:
         self.raw = X

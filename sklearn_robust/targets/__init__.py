@@ -17,9 +17,19 @@ from sklearn_robust.targets._methods import (
 )
 
 if TYPE_CHECKING:  # what type checkers and editors see
-    from sklearn_robust.targets._differentiable import DifferentiableTarget as DifferentiableTarget
-    from sklearn_robust.targets._linear import LinearTarget as LinearTarget
-    from sklearn_robust.targets._network import NetworkTarget as NetworkTarget
+    from sklearn_robust.targets._differentiable import (
+        DifferentiableTarget as DifferentiableTarget,
+        differentiable_target as differentiable_target,
+    )
+    from sklearn_robust.targets._layers import as_layers as as_layers
+    from sklearn_robust.targets._linear import (
+        LinearTarget as LinearTarget,
+        linear_target as linear_target,
+    )
+    from sklearn_robust.targets._network import (
+        NetworkTarget as NetworkTarget,
+        network_target as network_target,
+    )
     from sklearn_robust.targets._registry import (
         make_target as make_target,
         register_target as register_target,
@@ -29,6 +39,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
         Attacked as Attacked,
         BlackBoxWarning as BlackBoxWarning,
         Target as Target,
+        dense_rows as dense_rows,
     )
 
 # Loaded on first use: who imports a linear model has no need of attacks yet.
@@ -40,16 +51,24 @@ _LAZY = {
     "NetworkTarget": "_network",
     "Subject": "_subject",
     "Target": "_target",
+    "as_layers": "_layers",
+    "dense_rows": "_target",
+    "differentiable_target": "_differentiable",
+    "linear_target": "_linear",
     "make_target": "_registry",
+    "network_target": "_network",
     "register_target": "_registry",
 }
+
+# These serve the packages above, and are not public.
+_OURS = ("as_layers", "dense_rows")
 
 __all__ = [
     "RobustClassifierMixin",
     "input_gradients",
     "perturb",
     "robust_score",
-    *sorted(_LAZY),
+    *(name for name in sorted(_LAZY) if name not in _OURS),
 ]
 
 

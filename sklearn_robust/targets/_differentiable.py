@@ -9,8 +9,7 @@ import numpy as np
 from sklearn_robust._arrays import to_numpy
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import DifferentiableModel, nearest_mistakes
-from sklearn_robust.attacks._losses import ExactCrossEntropy, Loss
+from sklearn_robust.attacks import DifferentiableModel, ExactCrossEntropy, Loss, nearest_mistakes
 from sklearn_robust.preprocessing import Block, Rule, Samples, guide, pull
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target, dense_rows
@@ -35,7 +34,7 @@ class DifferentiableTarget(Target):
     >>> import numpy as np
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
-    >>> from sklearn_robust.targets import DifferentiableTarget, make_target, register_target
+    >>> from sklearn_robust.targets import differentiable_target, make_target, register_target
     >>> class Scores:
     ...     def __init__(self, qda):
     ...         self.qda, self.n_classes = qda, len(qda.classes_)
@@ -57,7 +56,7 @@ class DifferentiableTarget(Target):
     ...         return logits, np.einsum("nk,knd->nd", direction, np.array(slopes))
     >>> @register_target(QuadraticDiscriminantAnalysis)
     ... def _(subject):
-    ...     return DifferentiableTarget.behind(subject, Scores(subject.classifier))
+    ...     return differentiable_target(subject, Scores(subject.classifier))
     >>> X, y = load_iris(return_X_y=True)
     >>> qda = QuadraticDiscriminantAnalysis().fit(X, y)
     >>> target = make_target(qda, X, y, epsilon=0.2)
@@ -67,29 +66,19 @@ class DifferentiableTarget(Target):
 
     kind = "white box"
     batch_size = 256
+    model: DifferentiableModel
 
     def __init__(self, subject: Subject, samples: Samples, model: DifferentiableModel) -> None:
         name = type(subject.classifier).__name__
         obstacle = f"{name} is followed by its gradients, for which there are no bounds."
         super().__init__(subject, samples, model, obstacle)
 
-    @classmethod
-    def behind(cls, subject: Subject, model: DifferentiableModel) -> DifferentiableTarget:
-        """Return the target of a classifier that is `model` on its own input, in numpy.
-
-        Raises
-        ------
-        CannotFollowError
-            If what stands in front of the classifier cannot be followed.
-        """
-        front = subject.front.as_dense()
-        return cls(subject, front.samples, ModelBehind(front.block, model))
-
     def check(self, attack: Any = "auto") -> None:
         """Nothing to say before the attack: its gradients are known, and it looks for NaN."""
 
     def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
         """Return an upper bound of each distance, by a minimum-norm attack; inf: none found."""
+        assert self.labels is not None
         distance, right = np.zeros(len(self.clean)), np.flatnonzero(self.clean)
         distance[right] = nearest_mistakes(
             self.model, dense_rows(self.rows[right]), self.labels[right], self.predict, unit,
@@ -116,6 +105,27 @@ class DifferentiableTarget(Target):
     def _exact_model(self) -> DifferentiableModel:
         """Return the model in the precision in which gradients are reported."""
         return self.model
+
+
+def differentiable_target(subject: Subject, model: DifferentiableModel) -> DifferentiableTarget:
+    """Return the target of a classifier that is `model`, in numpy, on its own input.
+
+    Parameters
+    ----------
+    subject : Subject
+    model : DifferentiableModel
+
+    Raises
+    ------
+    CannotFollowError
+        If what stands in front of the classifier cannot be followed.
+
+    Examples
+    --------
+    See `DifferentiableTarget`.
+    """
+    front = subject.front.as_dense()
+    return DifferentiableTarget(subject, front.samples, ModelBehind(front.block, model))
 
 
 class ModelBehind:

@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from sklearn_robust.attacks._model import is_search
+from sklearn_robust.attacks import is_search
 from sklearn_robust.bounds import Dense, Scale, register_layer
 from sklearn_robust.preprocessing import Affine, Block, Chain, guide, pull
 

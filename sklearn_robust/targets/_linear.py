@@ -12,10 +12,9 @@ from sklearn.utils.validation import check_array
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import LinearModel
-from sklearn_robust.bounds import worst_case_correct, worst_case_points
-from sklearn_robust.bounds._linear import linear_distances
-from sklearn_robust.preprocessing import Samples
-from sklearn_robust.targets._differentiable import DifferentiableTarget
+from sklearn_robust.bounds import linear_distances, worst_case_correct, worst_case_points
+from sklearn_robust.preprocessing import Affine, Samples
+from sklearn_robust.targets._differentiable import DifferentiableTarget, differentiable_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_choice
 
@@ -41,13 +40,13 @@ class LinearTarget(DifferentiableTarget):
     >>> from sklearn.neighbors import NearestCentroid
     >>> from sklearn_robust import robust_score
     >>> from sklearn_robust.metrics import certified_score
-    >>> from sklearn_robust.targets import LinearTarget, register_target
+    >>> from sklearn_robust.targets import linear_target, register_target
     >>> @register_target(NearestCentroid)
     ... def _(subject):
     ...     if subject.classifier.metric != "euclidean" or subject.classifier.shrink_threshold:
     ...         return None
     ...     means = subject.classifier.centroids_
-    ...     return LinearTarget.behind(subject, 2 * means, -(means**2).sum(axis=1))
+    ...     return linear_target(subject, 2 * means, -(means**2).sum(axis=1))
     >>> X, y = load_wine(return_X_y=True)
     >>> X = X[:, :2]
     >>> clf = NearestCentroid().fit(X, y)
@@ -62,19 +61,6 @@ class LinearTarget(DifferentiableTarget):
     ) -> None:
         self.coef, self.intercept = coef, intercept
         super().__init__(subject, samples, LinearModel(*two_rows(coef, intercept)))
-
-    @classmethod
-    def behind(cls, subject: Subject, coef: np.ndarray, intercept: Any) -> DifferentiableTarget:
-        """Return the target of a classifier that has these scores on its own input.
-
-        Behind a front that is affine it is linear on the raw samples too, otherwise differentiable.
-        """
-        front, intercept = subject.front, np.broadcast_to(np.ravel(intercept), len(coef))
-        if not front.is_affine:
-            model = LinearModel(*two_rows(coef, intercept))
-            return DifferentiableTarget.behind(subject, model)
-        matrix, offset = front.block.matrix, front.block.offset
-        return cls(subject, front.samples, np.asarray(coef @ matrix.T), intercept + coef @ offset)
 
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
@@ -127,7 +113,35 @@ class LinearTarget(DifferentiableTarget):
         return distance
 
 
-def linear_target(subject: Subject) -> Target | None:
+def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> DifferentiableTarget:
+    """Return the target of a classifier with scores ``Z @ coef.T + intercept`` on its own input Z.
+
+    Behind affine transformers it is linear in the raw samples too, otherwise differentiable.
+
+    Parameters
+    ----------
+    subject : Subject
+    coef : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
+    intercept : float or ndarray of shape (n_classes,) or (1,)
+
+    Raises
+    ------
+    CannotFollowError
+        If what stands in front of the classifier cannot be followed.
+
+    Examples
+    --------
+    See `LinearTarget`.
+    """
+    front, intercept = subject.front, np.broadcast_to(np.ravel(intercept), len(coef))
+    if not isinstance(front.block, Affine):
+        return differentiable_target(subject, LinearModel(*two_rows(coef, intercept)))
+    matrix, offset = front.block.matrix, front.block.offset
+    coef, intercept = np.asarray(coef @ matrix.T), intercept + coef @ offset
+    return LinearTarget(subject, front.samples, coef, intercept)
+
+
+def recognised_target(subject: Subject) -> Target | None:
     """Return the target of a classifier that turns out to be linear, None if it does not.
 
     Having ``coef_`` is not enough: the scores that it gives must be those of its
@@ -141,7 +155,7 @@ def linear_target(subject: Subject) -> Target | None:
     Z = subject.front.output
     if Z.ndim != 2 or not _gives(classifier, subject.front.output_for(classifier), *found):
         return None
-    return LinearTarget.behind(subject, *found)
+    return linear_target(subject, *found)
 
 
 def _coefficients(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import DifferentiableModel, TorchModel
-from sklearn_robust.attacks._module_state import to_precision
+from sklearn_robust.attacks import DifferentiableModel, TorchModel, to_precision
 from sklearn_robust.bounds import certifiable, certified_network
 from sklearn_robust.preprocessing import Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
@@ -63,25 +62,6 @@ class NetworkTarget(DifferentiableTarget):
         self.module = module
         super().__init__(subject, samples, TorchModel(module, len(subject.estimator.classes_)))
 
-    @classmethod
-    def of_module(
-        cls, subject: Subject, module: torch.nn.Module, input_shape: tuple[int, ...]
-    ) -> NetworkTarget:
-        """Return the target of a module on its own input, behind whatever stands in front of it.
-
-        In float64: raw units can differ by decades between columns, more than float32 resolves.
-        """
-        import torch
-        from torch import nn
-
-        from sklearn_robust.targets._layers import as_layers
-
-        front = subject.front.as_dense()
-        device = next(iter(module.state_dict().values()), torch.zeros(())).device
-        layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
-        whole = to_precision(nn.Sequential(*layers), torch.float64, device).eval()
-        return cls(subject, front.samples, whole)
-
     @cached_property
     def certificate_obstacle(self) -> str | None:  # type: ignore[override]
         """A sentence that names the layer without bounds; None if all have them."""
@@ -104,3 +84,39 @@ class NetworkTarget(DifferentiableTarget):
         return TorchModel(
             to_precision(copy.deepcopy(self.module), torch.float64), len(self.classes_)
         )
+
+
+def network_target(
+    subject: Subject, module: torch.nn.Module, input_shape: tuple[int, ...]
+) -> NetworkTarget:
+    """Return the target of a classifier that is a torch module on its own input.
+
+    In float64: raw units can differ by decades between columns, more than float32 resolves.
+
+    Parameters
+    ----------
+    subject : Subject
+    module : torch.nn.Module
+        From a batch of samples to logits.
+    input_shape : tuple of int
+        Shape of a sample as the module takes it.
+
+    Raises
+    ------
+    CannotFollowError
+        If what stands in front of the classifier cannot be followed.
+
+    Examples
+    --------
+    See `NetworkTarget`.
+    """
+    import torch
+    from torch import nn
+
+    from sklearn_robust.targets._layers import as_layers
+
+    front = subject.front.as_dense()
+    device = next(iter(module.state_dict().values()), torch.zeros(())).device
+    layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
+    whole = to_precision(nn.Sequential(*layers).to(device), torch.float64).eval()
+    return NetworkTarget(subject, front.samples, whole)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sklearn_robust.preprocessing import CannotFollowError
-from sklearn_robust.targets._linear import linear_target
+from sklearn_robust.targets._linear import recognised_target
 from sklearn_robust.targets._scores import score_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
@@ -116,4 +116,4 @@ def _family(subject: Subject) -> Target | None:
         family = _FAMILIES.get(cls)
         if family is not None and (target := family(subject)) is not None:
             return target
-    return linear_target(subject)
+    return recognised_target(subject)

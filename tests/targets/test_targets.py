@@ -27,7 +27,7 @@ from sklearn_robust import (
 )
 from sklearn_robust.attacks import PGD, Square
 from sklearn_robust.metrics import BlackBoxWarning
-from sklearn_robust.targets import LinearTarget, Target, _registry, make_target, register_target
+from sklearn_robust.targets import Target, _registry, linear_target, make_target, register_target
 
 X, Y = load_wine(return_X_y=True)
 SPREAD = X.std(axis=0)
@@ -154,7 +154,7 @@ def stump_family(monkeypatch):
     def _(subject):
         coef = np.zeros((1, subject.front.output.shape[1]))
         coef[0, 0] = 1
-        return LinearTarget.behind(subject, coef, -subject.classifier.threshold_)
+        return linear_target(subject, coef, -subject.classifier.threshold_)
 
 
 @pytest.mark.parametrize("cls", [Stump, Shrub])

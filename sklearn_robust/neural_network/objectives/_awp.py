@@ -10,8 +10,7 @@ from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks import PGD
-from sklearn_robust.attacks._module_state import same_buffers
+from sklearn_robust.attacks import PGD, same_buffers
 from sklearn_robust.neural_network.objectives._attacked import AttackObjective
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import PGD, TorchModel
-from sklearn_robust.attacks._losses import is_right
+from sklearn_robust.attacks import PGD, TorchModel, is_right
 from sklearn_robust.neural_network._graphs import RecordingModel, StepGraphs
 
 

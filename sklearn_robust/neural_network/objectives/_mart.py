@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks import PGD
-from sklearn_robust.attacks._losses import pick, without
+from sklearn_robust.attacks import PGD, pick, without
 from sklearn_robust.neural_network.objectives._attacked import AttackObjective
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from sklearn_robust._validation import check_real
-from sklearn_robust.attacks import PGD
-from sklearn_robust.attacks._losses import Loss
+from sklearn_robust.attacks import PGD, Loss
 from sklearn_robust.neural_network._graphs import recordable
 from sklearn_robust.neural_network.objectives._attacked import AttackObjective, own_attack
 from sklearn_robust.neural_network.objectives._base import (
