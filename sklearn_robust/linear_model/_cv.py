@@ -161,7 +161,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         largest = 0.0
         for i, j in itertools.combinations(np.unique(y[weight > 0]), 2):
             mine = np.flatnonzero((y == i) | (y == j))
-            options = {"norm": self.norm, "fit_intercept": self.fit_intercept}
+            options: dict[str, Any] = {"norm": self.norm, "fit_intercept": self.fit_intercept}
             pair = epsilon_max(X[mine], y[mine], sample_weight=weight[mine], **options)
             largest = max(largest, pair)
         return np.linspace(0, largest, n, endpoint=False)

@@ -128,7 +128,7 @@ def path_of_classes(
     """Return the path for checked arguments, as `solve_classes` takes them."""
     order = np.argsort(-epsilons, kind="stable")
     solutions: list[Any] = [None] * len(epsilons)
-    found = solve_classes(X, y, weight, n_classes, epsilons[order], **options)
+    found = solve_classes(X, y, weight, n_classes, list(epsilons[order]), **options)
     for i, solution in zip(order, found, strict=True):
         solutions[i] = solution
         warn_not_converged(solution, options["tol"], options["C"])
