@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.extmath import safe_sparse_dot
 
 from sklearn_robust._arrays import as_floats
+from sklearn_robust._linear_scores import class_scores, two_rows
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 
@@ -131,7 +131,7 @@ def worst_case_points(
         better = margin < best[mine]
         rows = np.flatnonzero(mine)[better]
         best[rows], chosen[rows] = margin[better], rival
-    weights = _two_rows(coef)
+    weights = two_rows(coef)[0]
     X = as_floats(X)
     out = np.empty(X.shape, dtype=X.dtype)
     for part in _dense_pieces(X):
@@ -159,7 +159,7 @@ def linear_distances(
     distance : ndarray of shape (n_samples,)
         0 where the sample is misclassified, inf where the box holds no mistake.
     """
-    weights = _two_rows(coef)
+    weights = two_rows(coef)[0]
     distance = np.full(len(y), np.inf)
     for mine, rival, gap in _margins_by_rival(coef, intercept, X, y, unit.scaled(0)):
         pull = weights[rival] - weights[y[mine]]
@@ -184,10 +184,8 @@ def _margins_by_rival(
     _check_indices(y, 2 if len(coef) == 1 else len(coef), X.shape[0])
     # Scores as a whole and by the expression of scikit-learn's decision_function: computed in
     # pieces they could differ in the last bit, and with them a tie.
-    scores = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
-    if scores.shape[1] == 1:
-        scores = np.column_stack([np.zeros_like(scores), scores])
-    weights = _two_rows(coef)
+    scores = class_scores(coef, intercept, X)
+    weights = two_rows(coef)[0]
     own = scores[np.arange(len(y)), y]
     for rival in range(len(weights)):
         mine = y != rival
@@ -218,10 +216,6 @@ def _check_indices(y: np.ndarray, n_classes: int, n_samples: int) -> None:
             f"y must hold the index of each sample's class, {n_samples} integers from 0 to "
             f"{n_classes - 1}, got {y!r}."
         )
-
-
-def _two_rows(coef: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.zeros_like(coef), coef]) if len(coef) == 1 else coef
 
 
 def _dense_pieces(X: Any) -> Iterator[slice]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_array
 
+from sklearn_robust._linear_scores import class_scores, two_rows
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import LinearModel
@@ -179,18 +179,11 @@ def _gives(classifier: Any, Z: Any, coef: np.ndarray, intercept: np.ndarray) -> 
     if not np.isfinite(scores).all():
         return False
     Z = check_array(Z, accept_sparse="csr", dtype=[np.float64, np.float32])
-    ours = safe_sparse_dot(Z, coef.T) + intercept
+    each = class_scores(coef, intercept, Z)
+    ours = each[:, -len(coef) :]
     slack = 1e-4 * (1 + np.abs(ours).max())
     if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=slack):
         return False
-    each = np.hstack([0 * ours, ours]) if ours.shape[1] == 1 else ours
     chosen = np.searchsorted(classifier.classes_, predicted)[:, None]
     behind = each.max(axis=1) - np.take_along_axis(each, chosen, axis=1)[:, 0]
     return not (behind > slack).any()
-
-
-def two_rows(coef: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a row of weights for each of two classes where scikit-learn keeps one for both."""
-    if len(coef) > 1:
-        return coef, intercept
-    return np.vstack([0 * coef, coef]), np.append(0.0, intercept)
