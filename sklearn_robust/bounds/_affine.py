@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from sklearn_robust.bounds._layers import Affine, Shape, UnsupportedLayerError
@@ -15,8 +16,9 @@ class Reshape(Affine):
     """Flatten, unflatten: the same numbers in another shape."""
 
     pointwise = True
+    views = True
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: Callable[[Tensor], Tensor]) -> None:
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,26 +52,29 @@ def minimum(
     stop: int = 0,
     slopes: dict[int, Tensor] | None = None,
 ) -> Tensor:
-    """Return lower bounds of linear functions of a layer's input over the region, (n, specs).
+    """Return lower bounds of linear functions of a node over the region, (n, specs).
 
     Parameters
     ----------
     network : Network
     region : Region
     boxes : list of (low, high)
-        The box at the input of each layer, up to `start`.
+        The box at each node, up to `start`.
     what : Tensor of shape (n, specs, ...) or Functional
-        In the shape of the input of layer `start`, where z lives. n may be 1 for all samples.
+        In the shape of node `start`. n may be 1 for all samples.
     start, stop : int
-        Go backwards from the input of layer `start` to that of layer `stop`, and take the minimum
-        over the region if `stop` is 0, else over the box there.
+        Go backwards from node `start` past layer `stop`, and take the minimum over the region
+        where that leads to the input, else over the boxes of the nodes that it leads to.
     slopes : dict, optional
         For layers with a choice of lower slopes, those to use for each spec.
     """
     if region.is_box:
         stop = max(stop, min(network.exact, start))
-    f = pull(network, boxes, what, start, stop, slopes)
-    return settle(network, f, Box(*boxes[stop]) if stop else region)
+    reached = pull(network, boxes, what, start, stop, slopes)
+    values = [
+        settle(network, f, Box(*boxes[node]) if node else region) for node, f in reached.items()
+    ]
+    return values[0] if len(values) == 1 else torch.stack(values).sum(0)
 
 
 def pull(
@@ -81,19 +84,46 @@ def pull(
     start: int,
     stop: int,
     slopes: dict[int, Tensor] | None = None,
-) -> Functional:
-    """Return functions of the input of layer `stop` that lie below those of layer `start`."""
-    f = what if isinstance(what, Functional) else functional(what)
+) -> dict[int, Functional]:
+    """Return functions of earlier nodes whose sum lies below that of node `start`.
+
+    Layers from `stop` on are gone through, and all nodes that these read are reached.
+    """
+    reached = {start: what if isinstance(what, Functional) else functional(what)}
     for k in reversed(range(stop, start)):
-        layer, shape = network.layers[k], network.shapes[k]
-        if layer.affine:
-            f = collect(f, layer.bias(), network.step_error(k, boxes[k]))
-            back = layer.transpose(f.a.flatten(0, 1), shape)
-            f = f._replace(a=back.reshape(*f.a.shape[:2], *shape))
-        else:
-            lines = layer.enclose(*boxes[k], network.unit)
-            f = cross(network, k, f, boxes[k], lines, shape, (slopes or {}).get(k))
-    return f
+        if k + 1 in reached:
+            f = reached.pop(k + 1)
+            for node, part in _step(network, boxes, k, f, (slopes or {}).get(k)):
+                if node in reached:
+                    part = _added(network, part, reached[node], boxes[node])
+                reached[node] = part
+    return reached
+
+
+def _step(
+    network: Network, boxes: Sequence[Interval], k: int, f: Functional, slopes: Tensor | None
+) -> Iterator[tuple[int, Functional]]:
+    """Yield the functions of the nodes that layer k reads; the first has constant and error."""
+    layer = network.layers[k]
+    if not layer.affine:
+        box, shape = boxes[network.source(k)], network.shapes[network.source(k)]
+        lines = layer.enclose(*box, network.unit)
+        yield network.source(k), cross(network, k, f, box, lines, shape, slopes)
+        return
+    f = collect(f, layer.bias(), network.step_error(k, boxes))
+    for node, back in network.back(k, f.a.flatten(0, 1)):
+        back = back.reshape(*f.a.shape[:2], *network.shapes[node])
+        yield node, f._replace(a=back)
+        f = f._replace(constant=torch.zeros_like(f.constant), error=torch.zeros_like(f.error))
+
+
+def _added(network: Network, f: Functional, g: Functional, box: Interval) -> Functional:
+    """Return the sum of functions of one node, which several layers read."""
+    a, error = f.a + g.a, f.error + g.error
+    if network.unit:
+        length = torch.linalg.vector_norm(a.flatten(2), 1, dim=2)
+        error = error + 4 * network.unit * largest(*box)[:, None] * length
+    return Functional(a, f.constant + g.constant, error)
 
 
 def settle(network: Network, f: Functional, region: Region) -> Tensor:

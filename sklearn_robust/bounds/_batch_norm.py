@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklearn_robust.bounds._graph import Known
 from sklearn_robust.bounds._layers import Layer
-from sklearn_robust.bounds._translation import Known, normalization
+from sklearn_robust.bounds._translation import normalization
 
 
 def normalizes(module: nn.Module) -> bool:

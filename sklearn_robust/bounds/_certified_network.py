@@ -41,7 +41,7 @@ def certifiable(module: nn.Module, sample: Any) -> str | None:
     >>> from sklearn_robust.bounds import certifiable
     >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.zeros(1, 3))
     >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.SiLU()), torch.zeros(1, 3))
-    "There are no bounds for SiLU (at '1')."
+    "There are no bounds for SiLU (at '1'), which calls silu."
     """
     try:
         _networks(_precise(module), sample)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from sklearn_robust.bounds._backward import minimum
+from sklearn_robust.bounds._graph import Known
 from sklearn_robust.bounds._intervals import intervals
 from sklearn_robust.bounds._layers import Interval
 from sklearn_robust.bounds._margins import difference_specs
 from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region
-from sklearn_robust.bounds._translation import Known
 
 
 class Enclosure:
@@ -45,17 +45,17 @@ class Enclosure:
 
         By intervals, the layers after the last activation act on the differences of logits.
         """
-        layers, last = self.network.layers, self.network.last
-        if not linear and len(layers) == last + 1:
+        network, layers, last = self.network, self.network.layers, self.network.last
+        if not linear and network.sources[last:] == [(last,)]:
             margins = layers[last].least_differences(*self.boxes[last], self.y)
             if margins is not None:
                 return margins
-        specs = difference_specs(self.y, self.network.shapes[-1][0], self.region.low)
+        specs = difference_specs(self.y, network.shapes[-1][0], self.region.low)
         stop = 0 if linear else last
-        return minimum(self.network, self.region, self.boxes, specs, len(layers), stop)
+        return minimum(network, self.region, self.boxes, specs, len(layers), stop)
 
     def rectified(self) -> Iterator[Interval]:
         """Yield the box at the input of each ReLU layer."""
-        for layer, box in zip(self.network.layers, self.boxes, strict=False):
+        for layer, nodes in zip(self.network.layers, self.network.sources, strict=True):
             if layer.rectifies:
-                yield box
+                yield self.boxes[nodes[0]]

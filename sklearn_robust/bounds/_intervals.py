@@ -40,8 +40,7 @@ def interval_bounds(
     Parameters
     ----------
     module : torch.nn.Module
-        An ``nn.Sequential`` of layers that the bounds know, see `register_layer`, or a mean of such
-        modules, see `register_average`.
+        As in `margin_bounds`.
     lower, upper : Tensor of shape (n_samples, ...)
         Ends of the boxes, in the precision and on the device of the module.
     rounding : bool, default=True
@@ -82,20 +81,22 @@ def interval_bounds(
 
 
 def intervals(network: Network, region: Region) -> list[Interval]:
-    """Return the box at the input of every layer and at the output."""
+    """Return the box at every node."""
     boxes = [(region.low, region.high)]
     for k in range(len(network.layers)):
-        if k == network.first > 0 and isinstance(region, BallAndBox):
-            boxes[k] = _within_ball(network, region, boxes[k])
-        boxes.append(network.interval(k, *boxes[k]))
+        node = network.source(k)
+        if k == network.first and node and isinstance(region, BallAndBox):
+            boxes[node] = _within_ball(network, region, boxes[node])
+        boxes.append(network.interval(k, boxes))
     return boxes
 
 
 def _within_ball(network: Network, region: BallAndBox, box: Interval) -> Interval:
     """Return the tighter of `box` and the dual norm's bound at the first nonlinear layer."""
-    low, high = region.X - region.widening, region.X + region.widening
-    for k in range(network.first):
-        low, high = network.interval(k, low, high)
+    stored = [(region.X - region.widening, region.X + region.widening)]
+    for k in range(network.source(network.first)):
+        stored.append(network.interval(k, stored))
+    low, high = stored[-1]
     if network.reach is None or network.reach[0] is not region.threat:
         reach = _kernel_reach(network, region)
         network.reach = region.threat, _ball_reach(network, region) if reach is None else reach
@@ -106,17 +107,26 @@ def _within_ball(network: Network, region: BallAndBox, box: Interval) -> Interva
 
 def _ball_reach(network: Network, region: BallAndBox) -> Tensor:
     """Return how far each input of the first nonlinear layer moves over the unclipped ball."""
-    shape = network.shapes[network.first]
-    n, widest = math.prod(shape), max(map(math.prod, network.shapes[: network.first + 1]))
+    node = network.source(network.first)
+    shape, widest = network.shapes[node], max(map(math.prod, network.shapes[: node + 1]))
+    n = math.prod(shape)
     like = region.X
     parts = []
     for part in pieces(n, 8 * 2 * widest):
         rows = torch.arange(part.start, part.stop, device=like.device)
         a = torch.nn.functional.one_hot(rows, n).to(like).reshape(-1, *shape)
-        for k in reversed(range(network.first)):
-            a = network.layers[k].transpose(a, network.shapes[k])
-        parts.append(region.ball_reach(a))
+        parts.append(region.ball_reach(_at_input(network, a, node)))
     return torch.cat(parts).reshape(shape)
+
+
+def _at_input(network: Network, a: Tensor, node: int) -> Tensor:
+    """Return the linear functions `a` of a node behind affine layers, as functions of the input."""
+    known = {node: a}
+    for k in reversed(range(node)):
+        if k + 1 in known:
+            for source, part in network.back(k, known.pop(k + 1)):
+                known[source] = known[source] + part if source in known else part
+    return known[0]
 
 
 def _kernel_reach(network: Network, region: BallAndBox) -> Tensor | None:
@@ -124,6 +134,8 @@ def _kernel_reach(network: Network, region: BallAndBox) -> Tensor | None:
 
     A place's linear function is its kernel, or a part of it at the border, which reaches less.
     """
+    if not network.is_chain(0, network.first):
+        return None
     prefix = network.layers[: network.first]
     k, factors = 0, []
     while k < len(prefix) and (factor := prefix[k].factor()) is not None:

@@ -7,6 +7,7 @@ layer where there is one. A new layer is a subclass, made known with `register_l
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,6 +78,8 @@ class Layer(ABC):
         Whether it acts on each number alone by a function that does not decrease.
     rectifies : bool
         Whether it is ReLU, whose inputs are either passed on or set to 0.
+    views : bool
+        Whether torch leaves the numbers where they are, so that one tensor is a view of the other.
     """
 
     affine: bool
@@ -84,10 +87,11 @@ class Layer(ABC):
     windowed: bool = False
     increasing: bool = False
     rectifies: bool = False
+    views: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output for a batch of any sample shape."""
+        """Return the output for a batch of any sample shape; joins take several batches."""
 
     def check(self, shape: Shape) -> None:  # noqa: B027
         """Raise `UnsupportedLayerError` for samples of a shape that the layer has no bounds for."""
@@ -124,9 +128,16 @@ class Affine(Layer):
     def absolute(self, x: Tensor) -> Tensor:
         """Return ``|W| x``."""
 
-    @abstractmethod
     def transpose(self, a: Tensor, shape: Shape) -> Tensor:
-        """Return ``W^T a`` for `a` in the output's shape; `shape` is a sample's, of the input."""
+        """Return ``W^T a`` for `a` in the output's shape; `shape` is a sample's, of the input.
+
+        Joins of several inputs have `parts` instead.
+        """
+        raise NotImplementedError
+
+    def parts(self, a: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        """Return ``W^T a`` for each input."""
+        return [self.transpose(a, shapes[0])]
 
     def bias(self) -> Tensor | None:
         """Return b so that it broadcasts against an output."""

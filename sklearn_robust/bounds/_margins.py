@@ -47,9 +47,10 @@ def margin_bounds(
     Parameters
     ----------
     module : torch.nn.Module
-        An ``nn.Sequential`` of layers that the bounds know, see `register_layer`, from a batch in
-        the shape of `X` to logits, or a mean of such modules, see `register_average`. Layers act as
-        in eval mode, whatever the module's mode is.
+        From a batch in the shape of `X` to logits. Its forward pass is followed to the layers and
+        functions of torch that the bounds know, sums and concatenations of branches included; see
+        `register_layer` for others, and `register_average` for the mean of several modules. Layers
+        act as in eval mode, whatever the module's mode is.
     X : Tensor of shape (n_samples, ...)
         Samples, in the precision and on the device of the module.
     y : Tensor of int64, shape (n_samples,)

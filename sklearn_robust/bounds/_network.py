@@ -1,4 +1,4 @@
-r"""A module as the bounds see it: a flat list of layers, the shapes between them, and rounding.
+r"""A module as the bounds see it: layers, which nodes they read, and rounding.
 
 Rounding. A sum of n products is off by at most gamma_n times the sum of their absolute values, in
 any order of summation [1]_. Every bound is moved outwards by several times that, so that it covers
@@ -13,19 +13,21 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.bounds._graph import Graph, Known
 from sklearn_robust.bounds._layers import Interval
-from sklearn_robust.bounds._translation import Known, flatten
 
 
 class Network:
-    """The flat list of layers of a module, with the shapes between them.
+    """The layers of a module in an order in which each comes after those that it reads.
+
+    Node 0 is the input, node k + 1 the output of layer k; where one layer follows the other, node k
+    is what layer k reads. Boxes are lists with an entry for each node.
 
     Parameters
     ----------
@@ -40,10 +42,12 @@ class Network:
     Attributes
     ----------
     layers : list
+    sources : list of tuple
+        ``sources[k]`` are the nodes that layer k reads.
     shapes : list of tuple
-        ``shapes[k]`` is that of a sample where it enters layer k; the last one is the output's.
+        ``shapes[i]`` is that of a sample at node i; the last one is the output's.
     exact : int
-        Up to the input of this layer every number depends on one input only: a box stays a box.
+        Up to this node every number depends on one input only: a box stays a box.
     first, last : int
         The first nonlinear layer, and the first layer after the last one (0 and 0 if none).
     unit : float
@@ -60,45 +64,63 @@ class Network:
         rounding: bool = True,
         known: Known | None = None,
     ) -> None:
-        self.layers = _pooling_first(flatten(module, known))
+        graph = Graph(module, X, known)
+        self.layers, self.sources, self.shapes = graph.layers, graph.sources, graph.shapes
         self.unit = torch.finfo(X.dtype).eps if rounding else 0.0
-        self.shapes = [tuple(X.shape[1:])]
-        with torch.no_grad():
-            x = X[:1]
-            for layer in self.layers:
-                layer.check(self.shapes[-1])
-                x = layer.forward(x)
-                self.shapes.append(tuple(x.shape[1:]))
         nonlinear = [k for k, layer in enumerate(self.layers) if not layer.affine]
         self.first, self.last = (nonlinear[0], nonlinear[-1] + 1) if nonlinear else (0, 0)
-        mixing = [k for k, layer in enumerate(self.layers) if not layer.pointwise]
-        self.exact = mixing[0] if mixing else len(self.layers)
+        self.exact = 0
+        while self.is_chain(self.exact, self.exact + 1) and self.layers[self.exact].pointwise:
+            self.exact += 1
         self.reach: tuple[ThreatModel, Tensor] | None = None
+
+    def is_chain(self, start: int, stop: int) -> bool:
+        """Return whether all that layers from `stop` on know of node `start` goes through `stop`.
+
+        And from one layer to the next; False beyond the last layer.
+        """
+        one_by_one = all(self.sources[k] == (k,) for k in range(start, min(stop, len(self.layers))))
+        return (
+            stop <= len(self.layers)
+            and one_by_one
+            and all(min(nodes) >= stop for nodes in self.sources[stop:])
+        )
+
+    def source(self, k: int) -> int:
+        """Return the node that layer k reads, the first if there are several."""
+        return self.sources[k][0]
+
+    def back(self, k: int, a: Tensor) -> list[tuple[int, Tensor]]:
+        """Return ``W^T a`` for affine layer k and `a` of shape (n, ...): each source, its part."""
+        shapes = [self.shapes[node] for node in self.sources[k]]
+        return list(zip(self.sources[k], self.layers[k].parts(a, shapes), strict=True))
 
     @property
     def widest(self) -> int:
         """The largest number of values between two layers."""
         return max(map(math.prod, self.shapes))
 
-    def products(self, k: int) -> int:
-        """Return the multiplications of one backward pass from the input of layer k."""
-        below = zip(self.layers[:k], self.shapes[1 : k + 1], strict=True)
+    def products(self, node: int) -> int:
+        """Return the multiplications of one backward pass from a node."""
+        below = zip(self.layers[:node], self.shapes[1 : node + 1], strict=True)
         return sum(layer.products(shape) for layer, shape in below)
 
-    def interval(self, k: int, low: Tensor, high: Tensor) -> Interval:
-        """Return the box that layer k makes of a box."""
-        layer = self.layers[k]
+    def interval(self, k: int, boxes: Sequence[Interval]) -> Interval:
+        """Return the box that layer k makes of the boxes that it reads."""
+        layer, read = self.layers[k], [boxes[node] for node in self.sources[k]]
+        lows, highs = [low for low, _ in read], [high for _, high in read]
         if not layer.affine:
-            return layer.interval(low, high, self.unit)
+            return layer.interval(lows[0], highs[0], self.unit)
         if not layer.terms:
-            return layer.forward(low), layer.forward(high)
-        centre, radius = layer.forward((low + high) / 2), layer.absolute((high - low) / 2)
+            return layer.forward(*lows), layer.forward(*highs)
+        centre = layer.forward(*((low + high) / 2 for low, high in read))
+        radius = layer.absolute(*((high - low) / 2 for low, high in read))
         if self.unit:
-            size = _spread(largest(low, high), centre)
+            size = _spread(_largest_of(read), centre)
             radius = radius + 2 * (layer.terms + 8) * self.unit * self._magnitude(k, size, centre)
         return centre - radius, centre + radius
 
-    def step_error(self, k: int, box: Interval) -> Tensor | None:
+    def step_error(self, k: int, boxes: Sequence[Interval]) -> Tensor | None:
         """Return what, times the sum of |a|, bounds the rounding of a step of a back past layer k.
 
         Shape (n, 1): one value for each sample; None if nothing is rounded.
@@ -106,7 +128,8 @@ class Network:
         layer = self.layers[k]
         if not self.unit or not layer.terms:
             return None
-        size = self._magnitude(k, largest(*box)[:, None], box[0])
+        read = [boxes[node] for node in self.sources[k]]
+        size = self._magnitude(k, _largest_of(read)[:, None], read[0][0])
         n = layer.terms + math.prod(self.shapes[k + 1]) + 8
         return 4 * n * self.unit * size.flatten(1).amax(1, keepdim=True)
 
@@ -126,16 +149,9 @@ def largest(low: Tensor, high: Tensor) -> Tensor:
     return torch.maximum(low.abs(), high.abs()).flatten(1).amax(1)
 
 
+def _largest_of(boxes: Sequence[Interval]) -> Tensor:
+    return torch.stack([largest(*box) for box in boxes]).amax(0)
+
+
 def _spread(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def _pooling_first(layers: Iterable[Any]) -> list[Any]:
-    """Return the layers with max-pooling moved before a ReLU that it follows: the same function.
-
-    The ReLU then acts on a quarter of the values where windows are 2 x 2.
-    """
-    out: list[Any] = []
-    for layer in layers:
-        out.insert(len(out) - bool(out and layer.may_precede(out[-1])), layer)
-    return out

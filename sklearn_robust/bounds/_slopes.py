@@ -78,7 +78,7 @@ def _free_slopes(
     """Return the slopes to begin with for each layer that has a choice, and their ranges."""
     slopes, ranges = {}, {}
     for k, layer in enumerate(network.layers):
-        low, high = boxes[k]
+        low, high = boxes[network.source(k)]
         free = None if layer.affine or k < network.exact else layer.free_slopes(low, high)
         if free is not None:
             ranges[k] = free[0][:, None], free[1][:, None]

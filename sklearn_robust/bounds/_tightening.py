@@ -36,18 +36,23 @@ class Tightening:
     network : Network
     region : Region
     boxes : list of (low, high)
-        From intervals: the box at the input of each layer, and that of the output.
+        From intervals, one for each node.
     """
 
     def __init__(self, network: Network, region: Region, boxes: Sequence[Interval]) -> None:
         self.network, self.region, self.boxes = network, region, list(boxes)
         layers = network.layers
-        # What a box becomes by intervals where no affine layer came before is tight already, and
-        # so is all before layer `exact`.
+        exact = max(network.exact, network.source(network.first)) if layers else 0
+        # The nonlinear layer that reads a node. Where no affine layer comes before, and up to
+        # `exact`, boxes from intervals are tight already.
+        self._reader = {
+            network.source(k): k
+            for k in reversed(range(network.first, len(layers)))
+            if not layers[k].affine
+            if network.source(k) > exact and layers[network.source(k) - 1].affine
+        }
         self._done = {
-            k: torch.zeros_like(boxes[k][0], dtype=torch.bool)
-            for k in range(max(network.first, network.exact) + 1, len(layers))
-            if not layers[k].affine and layers[k - 1].affine
+            node: torch.zeros_like(boxes[node][0], dtype=torch.bool) for node in self._reader
         }
 
     def take(self, keep: Tensor, region: Region) -> Tightening:
@@ -55,7 +60,7 @@ class Tightening:
         part = Tightening(
             self.network, region, [(low[keep], high[keep]) for low, high in self.boxes]
         )
-        part._done = {k: done[keep] for k, done in self._done.items()}
+        part._done = {node: done[keep] for node, done in self._done.items()}
         return part
 
     def run(self, specs: Tensor, share: float = 1.0) -> None:
@@ -70,53 +75,56 @@ class Tightening:
             place by place are bounded at once or not at all: the layers after them need it first.
         """
         for k in range(self.network.first, len(self.network.layers)):
-            if k in self._done:
-                self.boxes[k] = self._refined(k, specs, share)
-            low, high = self.network.interval(k, *self.boxes[k])
+            node = self.network.source(k)
+            if self._reader.get(node) == k:
+                self.boxes[node] = self._refined(node, specs, share)
+            low, high = self.network.interval(k, self.boxes)
             before = self.boxes[k + 1]
             self.boxes[k + 1] = torch.maximum(low, before[0]), torch.minimum(high, before[1])
 
-    def _refined(self, k: int, specs: Tensor, share: float) -> Interval:
-        network, (low, high) = self.network, self.boxes[k]
-        start = windows_start(network, k)
+    def _refined(self, node: int, specs: Tensor, share: float) -> Interval:
+        network, (low, high) = self.network, self.boxes[node]
+        undecided = network.layers[self._reader[node]].undecided(low, high)
+        start = windows_start(network, node)
         if start is not None:
-            cost = 2 * window_products(network, k, start) * math.prod(network.shapes[k])
-            if self._done[k].all() or cost > AFFORDABLE:
+            cost = 2 * window_products(network, node, start) * math.prod(network.shapes[node])
+            if self._done[node].all() or cost > AFFORDABLE:
                 return low, high
-            self._done[k] = torch.ones_like(self._done[k])
-            return refine_by_place(network, self.region, self.boxes, k, start)
-        open_ = (network.layers[k].undecided(low, high) & ~self._done[k]).flatten(1)
-        affordable = int(share * AFFORDABLE) // max(1, 2 * network.products(k))
+            self._done[node] = torch.ones_like(self._done[node])
+            return refine_by_place(network, self.region, self.boxes, node, start, undecided)
+        open_ = (undecided & ~self._done[node]).flatten(1)
+        affordable = int(share * AFFORDABLE) // max(1, 2 * network.products(node))
         count = min(affordable, int(open_.sum(1).max()))
         if not count:
             return low, high
-        worth = torch.where(open_, self._worth(k, specs).flatten(1), -torch.inf)
+        worth = torch.where(open_, self._worth(node, specs).flatten(1), -torch.inf)
         chosen = worth.topk(count, dim=1).indices
-        self._done[k] = self._done[k].flatten(1).scatter(1, chosen, True).reshape(low.shape)
-        return self._bound_units(k, chosen)
+        self._done[node] = self._done[node].flatten(1).scatter(1, chosen, True).reshape(low.shape)
+        return self._bound_units(node, chosen)
 
-    def _worth(self, k: int, specs: Tensor) -> Tensor:
-        """Return for each input of layer k the gap that its lines leave in the specs, roughly.
+    def _worth(self, node: int, specs: Tensor) -> Tensor:
+        """Return for each unit of a node the gap that its lines leave in the specs, roughly.
 
         The distance of the lines in the middle of the box, times how much of it is asked for.
         """
-        network, (low, high) = self.network, self.boxes[k]
+        network, (low, high) = self.network, self.boxes[node]
+        k = self._reader[node]
         layer = network.layers[k]
         if not layer.pointwise:
             return high - low
         lines = layer.enclose(low, high, 0.0)
         slope = lines.upper_slope - lines.lower_slope
         gap = slope * (low + high) / 2 + lines.upper - lines.lower
-        f = pull(network, self.boxes, specs, len(network.layers), k + 1)
+        f = pull(network, self.boxes, specs, len(network.layers), k + 1)[k + 1]
         return gap * f.a.abs().sum(1)
 
-    def _bound_units(self, k: int, index: Tensor) -> Interval:
-        """Return the box at the input of layer k with the units `index`, (n, count), tighter."""
-        low, high = (t.flatten(1) for t in self.boxes[k])
+    def _bound_units(self, node: int, index: Tensor) -> Interval:
+        """Return the box at a node with the units `index`, (n, count), tighter."""
+        low, high = (t.flatten(1) for t in self.boxes[node])
         per_unit = 2 * len(low) * self.network.widest * low.element_size()
         for piece in pieces(index.shape[1], per_unit, most=max(1, _CACHE // per_unit)):
             part = index[:, piece]
-            f, below = self._units(k, part)
+            f, below = self._units(node, part)
             both = Functional(
                 torch.cat((f.a, -f.a), dim=1),
                 torch.cat((f.constant, -f.constant), dim=1),
@@ -126,18 +134,19 @@ class Tightening:
             new_low, new_high = least[:, : part.shape[1]], -least[:, part.shape[1] :]
             low = low.scatter(1, part, torch.maximum(low.gather(1, part), new_low))
             high = high.scatter(1, part, torch.minimum(high.gather(1, part), new_high))
-        shape = self.boxes[k][0].shape
+        shape = self.boxes[node][0].shape
         return low.reshape(shape), high.reshape(shape)
 
-    def _units(self, k: int, index: Tensor) -> tuple[Functional, int]:
-        """Return units of the input of layer k as functions, and of which layer's input."""
-        network, layer = self.network, self.network.layers[k - 1]
-        zero = self.boxes[k][0].new_zeros(index.shape)
-        rows = layer.rows(index) if len(network.shapes[k]) == 1 else None
+    def _units(self, node: int, index: Tensor) -> tuple[Functional, int]:
+        """Return units of a node as functions, and of which node."""
+        network, k = self.network, node - 1
+        zero = self.boxes[node][0].new_zeros(index.shape)
+        rows = network.layers[k].rows(index) if len(network.shapes[node]) == 1 else None
         if rows is not None:
             # Rows of the weights: what a product with unit vectors would give, at no cost.
-            bias, error = layer.bias(), network.step_error(k - 1, self.boxes[k - 1])
+            bias, error = network.layers[k].bias(), network.step_error(k, self.boxes)
             constant = zero if bias is None else bias[index]
-            return Functional(rows, constant, zero if error is None else zero + error), k - 1
-        a = torch.nn.functional.one_hot(index, math.prod(network.shapes[k])).to(zero)
-        return functional(a.reshape(*index.shape, *network.shapes[k])), k
+            error = zero if error is None else zero + error
+            return Functional(rows, constant, error), network.source(k)
+        a = torch.nn.functional.one_hot(index, math.prod(network.shapes[node])).to(zero)
+        return functional(a.reshape(*index.shape, *network.shapes[node])), node

@@ -1,12 +1,11 @@
-"""From a torch module to the flat list of layers that the bounds understand.
+"""Torch's layers as those of the bounds, and those that others have registered.
 
-A layer is affine (`_affine`) or a nonlinear one that does not decrease (`_activations`). A module
-of another type is taken apart by what `register_layer` knows about it.
+A module of another type is followed through its forward pass, see `_graph`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,13 +13,16 @@ from torch import Tensor, nn
 from sklearn_robust.bounds._activations import Clamp, LeakyReLU
 from sklearn_robust.bounds._affine import Dense, Reshape, Scale
 from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
-from sklearn_robust.bounds._layers import Layer, UnsupportedLayerError
+from sklearn_robust.bounds._layers import UnsupportedLayerError
 
 _EQUIVALENTS: dict[type[nn.Module], Callable[[Any], Sequence[Any]]] = {}
 
 
 def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequence[Any]]) -> None:
     """Teach the bounds a new type of layer by saying what it is made of.
+
+    Needed only for what they cannot find out: a module that calls layers and functions that they
+    know is followed as it is.
 
     Parameters
     ----------
@@ -57,48 +59,12 @@ def register_layer(layer_type: type[nn.Module], equivalent: Callable[[Any], Sequ
     _EQUIVALENTS[layer_type] = equivalent
 
 
-Known = Mapping[nn.Module, Sequence[Layer]]
-
-
-def flatten(module: nn.Module, known: Known | None = None) -> list[Any]:
-    """Return the layers of `module`, as it computes in eval mode, in order.
-
-    Modules within it that are in `known` are replaced by the layers given there.
-
-    Raises
-    ------
-    UnsupportedLayerError
-        If there is a layer without bounds; the message has its name and position.
-    """
-    return list(_walk(module, "", known or {}))
-
-
-def _walk(module: Any, position: str, replaced: Known) -> Iterator[Any]:
-    if not isinstance(module, nn.Module):
-        yield module
-        return
-    if module in replaced:
-        yield from replaced[module]
-        return
+def layers_of(module: nn.Module) -> Sequence[Any] | None:
+    """Return the layers that the module is registered to be made of; None if it is not."""
     known = next((cls for cls in type(module).__mro__ if cls in _EQUIVALENTS), None)
-    where = f"{type(module).__name__} (at {position!r})" if position else type(module).__name__
     if known is None or type(module).forward is not known.forward:
-        raise UnsupportedLayerError(
-            f"There are no bounds for {where}.",
-            "Build the network as an nn.Sequential of "
-            f"{', '.join(sorted(cls.__name__ for cls in _EQUIVALENTS))}, or teach the bounds the "
-            "new type with sklearn_robust.bounds.register_layer.",
-        )
-    check_hooks(module, where)
-    try:
-        parts = _EQUIVALENTS[known](module)
-    except UnsupportedLayerError as error:
-        reason = f"There are no bounds for {where} {error.reason}"
-        raise UnsupportedLayerError(reason, error.remedy) from None
-    names = dict(enumerate(module._modules)) if isinstance(module, nn.Sequential) else {}
-    for i, part in enumerate(parts):
-        inner = f"{position}.{names[i]}" if position and i in names else names.get(i, position)
-        yield from _walk(part, inner, replaced)
+        return None
+    return _EQUIVALENTS[known](module)
 
 
 def check_hooks(module: nn.Module, where: str) -> None:
@@ -126,16 +92,23 @@ def _linear(layer: nn.Linear) -> list[Any]:
 def _conv(layer: nn.Conv2d) -> list[Any]:
     mode = layer.padding_mode
     _require(mode == "zeros", f"padding_mode={mode!r}", "Use padding_mode='zeros'.")
-    padding = layer.padding
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    return [convolution(layer.weight, layer.bias, *options)]
+
+
+def convolution(
+    weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Conv:
+    """Return the layer for the options of torch's conv2d."""
+    dilation = _pair(dilation)
     if padding == "valid":
         padding = (0, 0)
     elif padding == "same":
-        totals = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        totals = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         odd = any(total % 2 for total in totals)
         _require(not odd, "padding='same' and an even kernel", "Pad with nn.ZeroPad2d before it.")
         padding = (totals[0] // 2, totals[1] // 2)
-    options = (layer.stride, padding, layer.dilation, layer.groups)
-    return [Conv(layer.weight, layer.bias, *options)]  # type: ignore[arg-type]
+    return Conv(weight, bias, _pair(stride), _pair(padding), dilation, groups)
 
 
 def _batch_norm(channel_axes: int) -> Callable[[Any], list[Any]]:
@@ -187,7 +160,6 @@ def _leaky(layer: nn.LeakyReLU) -> list[Any]:
 
 
 for _type, _equivalent in {
-    nn.Sequential: list,
     nn.Linear: _linear,
     nn.Conv2d: _conv,
     nn.BatchNorm1d: _batch_norm(0),

@@ -26,23 +26,28 @@ class _View(NamedTuple):
     at: Place
 
 
-def windows_start(network: Network, k: int) -> int | None:
-    """Return the layer down to whose input windows can be followed from that of layer k.
+def windows_start(network: Network, node: int) -> int | None:
+    """Return the node down to which windows can be followed from this one.
 
-    None where windows cannot help: layer k does not act on images, or a layer below mixes places.
+    None where windows cannot help: it is no image, or a layer below mixes places or branches.
     """
-    if len(network.shapes[k]) != 3:
+    if len(network.shapes[node]) != 3:
         return None
-    start = k
-    while start > 0 and network.layers[start - 1].windowed and len(network.shapes[start - 1]) == 3:
+    start = node
+    while start > 0 and _goes_by_windows(network, start - 1):
         start -= 1
     return start if start <= network.exact else None
 
 
-def window_products(network: Network, k: int, start: int) -> int:
-    """Return the multiplications that one unit of the input of layer k costs, by windows."""
+def _goes_by_windows(network: Network, k: int) -> bool:
+    one_image = network.sources[k] == (k,) and len(network.shapes[k]) == 3
+    return one_image and network.layers[k].windowed
+
+
+def window_products(network: Network, node: int, start: int) -> int:
+    """Return the multiplications that one unit of the node costs, by windows."""
     height, width, total = 1, 1, 0
-    for j in reversed(range(start, k)):
+    for j in reversed(range(start, node)):
         layer = network.layers[j]
         total += layer.window_products((height, width)) if layer.affine else 0
         height, width = layer.seen((height, width))
@@ -51,22 +56,27 @@ def window_products(network: Network, k: int, start: int) -> int:
 
 
 def refine_by_place(
-    network: Network, region: Region, boxes: Sequence[Interval], k: int, start: int
+    network: Network,
+    region: Region,
+    boxes: Sequence[Interval],
+    k: int,
+    start: int,
+    undecided: Tensor,
 ) -> Interval:
-    """Return the box at the input of layer k, made tighter where layer k is undecided.
+    """Return the box at node k, made tighter where the layer that reads it is `undecided`.
 
     `start` comes from `windows_start`. All undecided channels of a place are bounded at once.
     """
     low, high = boxes[k]
     new_low, new_high = low.clone(), high.clone()
-    undecided = network.layers[k].undecided(low, high).any(0)
+    undecided = undecided.any(0)
     stop = network.exact if region.is_box else start
     lines = {
         j: network.layers[j].enclose(*boxes[j], network.unit)
         for j in range(stop, k)
         if not network.layers[j].affine
     }
-    errors = {j: network.step_error(j, boxes[j]) for j in range(stop, k) if j not in lines}
+    errors = {j: network.step_error(j, boxes) for j in range(stop, k) if j not in lines}
     # Every place begins with the same step: the kernels themselves.
     units = torch.eye(len(undecided), dtype=low.dtype, device=low.device)[:, :, None, None]
     kernels = network.layers[k - 1].transpose_window(units)

@@ -184,7 +184,7 @@ def test_what_cannot_be_certified_is_known_beforehand_and_said_in_a_sentence(fc,
     assert certifiable(fc.module_, x) is None
     assert certifiable(cnn.module_, np.zeros((1, 64))) is None
     unknown = nn.Sequential(nn.Linear(64, 10), nn.Sequential(nn.SiLU()))
-    assert certifiable(unknown, x) == "There are no bounds for SiLU (at '1.0')."
+    assert certifiable(unknown, x) == "There are no bounds for SiLU (at '1.0'), which calls silu."
     uneven = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.AvgPool2d(3, padding=1, ceil_mode=True))
     assert (
         certifiable(uneven, x) == "There are no bounds for AvgPool2d (at '1') with ceil_mode=True."

@@ -14,7 +14,7 @@ from sklearn_robust.bounds import (
     margin_bounds,
     register_layer,
 )
-from sklearn_robust.bounds._translation import flatten
+from sklearn_robust.bounds._graph import Graph
 
 AFFINE = {
     "linear": (nn.Linear(6, 4), (6,)),
@@ -49,7 +49,7 @@ def affine(request):
     for name, buffer in module.named_buffers():
         if name == "running_var":
             buffer.abs_()
-    (layer,) = flatten(module)
+    (layer,) = Graph(module, torch.zeros(1, *shape, dtype=torch.float64)).layers
     return module, shape, layer
 
 
@@ -96,7 +96,8 @@ def test_nested_sequentials_are_flattened_and_identities_dropped():
         nn.Dropout(0.5),
         nn.ReLU6(),
     )
-    assert [type(layer).__name__ for layer in flatten(module)] == ["Reshape", "Dense", "Clamp"]
+    layers = Graph(module, torch.zeros(1, 2, 2)).layers
+    assert [type(layer).__name__ for layer in layers] == ["Reshape", "Dense", "Clamp"]
 
 
 @pytest.mark.parametrize(
@@ -117,17 +118,24 @@ def test_unsupported_layers_are_named_with_position_and_remedy(module, named):
         interval_bounds(module, torch.zeros(1, 4), torch.ones(1, 4))
 
 
-def test_a_subclass_with_its_own_forward_is_refused():
+def test_a_subclass_with_its_own_forward_is_what_that_does():
     class Doubling(nn.Linear):
         def forward(self, x):
             return 2 * super().forward(x)
+
+    class Squashing(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).tanh()
 
     class Renamed(nn.Linear):
         pass
 
     x = torch.zeros(1, 2)
-    with pytest.raises(UnsupportedLayerError, match="Doubling"):
-        interval_bounds(Doubling(2, 2), x, x)
+    with pytest.raises(UnsupportedLayerError, match="Squashing, which calls tanh"):
+        interval_bounds(Squashing(2, 2), x, x)
+    doubling = Doubling(2, 2)
+    for end in interval_bounds(doubling, x, x):
+        torch.testing.assert_close(end, 2 * doubling.bias[None], atol=1e-4, rtol=0)
     low, high = interval_bounds(Renamed(2, 2), x, x)
     assert (low <= high).all()
 

@@ -58,7 +58,7 @@ def registered():
     before = dict(_translation._EQUIVALENTS)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (block,) = [b for b in blocks if "(Nonlinear)" in b]
-    names = {}
+    names = {"torch": torch, "nn": nn}
     exec(block.partition("elu = ")[0], names)
     register_layer(Square, lambda layer: [Squares()])
     yield {"elu": names["ExponentialUnit"](), "square": Squares()}

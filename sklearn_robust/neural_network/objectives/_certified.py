@@ -13,9 +13,9 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_real
 from sklearn_robust.bounds._batch_norm import normalizes, trained_logits
 from sklearn_robust.bounds._enclosure import Enclosure
+from sklearn_robust.bounds._graph import Known
 from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import Region, make_region
-from sklearn_robust.bounds._translation import Known
 from sklearn_robust.neural_network.objectives._base import (
     BatchLoss,
     TrainingContext,
