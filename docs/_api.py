@@ -10,6 +10,7 @@ TITLES = {
     "attacks": "Attacks",
     "bounds": "Certificates",
     "datasets": "Data",
+    "targets": "A classifier as its adversary meets it",
     "preprocessing": "Transformers as formulas",
 }
 INTRODUCTION = """API reference

@@ -13,6 +13,7 @@ import pytest
 
 import sklearn_robust
 from sklearn_robust import _norms
+from sklearn_robust.targets import _registry
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,8 +26,9 @@ WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
 def test_code_runs_as_pasted(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    # A page that adds a norm must not add it to the tests that come after.
+    # A page that adds a norm or a family must not add it to the tests that come after.
     norms = dict(_norms.NORMS)
+    monkeypatch.setattr(_registry, "_FAMILIES", dict(_registry._FAMILIES))
     names = {"__name__": "__main__"}
     try:
         for block in BLOCK.findall(page.read_text()):
