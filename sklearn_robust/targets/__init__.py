@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn_robust.targets._methods import (
     RobustClassifierMixin,
-    input_gradients,
-    perturb,
-    robust_score,
+    input_gradients as input_gradients,
+    perturb as perturb,
+    robust_score as robust_score,
 )
 
 if TYPE_CHECKING:  # what type checkers and editors see
@@ -60,14 +60,11 @@ _LAZY = {
     "register_target": "_registry",
 }
 
-# These serve the packages above, and are not public.
+# These serve the packages above, and are not public here; nor are the functions, which are metrics.
 _OURS = ("as_layers", "dense_rows")
 
 __all__ = [
     "RobustClassifierMixin",
-    "input_gradients",
-    "perturb",
-    "robust_score",
     *(name for name in sorted(_LAZY) if name not in _OURS),
 ]
 
