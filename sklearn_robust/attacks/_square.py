@@ -24,6 +24,8 @@ from sklearn_robust.attacks._search import Run, SearchAttack
 
 # Queries, out of 10,000, after which the changed share is halved [1]_, section 3.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# Shares of the first guess's distance that are tried next: mistakes may lie well inside the set.
+_SHRUNK = (0.5, 0.25, 0.1)
 _BISECTIONS = 20  # after which a millionth of epsilon may be left unspent
 
 
@@ -50,6 +52,11 @@ class Square(SearchAttack):
     image_shape : "auto", (h, w), (c, h, w) or None, default="auto"
         Shape of a sample. None: features have no order. "auto": the shape of X; of rows of
         features, those whose number is a square, 64 or more, are square images.
+    inside : float in [0, 1], default=0.25
+        Share of the queries under linf that move a square to a random place inside its range, and
+        not to an end of it; if > 0, the first guess is also tried at a half, a quarter and a tenth
+        of its distance. Trees, neighbours and kernels may err inside the set and nowhere on its
+        corners. 0: as in [1]_.
 
     Raises
     ------
@@ -68,7 +75,7 @@ class Square(SearchAttack):
     >>> from sklearn_robust import attacks
     >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
     >>> X, y = np.array([[1., 0.]]), np.array([1])
-    >>> square, threat = attacks.Square(n_queries=20), attacks.ThreatModel(epsilon=0.5)
+    >>> square, threat = attacks.Square(20, inside=0), attacks.ThreatModel(epsilon=0.5)
     >>> square.perturb(model, X, y, threat, np.random.default_rng(0))
     array([[0.5, 0.5]])
     """
@@ -77,12 +84,14 @@ class Square(SearchAttack):
     initial_share: float = 0.8
     n_restarts: int = 1
     image_shape: Any = "auto"
+    inside: float = 0.25
     needs_gradients = False
 
     def __post_init__(self) -> None:
         check_int(self.n_queries, "n_queries", low=1)
         check_int(self.n_restarts, "n_restarts", low=1)
         check_real(self.initial_share, "initial_share", low=0, high=1, open_low=True)
+        check_real(self.inside, "inside", low=0, high=1)
         if isinstance(self.image_shape, str):
             check_option(self.image_shape, "image_shape", ("auto",))
 
@@ -107,13 +116,19 @@ class Square(SearchAttack):
                 if not len(y):
                     return result
                 walk.take(keep)
-            logits = model.logits(walk.propose(self._share(query)))
+            logits = model.logits(self._candidates(walk, query))
             value = margin.value(logits, y)
             wrong = mistakes(logits, y, value)
-            better = value > height if wrong is None else (value > height) | wrong
+            # On a plateau, as those of trees and neighbours, one walks on.
+            better = value >= height if wrong is None else (value >= height) | wrong
             walk.accept(better)
             height = namespace(value).where(better, value, height)
         return replace_rows(result, index, walk.points())
+
+    def _candidates(self, walk: _Walk, query: int) -> Array:
+        if self.inside and query <= len(_SHRUNK):
+            return walk.shrink(_SHRUNK[query - 1])
+        return walk.propose(self._share(query), self.inside)
 
     def _share(self, query: int) -> float:
         """Return the share of the features to change in this query."""
@@ -146,8 +161,15 @@ class _Walk:
         """Return the first points."""
         raise NotImplementedError
 
-    def propose(self, share: float) -> Array:
-        """Return the next candidates, which differ from the best points in about that share."""
+    def shrink(self, factor: float) -> Array:
+        """Return candidates at a fraction of the distance of the best points."""
+        raise NotImplementedError
+
+    def propose(self, share: float, inside: float) -> Array:
+        """Return the next candidates, which differ from the best points in about that share.
+
+        `inside` is how likely they are not as far out as possible.
+        """
         raise NotImplementedError
 
     def accept(self, better: Array) -> None:
@@ -177,7 +199,14 @@ class _Corners(_Walk):
         self.x = namespace(signs).where(signs > 0, self.top, self.bottom)
         return self.points()
 
-    def propose(self, share: float) -> Array:
+    def shrink(self, factor: float) -> Array:
+        self.at, self.old = (...,), copied(self.x)
+        X = self._inside(self.X)
+        self.new = X + factor * (self.x - X)
+        self.x = copied(self.new)
+        return self.points()
+
+    def propose(self, share: float, inside: float) -> Array:
         where = namespace(self.x).where
         self.at = self.patches.draw(share, self.places)
         top, bottom, self.old = self.top[self.at], self.bottom[self.at], copied(self.x[self.at])
@@ -185,7 +214,11 @@ class _Corners(_Walk):
         new = where(up, top, bottom)
         # A patch that stands there already would waste the query; its opposite does not.
         same = rows(new == self.old).all(1)
-        self.new = where(spread(same, new), where(up, bottom, top), new)
+        new = where(spread(same, new), where(up, bottom, top), new)
+        if inside and self.places.random() < inside:
+            middle = self._inside(self.X)[self.at]
+            new = middle + self.places.random() * (new - middle)
+        self.new = new
         self.x[self.at] = self.new
         return self.points()
 
@@ -202,7 +235,11 @@ class _Spending(_Walk):
         self.x = self.around.project(self.X + self.around.epsilon * signs.reshape(self.X.shape))
         return self.x
 
-    def propose(self, share: float) -> Array:
+    def shrink(self, factor: float) -> Array:
+        self.new = self.X + factor * (self.x - self.X)
+        return self.new
+
+    def propose(self, share: float, inside: float) -> Array:
         norm, u = self.threat.geometry, self._inside(self.around.to_unit(self.x))
         gains, gives = (self.patches.draw(share, self.places) for _ in range(2))
         kept, rest = u[gains], copied(u)
