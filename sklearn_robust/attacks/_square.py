@@ -57,6 +57,8 @@ class Square(SearchAttack):
         not to an end of it; if > 0, the first guess is also tried at a half, a quarter and a tenth
         of its distance. Trees, neighbours and kernels may err inside the set and nowhere on its
         corners. 0: as in [1]_.
+    start : attack, optional
+        Its points are tried beside the first guess; `DirectAttack` knows where other classes are.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class Square(SearchAttack):
     n_restarts: int = 1
     image_shape: Any = "auto"
     inside: float = 0.25
+    start: SearchAttack | None = None
     needs_gradients = False
 
     def __post_init__(self) -> None:
@@ -100,9 +103,10 @@ class Square(SearchAttack):
         patches = choose_patches(self.image_shape, tuple(run.X.shape[1:]))
         walk = (_Corners if around.is_box else _Spending)(run, patches)
         # Many steps may have added rounding.
-        return around.project(self._walked(run.model, run.y, walk))
+        first = None if self.start is None else self.start.run(run)
+        return around.project(self._walked(run.model, run.y, walk, first))
 
-    def _walked(self, model: Model, y: Array, walk: _Walk) -> Array:
+    def _walked(self, model: Model, y: Array, walk: _Walk, first: Array | None) -> Array:
         margin = Margin()
         result, index = walk.X, (y == y).reshape(-1).cumsum(0) - 1
         logits = model.logits(walk.start())
@@ -116,7 +120,8 @@ class Square(SearchAttack):
                 if not len(y):
                     return result
                 walk.take(keep)
-            logits = model.logits(self._candidates(walk, query))
+            known = first[index] if first is not None and query == 1 else None
+            logits = model.logits(self._candidates(walk, query, known))
             value = margin.value(logits, y)
             wrong = mistakes(logits, y, value)
             # On a plateau, as those of trees and neighbours, one walks on.
@@ -125,9 +130,11 @@ class Square(SearchAttack):
             height = namespace(value).where(better, value, height)
         return replace_rows(result, index, walk.points())
 
-    def _candidates(self, walk: _Walk, query: int) -> Array:
-        if self.inside and query <= len(_SHRUNK):
-            return walk.shrink(_SHRUNK[query - 1])
+    def _candidates(self, walk: _Walk, query: int, known: Array | None) -> Array:
+        if known is not None:
+            return walk.offer(known)
+        if self.inside and 2 <= query < 2 + len(_SHRUNK):
+            return walk.offer(walk.shrunk(_SHRUNK[query - 2]))
         return walk.propose(self._share(query), self.inside)
 
     def _share(self, query: int) -> float:
@@ -161,9 +168,13 @@ class _Walk:
         """Return the first points."""
         raise NotImplementedError
 
-    def shrink(self, factor: float) -> Array:
-        """Return candidates at a fraction of the distance of the best points."""
+    def offer(self, points: Array) -> Array:
+        """Make some points the next candidates, and return them."""
         raise NotImplementedError
+
+    def shrunk(self, factor: float) -> Array:
+        """Return points at a fraction of the distance of the best ones."""
+        return self.X + factor * (self.points() - self.X)
 
     def propose(self, share: float, inside: float) -> Array:
         """Return the next candidates, which differ from the best points in about that share.
@@ -199,12 +210,10 @@ class _Corners(_Walk):
         self.x = namespace(signs).where(signs > 0, self.top, self.bottom)
         return self.points()
 
-    def shrink(self, factor: float) -> Array:
-        self.at, self.old = (...,), copied(self.x)
-        X = self._inside(self.X)
-        self.new = X + factor * (self.x - X)
+    def offer(self, points: Array) -> Array:
+        self.at, self.old, self.new = (...,), self.x, self._inside(points)
         self.x = copied(self.new)
-        return self.points()
+        return points
 
     def propose(self, share: float, inside: float) -> Array:
         where = namespace(self.x).where
@@ -235,9 +244,9 @@ class _Spending(_Walk):
         self.x = self.around.project(self.X + self.around.epsilon * signs.reshape(self.X.shape))
         return self.x
 
-    def shrink(self, factor: float) -> Array:
-        self.new = self.X + factor * (self.x - self.X)
-        return self.new
+    def offer(self, points: Array) -> Array:
+        self.new = points
+        return points
 
     def propose(self, share: float, inside: float) -> Array:
         norm, u = self.threat.geometry, self._inside(self.around.to_unit(self.x))

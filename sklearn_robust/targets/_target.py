@@ -6,7 +6,7 @@ overrides what it knows better: `_differentiable`, `_linear`, `_network`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -241,8 +241,9 @@ class Target:
         n = self.rows.shape[0]
         most = int(min(n, _MOST_CANDIDATES, max(1, piece_bytes() // row_bytes(self.rows))))
         spread = np.linspace(0, n - 1, most).round().astype(np.intp)
-        first = DirectAttack(dense_rows(self.rows[spread]), self.predicted[spread])
-        return AttackEnsemble([first, *getattr(chosen, "attacks", (chosen,))])
+        direct = DirectAttack(dense_rows(self.rows[spread]), self.predicted[spread])
+        first, *others = getattr(chosen, "attacks", (chosen,))
+        return AttackEnsemble([replace(first, start=direct), *others])
 
     @property
     def certificate_obstacle(self) -> str | None:
