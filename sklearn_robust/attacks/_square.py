@@ -52,7 +52,7 @@ class Square(SearchAttack):
     image_shape : "auto", (h, w), (c, h, w) or None, default="auto"
         Shape of a sample. None: features have no order. "auto": the shape of X; of rows of
         features, those whose number is a square, 64 or more, are square images.
-    inside : float in [0, 1], default=0.25
+    inside : float in [0, 1], default=0.1
         Share of the queries under linf that move a square to a random place inside its range, and
         not to an end of it; if > 0, the first guess is also tried at a half, a quarter and a tenth
         of its distance. Trees, neighbours and kernels may err inside the set and nowhere on its
@@ -86,7 +86,7 @@ class Square(SearchAttack):
     initial_share: float = 0.8
     n_restarts: int = 1
     image_shape: Any = "auto"
-    inside: float = 0.25
+    inside: float = 0.1
     start: SearchAttack | None = None
     needs_gradients = False
 
