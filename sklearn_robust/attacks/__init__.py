@@ -2,6 +2,7 @@
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._direct import DirectAttack
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
 from sklearn_robust.attacks._evaluate import evaluate, predictor
@@ -58,6 +59,7 @@ __all__ = [
     "AttackRecord",
     "CrossEntropy",
     "DifferentiableModel",
+    "DirectAttack",
     "DiversePGD",
     "GradientMaskingWarning",
     "LinearModel",

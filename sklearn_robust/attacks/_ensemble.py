@@ -109,7 +109,7 @@ def strong() -> AttackEnsemble:
             *auto().attacks,
             DiversePGD(20, n_restarts=10, n_start_steps=1, leaks=(0.003, 0.01, 0.0)),
             FMN(20, n_targets=4),
-            Square(1200),
+            Square(1200, inside=0),
         ]
     )
 

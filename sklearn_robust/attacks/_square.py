@@ -24,6 +24,8 @@ from sklearn_robust.attacks._search import Run, SearchAttack
 
 # Queries, out of 10,000, after which the changed share is halved [1]_, section 3.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+# Shares of the first guess's distance that are tried next: mistakes may lie well inside the set.
+_SHRUNK = (0.5, 0.25, 0.1)
 _BISECTIONS = 20  # after which a millionth of epsilon may be left unspent
 
 
@@ -50,6 +52,13 @@ class Square(SearchAttack):
     image_shape : "auto", (h, w), (c, h, w) or None, default="auto"
         Shape of a sample. None: features have no order. "auto": the shape of X; of rows of
         features, those whose number is a square, 64 or more, are square images.
+    inside : float in [0, 1], default=0.1
+        Share of the queries under linf that move a square to a random place inside its range, and
+        not to an end of it; if > 0, the first guess is also tried at a half, a quarter and a tenth
+        of its distance. Trees, neighbours and kernels may err inside the set and nowhere on its
+        corners. 0: as in [1]_.
+    start : attack, optional
+        Its points are tried beside the first guess; `DirectAttack` knows where other classes are.
 
     Raises
     ------
@@ -68,7 +77,7 @@ class Square(SearchAttack):
     >>> from sklearn_robust import attacks
     >>> model = attacks.LinearModel(np.array([[-1., 2.], [1., -2.]]), np.zeros(2))
     >>> X, y = np.array([[1., 0.]]), np.array([1])
-    >>> square, threat = attacks.Square(n_queries=20), attacks.ThreatModel(epsilon=0.5)
+    >>> square, threat = attacks.Square(20, inside=0), attacks.ThreatModel(epsilon=0.5)
     >>> square.perturb(model, X, y, threat, np.random.default_rng(0))
     array([[0.5, 0.5]])
     """
@@ -77,12 +86,15 @@ class Square(SearchAttack):
     initial_share: float = 0.8
     n_restarts: int = 1
     image_shape: Any = "auto"
+    inside: float = 0.1
+    start: SearchAttack | None = None
     needs_gradients = False
 
     def __post_init__(self) -> None:
         check_int(self.n_queries, "n_queries", low=1)
         check_int(self.n_restarts, "n_restarts", low=1)
         check_real(self.initial_share, "initial_share", low=0, high=1, open_low=True)
+        check_real(self.inside, "inside", low=0, high=1)
         if isinstance(self.image_shape, str):
             check_option(self.image_shape, "image_shape", ("auto",))
 
@@ -91,9 +103,10 @@ class Square(SearchAttack):
         patches = choose_patches(self.image_shape, tuple(run.X.shape[1:]))
         walk = (_Corners if around.is_box else _Spending)(run, patches)
         # Many steps may have added rounding.
-        return around.project(self._walked(run.model, run.y, walk))
+        first = None if self.start is None else self.start.run(run)
+        return around.project(self._walked(run.model, run.y, walk, first))
 
-    def _walked(self, model: Model, y: Array, walk: _Walk) -> Array:
+    def _walked(self, model: Model, y: Array, walk: _Walk, first: Array | None) -> Array:
         margin = Margin()
         result, index = walk.X, (y == y).reshape(-1).cumsum(0) - 1
         logits = model.logits(walk.start())
@@ -107,13 +120,22 @@ class Square(SearchAttack):
                 if not len(y):
                     return result
                 walk.take(keep)
-            logits = model.logits(walk.propose(self._share(query)))
+            known = first[index] if first is not None and query == 1 else None
+            logits = model.logits(self._candidates(walk, query, known))
             value = margin.value(logits, y)
             wrong = mistakes(logits, y, value)
-            better = value > height if wrong is None else (value > height) | wrong
+            # On a plateau, as those of trees and neighbours, one walks on.
+            better = value >= height if wrong is None else (value >= height) | wrong
             walk.accept(better)
             height = namespace(value).where(better, value, height)
         return replace_rows(result, index, walk.points())
+
+    def _candidates(self, walk: _Walk, query: int, known: Array | None) -> Array:
+        if known is not None:
+            return walk.offer(known)
+        if self.inside and 2 <= query < 2 + len(_SHRUNK):
+            return walk.offer(walk.shrunk(_SHRUNK[query - 2]))
+        return walk.propose(self._share(query), self.inside)
 
     def _share(self, query: int) -> float:
         """Return the share of the features to change in this query."""
@@ -146,8 +168,19 @@ class _Walk:
         """Return the first points."""
         raise NotImplementedError
 
-    def propose(self, share: float) -> Array:
-        """Return the next candidates, which differ from the best points in about that share."""
+    def offer(self, points: Array) -> Array:
+        """Make some points the next candidates, and return them."""
+        raise NotImplementedError
+
+    def shrunk(self, factor: float) -> Array:
+        """Return points at a fraction of the distance of the best ones."""
+        return self.X + factor * (self.points() - self.X)
+
+    def propose(self, share: float, inside: float) -> Array:
+        """Return the next candidates, which differ from the best points in about that share.
+
+        `inside` is how likely they are not as far out as possible.
+        """
         raise NotImplementedError
 
     def accept(self, better: Array) -> None:
@@ -177,7 +210,12 @@ class _Corners(_Walk):
         self.x = namespace(signs).where(signs > 0, self.top, self.bottom)
         return self.points()
 
-    def propose(self, share: float) -> Array:
+    def offer(self, points: Array) -> Array:
+        self.at, self.old, self.new = (...,), self.x, self._inside(points)
+        self.x = copied(self.new)
+        return points
+
+    def propose(self, share: float, inside: float) -> Array:
         where = namespace(self.x).where
         self.at = self.patches.draw(share, self.places)
         top, bottom, self.old = self.top[self.at], self.bottom[self.at], copied(self.x[self.at])
@@ -185,7 +223,11 @@ class _Corners(_Walk):
         new = where(up, top, bottom)
         # A patch that stands there already would waste the query; its opposite does not.
         same = rows(new == self.old).all(1)
-        self.new = where(spread(same, new), where(up, bottom, top), new)
+        new = where(spread(same, new), where(up, bottom, top), new)
+        if inside and self.places.random() < inside:
+            middle = self._inside(self.X)[self.at]
+            new = middle + self.places.random() * (new - middle)
+        self.new = new
         self.x[self.at] = self.new
         return self.points()
 
@@ -202,7 +244,11 @@ class _Spending(_Walk):
         self.x = self.around.project(self.X + self.around.epsilon * signs.reshape(self.X.shape))
         return self.x
 
-    def propose(self, share: float) -> Array:
+    def offer(self, points: Array) -> Array:
+        self.new = points
+        return points
+
+    def propose(self, share: float, inside: float) -> Array:
         norm, u = self.threat.geometry, self._inside(self.around.to_unit(self.x))
         gains, gives = (self.patches.draw(share, self.places) for _ in range(2))
         kept, rest = u[gains], copied(u)

@@ -32,6 +32,19 @@ class RobustScorer(BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
+    def _accept_sample_weight(self) -> bool:
+        """Return True: what scikit-learn asks of a scorer among several, without routing."""
+        return True
+
+    @property
+    def _score_func(self) -> Any:
+        """What TunedThresholdClassifierCV asks for: a function of labels and predictions."""
+        raise TypeError(
+            "TunedThresholdClassifierCV needs a scorer that is a function of the predictions for "
+            "X, which robust accuracy is not: it needs those around X too. Search the threshold "
+            "with GridSearchCV(FixedThresholdClassifier(...), {'threshold': ...}, scoring=...)."
+        )
+
     def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
         return self.score(estimator, X, y, sample_weight)
 

@@ -6,7 +6,7 @@ overrides what it knows better: `_differentiable`, `_linear`, `_network`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,16 +14,27 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_robust._arrays import to_numpy
-from sklearn_robust._pieces import pieces, row_bytes
+from sklearn_robust._pieces import piece_bytes, pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
-from sklearn_robust.attacks import Model, Verdict, evaluate, get_attack
+from sklearn_robust.attacks import (
+    AttackEnsemble,
+    DirectAttack,
+    Model,
+    Verdict,
+    evaluate,
+    get_attack,
+)
 from sklearn_robust.preprocessing import Samples
 from sklearn_robust.targets._subject import Subject
 
 # What a sample weighs while it is judged: itself, restored, transformed, and scored.
 _COPIES = 8
+# Attacks by name that stand for whatever scores alone can find.
+_BY_SCORES = ("auto", "strong", "square")
+# Samples among which those of other classes are sought.
+_MOST_CANDIDATES = 2000
 
 
 class BlackBoxWarning(UserWarning):
@@ -214,11 +225,25 @@ class Target:
         self, threat: ThreatModel, attack: Any, open_: np.ndarray, run: dict[str, Any]
     ) -> Verdict:
         assert self.labels is not None
-        chosen = get_attack(attack, gradients=hasattr(self.model, "ascent"))
+        chosen = self._chosen(attack)
         return evaluate(
             self.model, dense_rows(self.rows[open_]), self.labels[open_], threat, chosen,
             self.predict, batch_size=self.batch_size, **run,
         )  # fmt: skip
+
+    def _chosen(self, attack: Any) -> Any:
+        """Return the attack meant; a black box is first moved towards samples of other classes."""
+        if hasattr(self.model, "ascent"):
+            return get_attack(attack)
+        chosen = get_attack(attack, gradients=False)
+        if not isinstance(attack, str) or attack not in _BY_SCORES:
+            return chosen
+        n = self.rows.shape[0]
+        most = int(min(n, _MOST_CANDIDATES, max(1, piece_bytes() // row_bytes(self.rows))))
+        spread = np.linspace(0, n - 1, most).round().astype(np.intp)
+        direct = DirectAttack(dense_rows(self.rows[spread]), self.predicted[spread])
+        first, *others = getattr(chosen, "attacks", (chosen,))
+        return AttackEnsemble([replace(first, start=direct), *others])
 
     @property
     def certificate_obstacle(self) -> str | None:
