@@ -51,6 +51,7 @@ def evaluate(
     attack: Attack,
     predict: Predict,
     *,
+    clean: np.ndarray | None = None,
     seed: int = 0,
     batch_size: int = 256,
     n_jobs: int | None = None,
@@ -71,6 +72,8 @@ def evaluate(
         The attacks of an ensemble run one after another, each on what the former left standing.
     predict : callable
         Maps samples to class indices. The judge may compute in a higher precision than `model`.
+    clean : bool ndarray of shape (n_samples,), optional
+        Which samples `predict` gets right as they are, if that is known already.
     seed : int
         Each batch draws from its own generator, made from the seed and the batch's number.
     batch_size : int
@@ -114,8 +117,9 @@ def evaluate(
     X = as_floats(X)
     threat.check_data(X)
     X_adv = np.array(X)
-    clean = predict(X_adv) == y
-    np.copyto(X_adv, X)  # a classifier may write into what it is given
+    if clean is None:
+        clean = predict(X_adv) == y
+        np.copyto(X_adv, X)  # a classifier may write into what it is given
     _check_scores(model, X, np.flatnonzero(clean), batch_size)
     state = _State(X_adv, clean.copy(), np.full(len(y), -1), *np.zeros((2, len(y)), dtype=bool))
     records = []

@@ -225,10 +225,10 @@ class Target:
         self, threat: ThreatModel, attack: Any, open_: np.ndarray, run: dict[str, Any]
     ) -> Verdict:
         assert self.labels is not None
-        chosen = self._chosen(attack)
+        chosen, right = self._chosen(attack), np.ones(len(open_), dtype=bool)
         return evaluate(
             self.model, dense_rows(self.rows[open_]), self.labels[open_], threat, chosen,
-            self.predict, batch_size=self.batch_size, **run,
+            self.predict, clean=right, batch_size=self.batch_size, **run,
         )  # fmt: skip
 
     def _chosen(self, attack: Any) -> Any:
