@@ -47,8 +47,9 @@ class Model(Protocol):
     ...     def logits(self, X):
     ...         return np.column_stack([np.ones(len(X)), (X**2).sum(axis=1)])
     >>> X, y, threat = np.array([[0.5, 0.5]]), np.array([0]), attacks.ThreatModel(0.4)
-    >>> attacks.Square(50).perturb(Disc(), X, y, threat, np.random.default_rng(0))
-    array([[0.9, 0.9]])
+    >>> X_adv = attacks.Square(50).perturb(Disc(), X, y, threat, np.random.default_rng(0))
+    >>> Disc().logits(X_adv).argmax(axis=1)
+    array([1])
     """
 
     n_classes: int
