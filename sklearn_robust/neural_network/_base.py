@@ -126,14 +126,15 @@ class BaseRobustClassifier(
                 )
             plan = make_plan(self, X, whole=True)
             self._fit(X, y, weight, plan.at_full_epsilon() if warm else plan, keep_module=warm)
-            if not warm and plan.has_steps(len(y)) and has_collapsed(self.net_, y, weight):
+            collapsed = has_collapsed(self, X, y, weight)
+            if collapsed and not warm and plan.has_steps(len(y)):
                 plan = plan.gentler()
                 warn_of_collapse(
-                    f"It is trained once more, with lr={plan.lr:g} and epsilon rising over most of "
-                    "the training."
+                    f"It is trained once more, with lr={plan.lr:g} and a longer rise of epsilon."
                 )
                 self._fit(X, y, weight, plan, keep_module=False)
-        if has_collapsed(self.net_, y, weight):
+                collapsed = has_collapsed(self, X, y, weight)
+        if collapsed:
             warn_of_collapse("Use a smaller lr, more epochs, or a smaller epsilon.")
         return self
 

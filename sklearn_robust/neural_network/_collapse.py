@@ -5,29 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_robust._warnings import warn_user
-from sklearn_robust.neural_network._parallel import team
 
 if TYPE_CHECKING:
-    from sklearn_robust.neural_network._net import RobustNet
+    from sklearn_robust.neural_network._base import BaseRobustClassifier
+
+# As many samples tell whether all have one class.
+_SEEN = 1000
 
 
-def largest_share(counts: torch.Tensor) -> float:
-    """Return the share of the class predicted most often, given how often each was."""
-    counts = counts.double()
-    team().average([counts])
-    return float(counts.max() / counts.sum())
-
-
-def has_collapsed(net: RobustNet, y: np.ndarray, weight: np.ndarray | None) -> bool:
+def has_collapsed(
+    classifier: BaseRobustClassifier, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+) -> bool:
     """Return whether a training, not interrupted, ended with one of several classes for all."""
-    _, counts = np.unique(y if weight is None else y[weight > 0], return_counts=True)
-    if net.interrupted or counts.max() >= 0.99 * counts.sum():
+    if weight is not None:
+        X, y = X[weight > 0], y[weight > 0]
+    _, counts = np.unique(y, return_counts=True)
+    if classifier.net_.interrupted or counts.max() >= 0.99 * len(y):
         return False
-    return net.history[-1, "largest_share_predicted"] >= 0.999
+    found = classifier._predict_index(X[:: -(-len(X) // _SEEN)])
+    return bool((found == found[0]).all())
 
 
 def warn_of_collapse(remedy: str) -> None:

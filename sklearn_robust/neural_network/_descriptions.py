@@ -20,7 +20,7 @@ shift_average : int or "auto", default=0
         along either axis, see `sklearn_robust.neural_network.ShiftAverage`; attacks and
         certificates see that mean. Training, for which ``augmentation=RandomShift(1)`` goes with
         it, sees the network alone. Predictions, attacks and proofs cost ``4 * shift_average + 1``
-        times as much. "auto" is 1 for images and 0 for all else.""",
+        times as much. "auto" is 1 for images of at least 16 x 16 and 0 for all else.""",
     "parameters": """\
 epsilon : float or array of shape (n_features,), default=0.1
         Radius of the adversary in training, in the units of X as passed. 0 is standard training;
@@ -71,12 +71,13 @@ epsilon : float or array of shape (n_features,), default=0.1
     weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
         Predict with an average of the weights over the training, and judge early stopping by it;
         see `sklearn_robust.neural_network.EMA` and `SWA`. In `fit` only.
-    augmentation : callable, "auto" or None, default=None
+    augmentation : callable, "auto" or None, default="auto"
         Called with each training batch, a tensor in the shape of X, and a torch.Generator; returns
         the batch to train on, inside `clip_values`, in the same shape. See
         `sklearn_robust.neural_network.RandomShift`, which takes the classifier's `image_shape`.
-        "auto" shifts by up to a pixel where samples are images: passed in their shape, or rows that
-        a convolutional network takes for images. It fills with the low end of the range.
+        "auto" shifts by up to a pixel where samples are images of at least 16 x 16: passed in their
+        shape, or rows that a convolutional network takes for images. It fills with the low end of
+        the range.
     class_weight : dict, "balanced" or None, default=None
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the data, stop when the accuracy there under attack, or

@@ -17,7 +17,6 @@ from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
 from sklearn_robust.neural_network._checkpoint import Checkpoint, generator_in_state
-from sklearn_robust.neural_network._collapse import largest_share
 from sklearn_robust.neural_network._device import available, products_in
 from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
@@ -179,12 +178,10 @@ class RobustNet(NeuralNet):
     def begin_epoch(self) -> None:
         """Forget the counts of the epoch before."""
         self.batches_done = 0
-        self.prediction_counts = torch.zeros((), dtype=torch.long, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("module")  # the same object as module_, which skorch stores as bytes
-        state.pop("prediction_counts", None)  # of the epoch in progress
         for name in ("generator", "noise"):
             state[name] = state[name].get_state().numpy().tobytes()
         return state
@@ -239,7 +236,6 @@ class RobustNet(NeuralNet):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_end(net, **kwargs)
         self._set_training(False)  # callbacks may look at the module
-        self.history.record("largest_share_predicted", largest_share(self.prediction_counts))
         for name, value in self.objective.notes().items():
             self.history.record(name, value)
         if not all(bool(p.isfinite().all()) for p in self.module_.parameters()):
@@ -298,10 +294,6 @@ class RobustNet(NeuralNet):
         team().average_gradients(self.module_, share)
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
-        seen = result.logits if result.clean_logits is None else result.clean_logits
-        classes = torch.arange(seen.shape[1], device=seen.device)
-        counts = (seen.argmax(1)[:, None] == classes).sum(0)  # bincount would wait for the device
-        self.prediction_counts = self.prediction_counts + counts
         return _step(loss, result, batch.y, share)
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class NetworkParameters(BaseEstimator):
         lr_schedule: Any = "auto",
         max_grad_norm: float | None = None,
         weight_averaging: Any = None,
-        augmentation: Any = None,
+        augmentation: Any = "auto",
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

@@ -33,6 +33,8 @@ LR_CYCLE, LR = 5e-3, 1e-3
 _CALLS = 10
 # A training that has collapsed is repeated with so much of the rate, and a longer rise of epsilon.
 _GENTLER_RATE, _GENTLER_RAMP = 0.2, Ramp(0.0, 0.7)
+# A pixel is much of a smaller image: digits of 8 x 8 train worse with shifts.
+_LEAST_SIDE = 16
 # One of fewer steps is constant because it has hardly begun.
 _FEWEST_STEPS = 100
 
@@ -155,7 +157,7 @@ def shift_average(classifier: NetworkParameters) -> int:
 
 
 def shifts_images(classifier: NetworkParameters) -> bool:
-    """Return whether "auto" shifts the samples: they were passed as images, or declared so.
+    """Return whether "auto" shifts the samples: images, passed or declared so, of 16 x 16 at least.
 
     A convolutional network reads rows as images, so they are some to it; to others, rows are rows.
     """
@@ -164,4 +166,4 @@ def shifts_images(classifier: NetworkParameters) -> bool:
     if rows or classifier.preprocessor is not None:
         return False
     image = image_shape(shape, declared)
-    return image is not None and min(image[1:]) > 1
+    return image is not None and min(image[1:]) >= _LEAST_SIDE

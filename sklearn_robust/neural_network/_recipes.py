@@ -30,7 +30,6 @@ _TRAININGS: dict[str, dict[str, Any]] = {
     "fast": {
         "training": AdversarialCrossEntropy(epsilon_factor=REACH),
         "weight_averaging": EMA(0.999),
-        "augmentation": "auto",
     },
     "strong": {
         "training": AdversarialCrossEntropy(epsilon_factor=REACH),
@@ -38,7 +37,6 @@ _TRAININGS: dict[str, dict[str, Any]] = {
         "max_epochs": 30,
         "lr": 2e-3,
         "weight_averaging": EMA(0.999),
-        "augmentation": "auto",
     },
     "certified": {
         # Without a ramp, with the initialisation and the regulariser that networks need then.
@@ -47,13 +45,13 @@ _TRAININGS: dict[str, dict[str, Any]] = {
         ),
         "epsilon_schedule": Ramp(0.05, 0.35),
         "max_grad_norm": 10.0,
-        "augmentation": "auto",
         "shift_average": "auto",
     },
     "report": {
         "training": "pgd",
         "pgd_steps": 100,
         "step_size": 0.01,
+        "augmentation": None,
         "batch_size": 64,
         "max_epochs": 10,
         "lr": 1e-3,

@@ -117,7 +117,7 @@ def test_the_choice_is_an_attribute_a_line_and_in_the_html(digits, capsys):
     assert "input_ramp: knots 0.22 and 0.78\n" in capsys.readouterr().out
     assert "input_ramp_" in clf._repr_html_()
     X, y = load_breast_cancer(return_X_y=True)
-    plain = quick(verbose=1, clip_values=(0, 1)).fit(minmax_scale(X).clip(0, 1), y)
+    plain = quick(verbose=1, clip_values=(0, 1), max_epochs=10).fit(minmax_scale(X).clip(0, 1), y)
     assert plain.input_ramp_ is None
     assert "input_ramp: none, the values of X do not lie near" in capsys.readouterr().out
 
