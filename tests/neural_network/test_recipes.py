@@ -144,6 +144,7 @@ def test_bad_schedules_and_averages_are_refused(digits):
         tiny(weight_averaging="ema").partial_fit(*digits[:2])
 
 
+@pytest.mark.filterwarnings("ignore:The network predicts one class")  # after one epoch
 @pytest.mark.parametrize("name", ["fast", "strong", "certified", "report"])
 @pytest.mark.parametrize("architecture", ["cnn", "fc"])
 def test_recipes_make_classifiers_that_train(digits, name, architecture):
