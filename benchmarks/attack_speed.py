@@ -27,6 +27,7 @@ from benchmarks._contenders import (
 from benchmarks._results import provenance, rows_table, write_json
 from sklearn_robust.attacks import PGD, ThreatModel, TorchModel
 from sklearn_robust.neural_network._modules import convolutional, fully_connected
+from sklearn_robust.neural_network._recipes import REPORT_NETWORKS
 
 STEPS = Steps(10, epsilon=0.3)
 PEERS = {"torchattacks": torchattacks_pgd, "foolbox": foolbox_pgd, "ART": art_pgd}
@@ -91,9 +92,9 @@ def _modules() -> dict[str, nn.Module]:
         nn.Flatten(), nn.Linear(32 * 49, 100), nn.ReLU(), nn.Linear(100, 10),
     )  # fmt: skip
     built = {
-        "FC 2 x 1024": fully_connected(784, 10),
+        "FC 2 x 1024": fully_connected(784, 10, **REPORT_NETWORKS["fc"]),
         "CNN 16-32, stride 2": small,
-        "CNN of the report": convolutional((1, 28, 28), 10),
+        "CNN of the report": convolutional((1, 28, 28), 10, **REPORT_NETWORKS["cnn"]),
     }
     for module in built.values():
         for layer in module.modules():

@@ -24,14 +24,19 @@ from torch import nn
 from benchmarks._data import N_TRAIN, SHAPE, mnist
 from benchmarks._results import format_table
 from benchmarks._resume import ResultFile, checkpointed
-from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, RobustNeuralNetClassifier
+from sklearn_robust import RobustFCClassifier, RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD, ThreatModel
 from sklearn_robust.bounds import certified_correct
 from sklearn_robust.metrics import perturb
 from sklearn_robust.neural_network import make_recipe
 
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
-PGD_TRAINED = {"epsilon": 0.1, "clip_values": (0, 1), "pgd_steps": 5}
+# Ordinary networks, whose bounds are in question, without a ramp in front.
+PGD_TRAINED = {
+    "epsilon": 0.1, "clip_values": (0, 1), "pgd_steps": 5, "lr": 1e-3, "lr_schedule": "constant",
+    "batch_size": 128,
+}  # fmt: skip
+OF_REPORT = {"step_size": None, "epsilon_schedule": "ramp"}
 SMALL_RADII = (("linf", 0.02), ("linf", 0.05), ("linf", 0.1), ("l2", 0.3))
 LARGE_RADII = (("linf", 0.1), ("linf", 0.2), ("linf", 0.3), ("l2", 0.3))
 
@@ -64,17 +69,19 @@ def small_cnn() -> nn.Sequential:
 CASES = {
     "FC 2 x 256": Case(
         RobustFCClassifier,
-        {"hidden_layer_sizes": (256, 256), "max_epochs": 15, **PGD_TRAINED},
+        {"hidden_layer_sizes": (256, 256), "max_epochs": 15, "input_ramp": None, **PGD_TRAINED},
         1.0,
     ),
-    "FC 2 x 1024 (the report's)": Case(RobustFCClassifier, {"max_epochs": 10, **PGD_TRAINED}, 0.2),
+    "FC 2 x 1024 (the report's)": Case(
+        partial(make_recipe, "report", "fc"), {"max_epochs": 10, **OF_REPORT, **PGD_TRAINED}, 0.2
+    ),
     "CNN 16-32, stride 2": Case(
         RobustNeuralNetClassifier,
         {"module": small_cnn, "max_epochs": 10, **PGD_TRAINED},
         0.5,
     ),
     "CNN 32-64, pooling (the report's)": Case(
-        RobustCNNClassifier, {"max_epochs": 2, **PGD_TRAINED}, 0.08
+        partial(make_recipe, "report", "cnn"), {"max_epochs": 2, **OF_REPORT, **PGD_TRAINED}, 0.08
     ),
     "FC 2 x 256, trained on interval bounds": Case(
         partial(make_recipe, "certified", "fc"),

@@ -27,7 +27,7 @@ from benchmarks._resume import ResultFile
 from benchmarks._tasks import TASKS
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
 from sklearn_robust.metrics import robust_score
-from sklearn_robust.neural_network import EMA, make_recipe
+from sklearn_robust.neural_network import make_recipe
 
 CLASSES = {"cnn": RobustCNNClassifier, "fc": RobustFCClassifier}
 GROUP = ("data", "epsilon", "network", "candidate")
@@ -45,29 +45,22 @@ FIRST_NETWORKS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def recipe(name: str, network: str, images: bool, epsilon: float) -> Any:
-    """Return a recipe without what does not apply: shifts of tables, ramps at large radii."""
-    left_out = {} if images else {"augmentation": None}
-    if epsilon >= 0.45:
-        left_out["input_ramp"] = None
-    return make_recipe(name, network, epsilon=epsilon, **left_out)
-
-
-def proposal(parameters: dict[str, Any], network: str, images: bool, epsilon: float) -> Any:
+def proposal(parameters: dict[str, Any], network: str, epsilon: float) -> Any:
     """Return a network with some hyperparameters other than the library's defaults."""
     return CLASSES[network](epsilon=epsilon, **parameters)
 
 
-# Name -> (network, whether the data are images, epsilon) -> unfitted classifier.
-CANDIDATES: dict[str, Callable[[str, bool, float], Any]] = {
-    BASELINE: lambda network, *of: proposal(FIRST | FIRST_NETWORKS[network], network, *of),
+def recipe(name: str, network: str, epsilon: float) -> Any:
+    return make_recipe(name, network, epsilon=epsilon)
+
+
+# Name -> (network, epsilon) -> unfitted classifier.
+CANDIDATES: dict[str, Callable[[str, float], Any]] = {
+    BASELINE: lambda network, epsilon: proposal(FIRST | FIRST_NETWORKS[network], network, epsilon),
     "defaults": partial(proposal, {}),
     "fast": partial(recipe, "fast"),
     "strong": partial(recipe, "strong"),
-    "one-cycle, averaged, 40 epochs": partial(
-        proposal,
-        {"lr_schedule": "one-cycle", "lr": 2e-3, "weight_averaging": EMA(0.999), "max_epochs": 40},
-    ),
+    "without a ramp": partial(proposal, {"input_ramp": None}),
 }
 
 
@@ -148,7 +141,7 @@ def plan(
 
 def estimator(candidates: dict[str, Callable[..., Any]], row: dict[str, Any]) -> Any:
     """Return the unfitted classifier of a row."""
-    clf = candidates[row["candidate"]](row["network"], TASKS[row["data"]].images, row["epsilon"])
+    clf = candidates[row["candidate"]](row["network"], row["epsilon"])
     return clf.set_params(clip_values=(0, 1), random_state=row["seed"])
 
 

@@ -34,7 +34,7 @@ from benchmarks._results import provenance, write_json
 from benchmarks._trained import EPSILON, KINDS, main_job_data, main_job_network, recipe_network
 from sklearn_robust import AdversarialLogisticRegression, input_gradients
 from sklearn_robust.metrics import GradientQuality, gradient_quality, perturb
-from sklearn_robust.neural_network import make_recipe
+from sklearn_robust.neural_network._ramp_choice import REACH
 
 N_LOGISTIC = 10_000  # training images of logistic regression, which has nothing to gain from more
 
@@ -163,7 +163,8 @@ def of_recipes(args: argparse.Namespace, X: np.ndarray, y: np.ndarray) -> Networ
             own = argparse.Namespace(**{**vars(args), "recipe": recipe, "epsilon": epsilon})
             own.architecture = architecture
             # A radius of 0 has no ramp of its own, and needs neither attack nor rising radius.
-            same_ramp = {} if epsilon else {"input_ramp": make_recipe(recipe).input_ramp}
+            reach = REACH * EPSILON
+            same_ramp = {} if epsilon else {"input_ramp": (reach, 1 - reach)}
             name = f"{recipe} {architecture}" if epsilon else architecture
             _, found[name, epsilon] = recipe_network(own, {**parameters, **same_ramp}, X, y)
     return found

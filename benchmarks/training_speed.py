@@ -40,6 +40,7 @@ from sklearn_robust import RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network import AdversarialCrossEntropy
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
+from sklearn_robust.neural_network._recipes import REPORT_NETWORKS
 
 EPSILON, RATE = 0.3, 1e-3
 BARE, COMPILED = "bare loop", "bare loop, compiled"
@@ -141,7 +142,9 @@ def networks(seed: int) -> dict[str, nn.Module]:
             downsampling="stride",
             hidden_layer_sizes=(100,),
         ),
-        "CNN of the report": convolutional((1, 28, 28), 10, 0.0),
+        "CNN of the report": convolutional(
+            (1, 28, 28), 10, **{**REPORT_NETWORKS["cnn"], "dropout": 0.0}
+        ),
     }
     for module in built.values():
         initialize(module, torch.Generator().manual_seed(seed))

@@ -77,7 +77,7 @@ def test_rows_are_made_once_and_anew_if_a_candidate_has_changed(tmp_path, capsys
 
 def test_the_first_defaults_are_those_of_the_constructors_of_their_time():
     for network in defaults.CLASSES:
-        first = defaults.CANDIDATES[defaults.BASELINE](network, True, 0.2)
+        first = defaults.CANDIDATES[defaults.BASELINE](network, 0.2)
         assert {name: first.get_params()[name] for name in defaults.FIRST} == defaults.FIRST
 
 
@@ -107,18 +107,9 @@ def test_candidates_are_compared_with_the_first_defaults_where_both_were_run():
     ]  # fmt: skip
 
 
-def test_a_recipe_leaves_out_what_does_not_apply():
-    table, image, far = (
-        defaults.recipe("fast", "fc", images, epsilon)
-        for images, epsilon in ((False, 0.1), (True, 0.1), (False, 0.47))
-    )
-    assert table.augmentation is None and image.augmentation is not None
-    assert table.input_ramp is not None and far.input_ramp is None
-
-
 @pytest.mark.parametrize(("epochs", "warned"), [(1, True), (30, False)])
 def test_a_training_that_ends_in_one_answer_is_marked(epochs, warned):
     own = {"hidden_layer_sizes": (16,), "max_epochs": epochs, "lr": 5e-3, "clip_values": (0, 1)}
-    clf = defaults.proposal(own, "fc", False, 0.05).set_params(random_state=0)
+    clf = defaults.proposal(own, "fc", 0.05).set_params(random_state=0)
     case = {"data": "breast-cancer", "seed": 0, "epsilon": 0.05}
     assert defaults.measured(clf, case, 100, 10)["warned"] is warned

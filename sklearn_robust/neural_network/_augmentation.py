@@ -69,8 +69,8 @@ def check_augmentation(
     """Raise ValueError for what cannot be called, or shifts what are no images or out of range."""
     if not callable(augmentation):
         raise ValueError(
-            "augmentation must be None or a callable of a batch and a torch.Generator, such as "
-            f"RandomShift(1), got {augmentation!r}."
+            "augmentation must be None, 'auto' or a callable of a batch and a torch.Generator, "
+            f"such as RandomShift(1), got {augmentation!r}."
         )
     if not isinstance(augmentation, RandomShift):
         return

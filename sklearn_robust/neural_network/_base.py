@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from sklearn_robust._validation import draw_seed
-from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import PGD, to_precision
-from sklearn_robust.neural_network._batches import Batch, as_batch, weights_with_classes
+from sklearn_robust.neural_network._batches import (
+    Batch,
+    as_batch,
+    held_out_apart,
+    weights_with_classes,
+)
 from sklearn_robust.neural_network._build import join, make_front, make_net
 from sklearn_robust.neural_network._checkpoint import Checkpoint, fingerprint
 from sklearn_robust.neural_network._checks import check_partial
+from sklearn_robust.neural_network._collapse import has_collapsed, warn_of_collapse
 from sklearn_robust.neural_network._device import (
     own_randomness,
     resolve_device,
@@ -31,6 +34,7 @@ from sklearn_robust.neural_network._device import (
 from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
 from sklearn_robust.neural_network._parameters import NetworkParameters
+from sklearn_robust.neural_network._plan import TrainingPlan, make_plan
 from sklearn_robust.neural_network._predictions import Predictions
 from sklearn_robust.neural_network._samples import read_training_data
 from sklearn_robust.neural_network._shifts import network_alone
@@ -82,9 +86,6 @@ class BaseRobustClassifier(
     True
     """
 
-    # Whether the library draws the weights, so that an objective may draw others instead.
-    _draws_weights = True
-
     @abstractmethod
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         """Return a fresh module from a batch of samples of that shape, as floats, to logits."""
@@ -122,11 +123,33 @@ class BaseRobustClassifier(
                     "warm_start=True needs the classes of the first fit, "
                     f"{self.classes_.tolist()}, got {np.unique(y).tolist()}."
                 )
-            self._start(X, y, weight, np.unique(y), keep_module=warm)
-            data, valid = self._split(X, y, weight)
-            self._train(data, valid, self.max_epochs, self._checkpoint(X, y, weight))
-        self._warn_if_constant(data)
+            plan = make_plan(self, X, whole=True)
+            self._fit(X, y, weight, plan.at_full_epsilon() if warm else plan, keep_module=warm)
+            collapsed = has_collapsed(self, X, y, weight)
+            if collapsed and not warm and plan.has_steps(len(y)):
+                plan = plan.gentler()
+                warn_of_collapse(
+                    f"It is trained once more, with lr={plan.lr:g} and a longer rise of epsilon."
+                )
+                self._fit(X, y, weight, plan, keep_module=False)
+                collapsed = has_collapsed(self, X, y, weight)
+        if collapsed:
+            warn_of_collapse("Use a smaller lr, more epochs, or a smaller epsilon.")
         return self
+
+    def _fit(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        plan: TrainingPlan,
+        *,
+        keep_module: bool,
+    ) -> None:
+        """Train by a plan from the beginning, or from the weights that there are."""
+        self._start(X, y, weight, np.unique(y), plan, keep_module=keep_module)
+        data, valid = self._split(X, y, weight)
+        self._train(data, valid, plan.epochs, self._checkpoint(X, y, weight, plan))
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -153,7 +176,8 @@ class BaseRobustClassifier(
             X, y, weight = self._prepared(X, y, sample_weight, reset=first)
             if first:
                 known = np.unique(y if classes is None else classes)
-                self._start(X, y, weight, known, keep_module=False)
+                plan = make_plan(self, X, whole=False)
+                self._start(X, y, weight, known, plan, keep_module=False)
             elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise ValueError(
                     "classes must be those of the first call to partial_fit, "
@@ -162,7 +186,8 @@ class BaseRobustClassifier(
             # All calls share the unit of the first, or weights would cancel within each.
             batch = self._batch(X, y, weight, getattr(self, "_mean_weight", None))
             if not first:
-                self.net_.go_on_with(self.module_, self._threat(), self.lr)
+                plan = make_plan(self, X, whole=False)
+                self.net_.go_on_with(self.module_, self._threat(), plan.lr, plan.lr_schedule)
             self._train(batch, None, 1, going_on=True)
         return self
 
@@ -203,6 +228,7 @@ class BaseRobustClassifier(
         y: np.ndarray,
         weight: np.ndarray | None,
         classes: np.ndarray,
+        plan: TrainingPlan,
         *,
         keep_module: bool,
     ) -> None:
@@ -218,20 +244,21 @@ class BaseRobustClassifier(
         self.classes_ = classes
         weights = self._weights(y, weight)
         self._mean_weight = float(weights[weights > 0].mean()) if weights.any() else 1.0
-        objective = get_objective(self.training).bound_to(self._attack())
+        attack = PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
+        objective = get_objective(self.training).bound_to(attack)
         if not keep_module:
             self.module_ = self._make_module(X, y, weight, objective, generator, seeds[1])
         dtype = training_dtype(self.dtype, self._threat(), X)
-        self._warn_of_precision(dtype, device, X)
+        warn_of_speed(dtype, device)
+        if self.preprocessor is None and self.input_ramp_ is None:  # which see X with all bits
+            warn_of_resolution(dtype, self._threat(), X)
         to_precision(self.module_, weight_dtype(dtype), device)
         team().copy_first(self.module_)
         check_module(self.module_, X[:1], len(classes))
         with network_alone(self.module_):
             objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
         noise = torch.Generator(device).manual_seed(team().own_seed(seeds[2]))
-        self.net_ = make_net(
-            self, objective, generator, noise, dtype=dtype, at_full_epsilon=keep_module
-        )
+        self.net_ = make_net(self, objective, generator, noise, dtype=dtype, plan=plan)
 
     def _make_module(
         self,
@@ -243,36 +270,26 @@ class BaseRobustClassifier(
         seed: int,
     ) -> torch.nn.Module:
         """Return a fresh module, from samples as they are to logits."""
-        layers, shape, transformer = make_front(self, X, y, weight)
+        layers, shape, transformer = make_front(self, objective, X, y, weight)
         if transformer is not None:
             self.preprocessor_ = transformer
         with own_randomness(seed, resolve_device(self.device)):
             network = self._make_network(generator, shape)
-        if self._draws_weights:
-            objective.initialize(network, generator)
-        return join(self, layers, network, shape)
-
-    def _warn_of_precision(self, dtype: str, device: torch.device, X: np.ndarray) -> None:
-        warn_of_speed(dtype, device)
-        if self.preprocessor is None and self.input_ramp is None:  # which see X with all bits
-            warn_of_resolution(dtype, self._threat(), X)
-
-    def _attack(self) -> PGD:
-        return PGD(self.pgd_steps, self.step_size, random_start=self.random_start)
+        module = join(self, layers, network, shape)
+        if self._draws_weights:  # a ramp has none, but an objective may heed that it is there
+            ramped = self.input_ramp_ is not None
+            objective.initialize(module if ramped else network, generator)
+        return module
 
     def _split(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
     ) -> tuple[Batch, Batch | None]:
         if not self.early_stopping:
             return self._batch(X, y, weight), None
-        rest, held_out = train_test_split(
-            np.arange(len(y)),
-            test_size=self.validation_fraction,
-            stratify=y,
-            random_state=team().seed(draw_seed(self.random_state)),
-        )
+        seed = team().seed(draw_seed(self.random_state))
         parts = (
-            self._batch(X[i], y[i], None if weight is None else weight[i]) for i in (rest, held_out)
+            self._batch(X[i], y[i], None if weight is None else weight[i])
+            for i in held_out_apart(y, self.validation_fraction, seed)
         )
         return next(parts), next(parts)
 
@@ -292,11 +309,12 @@ class BaseRobustClassifier(
         return as_batch(self._model(), X, self._encode(y, len(X)), weight, mean_weight)
 
     def _checkpoint(
-        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None, plan: TrainingPlan
     ) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
-        return Checkpoint(self.checkpoint, self._fingerprint(X, y, weight))
+        again = "-again" if plan.repeats else ""
+        return Checkpoint(self.checkpoint, self._fingerprint(X, y, weight) + again)
 
     def _fingerprint(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> str:
         """Return what tells this training from another, wherever and however it runs."""
@@ -333,16 +351,3 @@ class BaseRobustClassifier(
         self.module_.eval()
         with torch.no_grad():
             self.module_(X)
-
-    def _warn_if_constant(self, data: Batch) -> None:
-        """Say so if the last epoch predicted one class for everything: training has collapsed."""
-        counts = self.net_.prediction_counts.double()
-        team().average([counts])
-        largest_class = torch.bincount(data.y).max() / len(data.y)
-        if counts.max() >= 0.999 * counts.sum() > 0 and largest_class < 0.99:
-            warn_user(
-                "The network predicts one class for every training sample: training has "
-                "collapsed to a constant output. "
-                "Use epsilon_schedule='ramp', a smaller lr, more epochs, or a smaller epsilon.",
-                ConvergenceWarning,
-            )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.model_selection import train_test_split
 from sklearn.utils import compute_class_weight
 
 from sklearn_robust._validation import check_real, encode_labels
@@ -62,12 +63,17 @@ class Batches:
                 yield batch
 
 
+def held_out_apart(y: np.ndarray, fraction: float, seed: int) -> list[np.ndarray]:
+    """Return the indices of samples to train on and of those held out, a fraction by class."""
+    return train_test_split(np.arange(len(y)), test_size=fraction, stratify=y, random_state=seed)
+
+
 def check_batch_size(size: Any, name: str) -> None:
     """Raise ValueError for what is no number of samples, and not -1 for all."""
     whole = isinstance(size, Integral) and not isinstance(size, bool)
     if not whole or (size < 1 and size != -1):
         raise ValueError(
-            f"{name} must be an integer >= 1, or -1 for all samples at once, got {size!r}."
+            f"{name} must be 'auto', an integer >= 1, or -1 for all samples at once, got {size!r}."
         )
 
 

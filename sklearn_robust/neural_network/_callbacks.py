@@ -139,7 +139,7 @@ def check_callbacks(callbacks: Any, *, validation: bool, lr_schedule: Any) -> No
                 "function(net, data, None)."
             )
         if issubclass(kind, LRScheduler) and not (
-            isinstance(lr_schedule, str) and lr_schedule == "constant"
+            isinstance(lr_schedule, str) and lr_schedule in ("auto", "constant")
         ):
             raise ValueError(
                 f"callbacks cannot hold this {kind.__name__} beside lr_schedule={lr_schedule!r}, "

@@ -212,3 +212,10 @@ def _describe_code(code: types.CodeType) -> str:
         _describe_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
     ]
     return f"{code.co_code.hex()} {code.co_names} {constants}"
+
+
+def generator_in_state(device: torch.device, state: bytes) -> torch.Generator:
+    """Return a generator on the device in the stored state."""
+    generator = torch.Generator(device)
+    restore_generator(generator, torch.frombuffer(bytearray(state), dtype=torch.uint8))
+    return generator

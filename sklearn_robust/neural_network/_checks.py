@@ -20,6 +20,7 @@ from sklearn_robust.neural_network._callbacks import check_callbacks
 from sklearn_robust.neural_network._checkpoint import check_checkpoint
 from sklearn_robust.neural_network._device import check_dtype, resolve_device
 from sklearn_robust.neural_network._optimizers import check_optimizer, check_optimizer_params
+from sklearn_robust.neural_network._plan import is_auto
 from sklearn_robust.neural_network._preprocessing import check_preprocessor
 from sklearn_robust.neural_network._ramp import check_ramp
 from sklearn_robust.neural_network._schedules import (
@@ -47,23 +48,28 @@ def optional(check: Check) -> Check:
     return lambda value, name: None if value is None else check(value, name)
 
 
+def by_data(check: Check) -> Check:
+    """Return the check that lets "auto" pass."""
+    return lambda value, name: value if is_auto(value) else check(value, name)
+
+
 # In the order in which a user is told of them.
 RULES: dict[str, Check] = {
     "pgd_steps": integer(1),
-    "max_epochs": integer(1),
+    "max_epochs": by_data(integer(1)),
     "verbose": lambda value, name: isinstance(value, bool) or check_int(value, name, low=0),
-    "lr": real(low=0, open_low=True),
-    "batch_size": check_batch_size,
+    "lr": by_data(real(low=0, open_low=True)),
+    "batch_size": by_data(check_batch_size),
     "optimizer": check_optimizer,
     "optimizer_params": check_optimizer_params,
     "image_shape": optional(lambda value, name: check_image_shape(value)),
     "preprocessor": optional(check_preprocessor),
     "training": lambda value, name: get_objective(value),
     "epsilon_schedule": lambda value, name: resolve_schedule(value, name, EPSILON_SCHEDULES),
-    "lr_schedule": lambda value, name: resolve_schedule(value, name, LR_SCHEDULES),
+    "lr_schedule": by_data(lambda value, name: resolve_schedule(value, name, LR_SCHEDULES)),
     "weight_averaging": optional(lambda value, name: resolve_averaging(value)),
     "input_ramp": optional(lambda value, name: check_ramp(value)),
-    "shift_average": integer(0),
+    "shift_average": by_data(integer(0)),
     "max_grad_norm": optional(real(low=0, open_low=True)),
     "random_start": check_bool,
     "early_stopping": check_bool,
@@ -106,15 +112,17 @@ def check_shared(classifier: Any) -> None:
 
 def _check_front(classifier: Any) -> None:
     """Raise ValueError where what comes before the network does not suit the samples."""
-    if classifier.input_ramp is not None and classifier.preprocessor is not None:
+    ramp = None if is_auto(classifier.input_ramp) else classifier.input_ramp
+    if ramp is not None and classifier.preprocessor is not None:
         raise ValueError(
             "input_ramp works on X itself, and so does preprocessor. Pass one of them, or "
             "scale X and pass the knots of the ramp in its new units."
         )
     shape, declared = classifier.input_shape_, classifier.image_shape
-    if classifier.shift_average and classifier.preprocessor is None:  # it may change the shape
+    average = classifier.shift_average if classifier.preprocessor is None else 0  # or of its shape
+    if average and not is_auto(average):
         require_image_shape(shape, declared, "shift_average shifts images")
-    if classifier.augmentation is not None:
+    if classifier.augmentation is not None and not is_auto(classifier.augmentation):
         check_augmentation(classifier.augmentation, shape, declared, classifier.clip_values)
 
 

@@ -3,27 +3,30 @@
 # What a docstring says where it has the name of an entry in braces.
 SECTIONS = {
     "input_ramp": """\
-input_ramp : None, "fixed", "learnable" or (low, high), default=None
+input_ramp : None, "auto", "fixed", "learnable" or (low, high), default="auto"
         Put ``clip((x - low) / (high - low), 0, 1)`` in front of the network: one threshold shared
-        by all features, with knots in the units of X. "fixed" and "learnable" begin with knots
-        one epsilon from the ends of `clip_values` (of the data, if None), so that no feature at an
-        end of its range can be moved visibly; "learnable" trains them. This is a strong prior: it
-        helps where most values lie near the ends of their range, as ink on paper does, and
-        destroys information where they lie between or where features have different ranges.
-        See `sklearn_robust.neural_network.InputRamp`.""",
+        by all features, with knots in the units of X, scalars or one per feature. "auto" does so,
+        for linf, where the training data lie near the ends of their range at the radius of the
+        fit: where the adversary keeps less than two thirds of its influence, the mean distance it
+        can move what the network sees, over the standard deviation there. Then the knots lie 1.1
+        epsilon from the ends of `clip_values` (of the data, if None), per feature where ranges
+        differ. ``input_ramp_`` says what was chosen. "fixed" and "learnable" begin with knots one
+        epsilon from the ends, without looking; "learnable" trains them. This is a strong prior: it
+        helps where most values lie near the ends, as ink on paper does, and destroys information
+        where they lie between. See `sklearn_robust.neural_network.InputRamp`.""",
     "shift_average": """\
-shift_average : int, default=0
+shift_average : int or "auto", default=0
         Predict with the mean of the logits over an image and its shifts by up to this many pixels
         along either axis, see `sklearn_robust.neural_network.ShiftAverage`; attacks and
         certificates see that mean. Training, for which ``augmentation=RandomShift(1)`` goes with
         it, sees the network alone. Predictions, attacks and proofs cost ``4 * shift_average + 1``
-        times as much.""",
+        times as much. "auto" is 1 for images of at least 16 x 16 and 0 for all else.""",
     "parameters": """\
 epsilon : float or array of shape (n_features,), default=0.1
         Radius of the adversary in training, in the units of X as passed. 0 is standard training;
         an array gives each feature its own radius.
     norm : {"linf", "l2", "l1"}, default="linf"
-    pgd_steps : int, default=10
+    pgd_steps : int, default=5
         Steps of the attack in training. One step costs a forward pass and an input gradient, so
         the training costs up to ``pgd_steps + 2`` times standard training.
     step_size : float, array or None, default=None
@@ -47,28 +50,34 @@ epsilon : float or array of shape (n_features,), default=0.1
         "ramp" raises epsilon linearly over the first 30 % of the training, which keeps training
         at a large epsilon from collapsing to a constant output. A callable maps the progress in
         [0, 1] to the share of epsilon; see `sklearn_robust.neural_network.Ramp`.
-    max_epochs : int, default=10
-    batch_size : int, default=128
-        -1: all samples in one batch.
+    max_epochs : int or "auto", default="auto"
+        "auto": as many as make about 500 steps of the optimizer, but from 16 to 100.
+    batch_size : int or "auto", default="auto"
+        "auto": a tenth of the samples, but from 32 to 128. -1: all samples in one batch.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         A callable such as a class from torch.optim is called with the parameters and ``lr``.
     optimizer_params : dict, optional
         Further arguments of the optimizer.
-    lr : float, default=1e-3
-    lr_schedule : {"constant", "one-cycle", "multi-step"} or callable, default="constant"
-        A callable maps the progress in [0, 1] to a factor of `lr`; see
+    lr : float or "auto", default="auto"
+        "auto": 5e-3 under "one-cycle" where the library draws the weights, else 1e-3.
+    lr_schedule : {"auto", "constant", "one-cycle", "multi-step"} or callable, default="auto"
+        "auto": "one-cycle" in `fit`, "constant" in `partial_fit`, which does not know the end of
+        the training. A callable maps the progress in [0, 1] to a factor of `lr`; see
         `sklearn_robust.neural_network.OneCycle` and `MultiStep`. Schedulers of torch come in
-        through skorch's ``LRScheduler`` among the `callbacks`, with "constant" here; between calls
+        through skorch's ``LRScheduler`` among the `callbacks`, with "auto" here; between calls
         of `partial_fit` they go on.
     max_grad_norm : float, optional
         Longer gradients are scaled down to this l2 length.
     weight_averaging : {"ema", "swa"}, EMA, SWA or None, default=None
         Predict with an average of the weights over the training, and judge early stopping by it;
         see `sklearn_robust.neural_network.EMA` and `SWA`. In `fit` only.
-    augmentation : callable or None, default=None
+    augmentation : callable, "auto" or None, default="auto"
         Called with each training batch, a tensor in the shape of X, and a torch.Generator; returns
         the batch to train on, inside `clip_values`, in the same shape. See
         `sklearn_robust.neural_network.RandomShift`, which takes the classifier's `image_shape`.
+        "auto" shifts by up to a pixel where samples are images of at least 16 x 16: passed in their
+        shape, or rows that a convolutional network takes for images. It fills with the low end of
+        the range.
     class_weight : dict, "balanced" or None, default=None
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the data, stop when the accuracy there under attack, or
@@ -123,6 +132,8 @@ classes_ : ndarray of shape (n_classes,)
         What the network multiplies X by: 1 / 255 for grey levels of type uint8, else 1.
     preprocessor_ : transformer
         The fitted `preprocessor`, if there is one.
+    input_ramp_ : None, "fixed", "learnable" or (low, high)
+        The ramp in front of the network; by ``input_ramp="auto"`` its knots, or None.
     module_ : torch.nn.Module
         From a batch in the shape of X to logits, preprocessing included, in eval mode: what any
         other torch tool may be pointed at.

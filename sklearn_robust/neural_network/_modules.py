@@ -16,11 +16,11 @@ from sklearn_robust.bounds import Scale, register_layer
 def fully_connected(
     n_features: int,
     n_classes: int,
-    hidden_layer_sizes: Sequence[int] = (1024, 1024),
+    hidden_layer_sizes: Sequence[int],
     dropout: float = 0.0,
     batch_norm: bool = False,
 ) -> nn.Sequential:
-    """Return a ReLU network; by default the report's: two hidden layers, 1024 wide."""
+    """Return a ReLU network."""
     layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     width = n_features
     for i, size in enumerate(hidden_layer_sizes, start=1):
@@ -38,20 +38,19 @@ def fully_connected(
 def convolutional(
     image_shape: tuple[int, int, int],
     n_classes: int,
-    dropout: float = 0.4,
+    dropout: float,
     *,
-    filters: Sequence[int] = (32, 64),
-    kernel_size: int = 5,
-    downsampling: str = "pool",
-    hidden_layer_sizes: Sequence[int] = (1024,),
+    filters: Sequence[int],
+    kernel_size: int,
+    downsampling: str,
+    hidden_layer_sizes: Sequence[int],
     batch_norm: bool = False,
 ) -> nn.Sequential:
     """Return convolutions that halve the image, hidden layers, dropout, logits.
 
-    By default the report's network, that of TensorFlow's tutorial "Build a CNN using Estimators":
-    two times (5 x 5 convolution, ReLU, 2 x 2 max-pooling) with 32 and 64 filters, 1024 units. With
-    ``downsampling="stride"`` the convolutions themselves move two pixels at a time, which costs a
-    quarter and suits bounds. An axis too short to be halved is left alone.
+    With ``downsampling="stride"`` the convolutions themselves move two pixels at a time, which
+    costs a quarter and suits bounds. An axis too short to be halved is left alone, and kernels are
+    no longer than a padded axis.
     """
     channels, height, width = image_shape
     layers: list[tuple[str, nn.Module]] = [("images", nn.Unflatten(1, image_shape))]
@@ -60,24 +59,20 @@ def convolutional(
     for i, n_filters in enumerate(filters, start=1):
         halves = tuple(2 if size > 1 else 1 for size in (height, width))
         stride = halves if downsampling == "stride" else (1, 1)
+        kernel = tuple(min(kernel_size, size + 2 * padding) for size in (height, width))
         options = {"stride": stride, "padding": padding, "bias": not batch_norm}
-        conv = _blank(nn.Conv2d, channels, n_filters, kernel_size, **options)
+        conv = _blank(nn.Conv2d, channels, n_filters, kernel, **options)
         layers.append((f"conv{i}", conv))
         if batch_norm:
             layers.append((f"conv{i}_norm", nn.BatchNorm2d(n_filters)))
         layers.append((f"relu{i}", nn.ReLU()))
         height, width = (
-            (size + 2 * padding - kernel_size) // step + 1
-            for size, step in zip((height, width), stride, strict=True)
+            (size + 2 * padding - side) // step + 1
+            for size, step, side in zip((height, width), stride, kernel, strict=True)
         )
         if downsampling == "pool":
             layers.append((f"pool{i}", nn.MaxPool2d(halves)))
             height, width = height // halves[0], width // halves[1]
-        if height < 1 or width < 1:
-            raise ValueError(
-                f"kernel_size={kernel_size} is too large for images of shape {image_shape} with "
-                f"{len(filters)} convolutions. Use an odd kernel_size, or fewer filters."
-            )
         channels = n_filters
     layers.append(("units", nn.Flatten()))
     n_inputs = channels * height * width

@@ -16,7 +16,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
-from sklearn_robust.neural_network._checkpoint import Checkpoint, restore_generator
+from sklearn_robust.neural_network._checkpoint import Checkpoint, generator_in_state
 from sklearn_robust.neural_network._device import available, products_in
 from sklearn_robust.neural_network._graphs import StepGraphs
 from sklearn_robust.neural_network._parallel import team
@@ -91,6 +91,7 @@ class RobustNet(NeuralNet):
         it was after the last finished epoch; the latter raises FloatingPointError.
         """
         self.objective.begin()
+        self.interrupted = False
         if self.averaging is not None:
             self.averaging.begin()
         with rates_kept(self):
@@ -109,6 +110,7 @@ class RobustNet(NeuralNet):
             trouble = error
         except (KeyboardInterrupt, Interrupted):
             self.objective.begin()  # which may have moved the weights
+            self.interrupted = True
             warnings.warn(
                 f"Training interrupted in epoch {len(self.history)}; the model keeps what it has "
                 "learnt until then.",
@@ -158,9 +160,13 @@ class RobustNet(NeuralNet):
         averaged = None if self.averaging is None else self.averaging.weights()
         return self.module_.state_dict() if averaged is None else averaged
 
-    def go_on_with(self, module: torch.nn.Module, threat: ThreatModel, lr: float) -> None:
+    def go_on_with(
+        self, module: torch.nn.Module, threat: ThreatModel, lr: float, lr_schedule: Schedule
+    ) -> None:
         """Take over what may change between two calls of `partial_fit`."""
-        self.threat = threat
+        if self.lr_schedule is not constant:
+            self._scale_rates(1.0)
+        self.threat, self.lr_schedule = threat, lr_schedule
         if module is not self.module_:  # another one was put into its place
             self.module, self.module_ = module, module
             self.initialize_optimizer()
@@ -172,12 +178,10 @@ class RobustNet(NeuralNet):
     def begin_epoch(self) -> None:
         """Forget the counts of the epoch before."""
         self.batches_done = 0
-        self.prediction_counts = torch.zeros((), dtype=torch.long, device=self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("module")  # the same object as module_, which skorch stores as bytes
-        state.pop("prediction_counts", None)  # of the epoch in progress
         for name in ("generator", "noise"):
             state[name] = state[name].get_state().numpy().tobytes()
         return state
@@ -189,8 +193,8 @@ class RobustNet(NeuralNet):
         super().__setstate__(state)
         self.module = self.module_
         device = next(self.module_.parameters(), torch.zeros(())).device
-        self.generator = _restore_generator(torch.device("cpu"), states["generator"])
-        self.noise = _restore_generator(device, states["noise"])
+        self.generator = generator_in_state(torch.device("cpu"), states["generator"])
+        self.noise = generator_in_state(device, states["noise"])
 
     def get_default_callbacks(self) -> list[Any]:
         return []  # skorch's own score and print; the estimator passes what it wants
@@ -265,14 +269,16 @@ class RobustNet(NeuralNet):
     def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         progress = self.progress
         if self.lr_schedule is not constant:  # otherwise the rate is the callbacks' to change
-            factor = self.lr_schedule(progress)
-            for group, rate in zip(self.optimizer_.param_groups, self.base_rates, strict=True):
-                group["lr"] = rate * factor
+            self._scale_rates(self.lr_schedule(progress))
         step = super().train_step(batch, **fit_params)
         self.batches_done += 1
         if self.averaging is not None:
             self.averaging.update(self.module_, progress)
         return step
+
+    def _scale_rates(self, factor: float) -> None:
+        for group, rate in zip(self.optimizer_.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate * factor
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
@@ -288,10 +294,6 @@ class RobustNet(NeuralNet):
         team().average_gradients(self.module_, share)
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
-        seen = result.logits if result.clean_logits is None else result.clean_logits
-        classes = torch.arange(seen.shape[1], device=seen.device)
-        counts = (seen.argmax(1)[:, None] == classes).sum(0)  # bincount would wait for the device
-        self.prediction_counts = self.prediction_counts + counts
         return _step(loss, result, batch.y, share)
 
     def validation_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
@@ -337,10 +339,3 @@ def _step(loss: torch.Tensor, result: BatchLoss, y: torch.Tensor, share: float) 
         means["clean_accuracy"] = count_right(result.clean_logits, y) / len(y)
     team().average(means.values(), share)
     return {"loss": means["loss"], "y_pred": result.logits, "means": means}
-
-
-def _restore_generator(device: torch.device, state: bytes) -> torch.Generator:
-    """Return a generator on the device in the stored state."""
-    generator = torch.Generator(device)
-    restore_generator(generator, torch.frombuffer(bytearray(state), dtype=torch.uint8))
-    return generator

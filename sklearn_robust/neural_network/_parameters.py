@@ -29,11 +29,11 @@ class SharedParameters(TypedDict, total=False):
     preprocessor: Any
     training: Any
     epsilon_schedule: Any
-    max_epochs: int
-    batch_size: int
+    max_epochs: Any
+    batch_size: Any
     optimizer: Any
     optimizer_params: dict[str, Any] | None
-    lr: float
+    lr: Any
     lr_schedule: Any
     max_grad_norm: float | None
     weight_averaging: Any
@@ -65,10 +65,16 @@ class NetworkParameters(BaseEstimator):
     # shape of its images.
     image_shape: Any = None
     input_ramp: Any = None
-    shift_average: int = 0
+    shift_average: Any = 0
+    # Whether the network takes rows of features for images.
+    reads_images = False
+    # Whether the library draws the weights, so that an objective may draw others instead.
+    _draws_weights = True
     # What reading the training data finds.
     input_shape_: tuple[int, ...]
     input_factor_: float
+    # What making the module finds.
+    input_ramp_: Any
     _fitted_bytes: bool
     _fitted_top: float
 
@@ -77,22 +83,22 @@ class NetworkParameters(BaseEstimator):
         *,
         epsilon: Any = 0.1,
         norm: str = "linf",
-        pgd_steps: int = 10,
+        pgd_steps: int = 5,
         step_size: Any = None,
         random_start: bool = True,
         clip_values: Any = None,
         preprocessor: Any = None,
         training: Any = "pgd",
         epsilon_schedule: Any = "ramp",
-        max_epochs: int = 10,
-        batch_size: int = 128,
+        max_epochs: Any = "auto",
+        batch_size: Any = "auto",
         optimizer: Any = "adam",
         optimizer_params: dict[str, Any] | None = None,
-        lr: float = 1e-3,
-        lr_schedule: Any = "constant",
+        lr: Any = "auto",
+        lr_schedule: Any = "auto",
         max_grad_norm: float | None = None,
         weight_averaging: Any = None,
-        augmentation: Any = None,
+        augmentation: Any = "auto",
         class_weight: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

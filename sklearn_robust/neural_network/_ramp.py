@@ -14,18 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_real
 from sklearn_robust.attacks import is_search
 from sklearn_robust.bounds import Clamp, Scale, register_layer
 
 
 class InputRamp(nn.Module):
-    r"""``h(x) = clip((x - low) / (high - low), 0, 1)``, the same for every feature.
+    r"""``h(x) = clip((x - low) / (high - low), 0, 1)``.
 
     Parameters
     ----------
-    low, high : float
-        The knots, with low < high.
+    low, high : float or array in the shape of a sample
+        The knots, with low < high: the same for every feature, or its own for each.
     learnable : bool, default=False
         Whether training moves the knots; the width is kept positive as a softplus.
 
@@ -56,16 +55,18 @@ class InputRamp(nn.Module):
     raw_width: Tensor
     guides_search = True  # its gradient is another where an attack asks for it
 
-    def __init__(self, low: float, high: float, *, learnable: bool = False) -> None:
+    def __init__(self, low: Any, high: Any, *, learnable: bool = False) -> None:
         super().__init__()
-        width = float(high) - float(low)
-        start = torch.tensor(float(low))
+        ends = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        width = ends[1] - ends[0]
+        start = torch.tensor(ends[0], dtype=torch.float32)
         if learnable:
-            raw = float(width + np.log(-np.expm1(-width)))  # whose softplus is the width
-            self.start, self.raw_width = nn.Parameter(start), nn.Parameter(torch.tensor(raw))
+            raw = width + np.log(-np.expm1(-width))  # whose softplus is the width
+            self.start = nn.Parameter(start)
+            self.raw_width = nn.Parameter(torch.tensor(raw, dtype=torch.float32))
         else:
             self.register_buffer("start", start)
-            self.register_buffer("width", torch.tensor(width))
+            self.register_buffer("width", torch.tensor(width, dtype=torch.float32))
         self.learnable = learnable
 
     def knots(self) -> tuple[Tensor, Tensor]:
@@ -83,7 +84,10 @@ class InputRamp(nn.Module):
         return h.detach() + slope * (X - X.detach())
 
     def extra_repr(self) -> str:
-        low, width = (float(v.detach()) for v in self.knots())
+        low, width = (v.detach() for v in self.knots())
+        if low.ndim:
+            return f"knots of each of {low.numel()} features, learnable={self.learnable}"
+        low, width = float(low), float(width)
         return f"low={low:.6g}, high={low + width:.6g}, learnable={self.learnable}"
 
 
@@ -101,7 +105,8 @@ def make_ramp(input_ramp: Any, threat: ThreatModel, X: np.ndarray) -> InputRamp:
     "fixed" and "learnable" place the knots one radius from the ends of the range of the data.
     """
     if not isinstance(input_ramp, str):
-        return InputRamp(*check_ramp(input_ramp))
+        knots = (np.asarray(end) for end in check_ramp(input_ramp))
+        return InputRamp(*(end.reshape(X.shape[1:]) if end.ndim else end for end in knots))
     ends = (X.min(), X.max()) if threat.clip_values is None else threat.clip_values
     floor, ceiling = (float(np.min(ends[0])), float(np.max(ends[1])))
     radius = float(np.max(threat.epsilon))
@@ -109,24 +114,27 @@ def make_ramp(input_ramp: Any, threat: ThreatModel, X: np.ndarray) -> InputRamp:
     if low >= high:
         raise ValueError(
             f"input_ramp={input_ramp!r} needs a range of the data wider than 2 epsilon, got "
-            f"[{floor:g}, {ceiling:g}] and epsilon={radius:g}. Pass the knots (low, high)."
+            f"[{floor:g}, {ceiling:g}] and epsilon={radius:g}. Pass input_ramp='auto', which "
+            "leaves the ramp out then, or the knots (low, high)."
         )
     return InputRamp(low, high, learnable=input_ramp == "learnable")
 
 
 def check_ramp(input_ramp: Any) -> Any:
-    """Return `input_ramp` if it is None, "fixed", "learnable" or a pair of numbers low < high."""
-    if input_ramp is None or (isinstance(input_ramp, str) and input_ramp in ("fixed", "learnable")):
+    """Return the hyperparameter if it is one of its names or a pair of numbers low < high."""
+    if isinstance(input_ramp, str) and input_ramp in ("auto", "fixed", "learnable"):
         return input_ramp
     message = (
-        "input_ramp must be None, 'fixed', 'learnable' or a pair (low, high) with low < high, got "
-        f"{input_ramp!r}."
+        "input_ramp must be None, 'auto', 'fixed', 'learnable' or a pair (low, high) with low < "
+        f"high, got {input_ramp!r}."
     )
     try:
-        low, high = input_ramp
+        low, high = (np.asarray(end, dtype=float) for end in input_ramp)
     except (TypeError, ValueError):
         raise ValueError(message) from None
-    knots = check_real(low, "low of input_ramp"), check_real(high, "high of input_ramp")
-    if knots[0] >= knots[1]:
+    for end, name in ((low, "low"), (high, "high")):
+        if not np.isfinite(end).all():
+            raise ValueError(f"{name} of input_ramp must be finite, got {end}.")
+    if low.shape != high.shape or not np.all(low < high):
         raise ValueError(message)
-    return knots
+    return low, high

@@ -16,6 +16,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_sample_weight
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.neural_network._parameters import NetworkParameters
+from sklearn_robust.neural_network._plan import is_auto
 
 # Of two lots of the same data one may well reach twice as far as the other; not 25 times.
 _FAR = 25
@@ -50,7 +51,8 @@ def read_training_data(
     X, y, shape = _validated(classifier, X, y, reset=reset)
     check_classification_targets(y)
     if reset:
-        plain = classifier.preprocessor is None and classifier.input_ramp is None
+        ramp = None if is_auto(classifier.input_ramp) else classifier.input_ramp
+        plain = classifier.preprocessor is None and ramp is None
         as_bytes = as_bytes and _are_grey_levels(X, shape, classifier, scaled=plain)
         classifier.input_shape_ = shape
         classifier.input_factor_ = 1 / 255 if as_bytes and plain else 1.0

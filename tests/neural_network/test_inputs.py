@@ -17,7 +17,7 @@ from sklearn_robust import (
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import certified_correct
 from sklearn_robust.metrics import certified_score
-from sklearn_robust.neural_network import RandomShift, make_recipe
+from sklearn_robust.neural_network import RandomShift
 
 SETTINGS = {"pgd_steps": 2, "max_epochs": 2, "random_state": 0}
 
@@ -35,7 +35,7 @@ def test_lists_of_images_are_images(digits):
 def test_tensors_of_bytes_are_bytes(digits):
     X, y, *_ = digits
     grey = np.rint(X * 255).astype(np.uint8)
-    clf = RobustFCClassifier((8,), epsilon=20, clip_values=(0, 255), **SETTINGS)
+    clf = RobustFCClassifier((8,), epsilon=20, clip_values=(0, 255), input_ramp=None, **SETTINGS)
     expected = clf.fit(grey, y).predict_proba(grey)
     assert clf.fit(torch.from_numpy(grey), y).input_factor_ == 1 / 255
     np.testing.assert_array_equal(clf.predict_proba(torch.from_numpy(grey)), expected)
@@ -73,13 +73,12 @@ def test_adversarial_samples_lie_in_the_range_to_the_last_bit(digits):
     clf.fit(X_adv, y[:300]).robust_score(X_adv, y[:300])
 
 
-def test_shifts_take_the_classifiers_shape_and_a_recipes_background(digits):
+def test_shifts_take_the_classifiers_shape(digits):
     X, y, *_ = digits
     clf = RobustCNNClassifier(
         image_shape=(4, 4, 4), filters=(4,), augmentation=RandomShift(1), **SETTINGS
     )
     assert clf.fit(X[:50], y[:50]).net_.augmentation.image_shape == (4, 4, 4)
-    assert make_recipe("fast", "cnn", clip_values=(-1, 1)).augmentation == RandomShift(1, fill=-1)
 
 
 def test_partial_fit_weighs_one_chunk_against_another(digits):

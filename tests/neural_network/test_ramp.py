@@ -21,7 +21,8 @@ EPSILON = 0.25
 
 def classifier(**kwargs):
     settings = {"epsilon": EPSILON, "clip_values": (0, 1), "pgd_steps": 5, "max_epochs": 15,
-                "batch_size": 64, "lr": 3e-3, "random_state": 0, **kwargs}  # fmt: skip
+                "batch_size": 64, "lr": 3e-3, "lr_schedule": "constant", "input_ramp": None,
+                "random_state": 0, **kwargs}  # fmt: skip
     return RobustFCClassifier((64,), **settings)
 
 
@@ -162,9 +163,12 @@ def test_cnn_and_certified_training_take_a_ramp(inked):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"input_ramp": "soft"}, "input_ramp must be None, 'fixed', 'learnable' or a pair"),
-        ({"input_ramp": (0.6, 0.4)}, "input_ramp must be None, 'fixed', 'learnable' or a pair"),
-        ({"input_ramp": (0, np.nan)}, "high of input_ramp must be a finite number"),
+        ({"input_ramp": "soft"}, "input_ramp must be None, 'auto', 'fixed', 'learnable' or a pair"),
+        (
+            {"input_ramp": (0.6, 0.4)},
+            "input_ramp must be None, 'auto', 'fixed', 'learnable' or a pair",
+        ),
+        ({"input_ramp": (0, np.nan)}, "high of input_ramp must be finite, got nan"),
         ({"input_ramp": "fixed", "epsilon": 0.5}, "needs a range of the data wider than 2 epsilon"),
         (
             {"input_ramp": "fixed", "preprocessor": StandardScaler()},

@@ -114,7 +114,8 @@ def test_bytes_in_rows_that_are_no_squares_are_taken_for_grey_levels_aloud():
     with pytest.warns(
         UserWarning, match=r"taken for grey levels.* pass X\.astype\(float\)"
     ) as caught:
-        assert fit(rows, epsilon=8).input_factor_ == 1 / 255
+        assert fit(rows, epsilon=8, input_ramp=None).input_factor_ == 1 / 255
     assert caught[0].filename == __file__
-    assert fit(rows.reshape(-1, 6, 8), epsilon=8).input_factor_ == 1 / 255  # images, no question
-    assert fit(rows.astype(float), epsilon=8).input_factor_ == 1
+    images = rows.reshape(-1, 6, 8)  # no question
+    assert fit(images, epsilon=8, input_ramp=None).input_factor_ == 1 / 255
+    assert fit(rows.astype(float), epsilon=8, input_ramp=None).input_factor_ == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -105,6 +105,9 @@ class TrainingObjective(ABC):
 
     replays: int = 1
     """How often each batch is repeated in a row, with an update of the weights each time."""
+
+    sees_through_ramps: ClassVar[bool] = True
+    """Whether its attack is led by more than the derivative, which is 0 where a ramp is flat."""
 
     @abstractmethod
     def loss(self, module: torch.nn.Module, X: Tensor, y: Tensor, context: TrainingContext) -> Any:
@@ -231,6 +234,11 @@ def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:
     p = functional.log_softmax(reference, dim=1)
     q = functional.log_softmax(logits, dim=1)
     return (p.exp() * (p - q)).sum(1)
+
+
+def has_ramp(module: torch.nn.Module) -> bool:
+    """Return whether a layer of the module shows an attack another slope than its derivative."""
+    return any(hasattr(part, "guides_search") for part in module.modules())
 
 
 def count_right(logits: Tensor, y: Tensor) -> Tensor:

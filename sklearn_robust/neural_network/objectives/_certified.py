@@ -21,6 +21,7 @@ from sklearn_robust.neural_network.objectives._base import (
     TrainingContext,
     TrainingObjective,
     cross_entropy,
+    has_ramp,
     standard_loss,
 )
 from sklearn_robust.neural_network.objectives._interval_initialize import interval_initialize
@@ -56,12 +57,13 @@ class CertifiedObjective(TrainingObjective):
     """
 
     epsilon_factor: float = 1.0
-    regularization: float = 0.5
-    initialization: bool = True
+    regularization: float | None = 0.5
+    initialization: bool | None = True
 
     def __post_init__(self) -> None:
         check_real(self.epsilon_factor, "epsilon_factor", low=0, open_low=True)
-        check_real(self.regularization, "regularization", low=0)
+        if self.regularization is not None:
+            check_real(self.regularization, "regularization", low=0)
 
     @abstractmethod
     def certified_share(self, share: float) -> float:
@@ -91,7 +93,8 @@ class CertifiedObjective(TrainingObjective):
         Network(module, X, rounding=False)  # raises for a layer without bounds
 
     def initialize(self, module: nn.Module, generator: torch.Generator) -> None:
-        if self.initialization:
+        wanted = self.initialization
+        if not has_ramp(module) if wanted is None else wanted:
             interval_initialize(module, generator)
 
     def loss(self, module: nn.Module, X: Tensor, y: Tensor, context: TrainingContext) -> BatchLoss:
@@ -124,9 +127,14 @@ class CertifiedObjective(TrainingObjective):
         Batch norms are as in eval mode, or as `trained_logits` returned them.
         """
         enclosure = Enclosure(module, X, y, region, norms)
-        strength = self.regularization * (1 - share)
+        strength = self._regularization(module) * (1 - share)
         penalty = strength * box_regularizer(enclosure) if strength > 0 else None
         return -self._margins(enclosure, share), penalty
+
+    def _regularization(self, module: nn.Module) -> float:
+        if self.regularization is None:
+            return 0.0 if has_ramp(module) else 0.5
+        return self.regularization
 
     def _margins(self, enclosure: Enclosure, share: float) -> Tensor:
         return enclosure.margins()

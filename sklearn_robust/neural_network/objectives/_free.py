@@ -16,6 +16,7 @@ from sklearn_robust.neural_network.objectives._base import (
     TrainingContext,
     TrainingObjective,
     cross_entropy,
+    has_ramp,
     standard_loss,
 )
 
@@ -52,6 +53,7 @@ class FreeAdversarial(TrainingObjective):
     True
     """
 
+    sees_through_ramps = False
     replays: int = 8
     _delta: Tensor | None = field(default=None, init=False, repr=False)
     _at: tuple[Neighbourhood, Tensor] | None = field(default=None, init=False, repr=False)
@@ -60,7 +62,7 @@ class FreeAdversarial(TrainingObjective):
         check_int(self.replays, "replays", low=1)
 
     def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
-        if any(hasattr(part, "guides_search") for part in module.modules()):
+        if has_ramp(module):
             raise ValueError(
                 "training='free' attacks with the gradient of the training pass, which an "
                 "input_ramp hides where it saturates. Use training='fgsm' or 'pgd'."

@@ -34,11 +34,12 @@ class IntervalTraining(CertifiedObjective):
     epsilon_factor : float, default=1.0
         Train at this multiple of epsilon. Certified accuracy at epsilon often gains from a larger
         one (1.1 in [1]_ and 1.33 in [2]_ on MNIST at 0.3).
-    regularization : float, default=0.5
-        The factor lambda of [2]_; 0: none.
-    initialization : bool, default=True
+    regularization : float or None, default=0.5
+        The factor lambda of [2]_; 0: none; None: 0 behind an input ramp, else 0.5.
+    initialization : bool or None, default=True
         Draw the weights of the library's own networks with standard deviation
-        ``sqrt(2 pi) / fan_in`` [2]_, with which boxes keep their width through ReLU layers.
+        ``sqrt(2 pi) / fan_in`` [2]_, with which boxes keep their width through ReLU layers. None:
+        not behind an input ramp, where trainings without it end better.
 
     References
     ----------
