@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_robust._warnings import warn_user
 
-if TYPE_CHECKING:
-    from sklearn_robust.neural_network._base import BaseRobustClassifier
-
 # As many samples tell whether all have one class.
 _SEEN = 1000
 
 
-def has_collapsed(
-    classifier: BaseRobustClassifier, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
-) -> bool:
+def has_collapsed(classifier: Any, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> bool:
     """Return whether a training, not interrupted, ended with one of several classes for all."""
     if weight is not None:
         X, y = X[weight > 0], y[weight > 0]

@@ -116,6 +116,6 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
                     layer.bias.uniform_(-bound, bound, generator=generator)
 
 
-def _blank(layer: type[nn.Module], *args: int, **kwargs: Any) -> nn.Module:
+def _blank(layer: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Make a layer without drawing its weights from torch's global generator."""
     return nn.utils.skip_init(layer, *args, **kwargs)

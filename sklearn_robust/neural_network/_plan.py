@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from skorch.callbacks import LRScheduler
@@ -19,9 +19,6 @@ from sklearn_robust.neural_network._schedules import (
     constant,
     resolve_schedule,
 )
-
-if TYPE_CHECKING:
-    from sklearn_robust.neural_network._parameters import NetworkParameters
 
 # A training has about so many steps of the optimizer, in a number of epochs between these.
 STEPS, EPOCHS = 500, (16, 100)
@@ -81,7 +78,7 @@ def is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-def make_plan(classifier: NetworkParameters, X: np.ndarray, *, whole: bool) -> TrainingPlan:
+def make_plan(classifier: Any, X: np.ndarray, *, whole: bool) -> TrainingPlan:
     """Return the plan of `fit`, or of calls of `partial_fit` if X is not the `whole` data."""
     size = batch_size(classifier.batch_size, len(X))
     schedule = lr_schedule(classifier, whole=whole)
@@ -117,11 +114,11 @@ def steps_of_epoch(n_samples: int, batch_size: int) -> int:
     return 1 if batch_size == -1 else math.ceil(n_samples / batch_size)
 
 
-def _calls(classifier: NetworkParameters) -> int:
+def _calls(classifier: Any) -> int:
     return _CALLS if is_auto(classifier.max_epochs) else classifier.max_epochs
 
 
-def lr_schedule(classifier: NetworkParameters, *, whole: bool) -> Schedule:
+def lr_schedule(classifier: Any, *, whole: bool) -> Schedule:
     """Return the schedule of the rate: by "auto" one cycle in `fit`, if no callback sets it."""
     if not is_auto(classifier.lr_schedule):
         return resolve_schedule(classifier.lr_schedule, "lr_schedule", LR_SCHEDULES)
@@ -130,14 +127,14 @@ def lr_schedule(classifier: NetworkParameters, *, whole: bool) -> Schedule:
     return LR_SCHEDULES["one-cycle"] if whole and not own else constant
 
 
-def learning_rate(classifier: NetworkParameters, schedule: Schedule) -> float:
+def learning_rate(classifier: Any, schedule: Schedule) -> float:
     """Return the rate: by "auto" the larger one for fresh weights of the library in one cycle."""
     if not is_auto(classifier.lr):
         return classifier.lr
     return LR_CYCLE if schedule == LR_SCHEDULES["one-cycle"] and classifier._draws_weights else LR
 
 
-def augmentation(classifier: NetworkParameters, X: np.ndarray) -> Any:
+def augmentation(classifier: Any, X: np.ndarray) -> Any:
     """Return the augmentation: by "auto" shifts by a pixel where samples are images."""
     chosen = classifier.augmentation
     if is_auto(chosen):
@@ -149,14 +146,14 @@ def augmentation(classifier: NetworkParameters, X: np.ndarray) -> Any:
     return bound_augmentation(chosen, classifier.image_shape)
 
 
-def shift_average(classifier: NetworkParameters) -> int:
+def shift_average(classifier: Any) -> int:
     """Return the pixels of the mean over shifts: by "auto" one where samples are images."""
     if not is_auto(classifier.shift_average):
         return classifier.shift_average
     return int(shifts_images(classifier))
 
 
-def shifts_images(classifier: NetworkParameters) -> bool:
+def shifts_images(classifier: Any) -> bool:
     """Return whether "auto" shifts the samples: images, passed or declared so, of 16 x 16 at least.
 
     A convolutional network reads rows as images, so they are some to it; to others, rows are rows.

@@ -87,8 +87,8 @@ class InputRamp(nn.Module):
         low, width = (v.detach() for v in self.knots())
         if low.ndim:
             return f"knots of each of {low.numel()} features, learnable={self.learnable}"
-        low, width = float(low), float(width)
-        return f"low={low:.6g}, high={low + width:.6g}, learnable={self.learnable}"
+        ends = float(low), float(low + width)
+        return f"low={ends[0]:.6g}, high={ends[1]:.6g}, learnable={self.learnable}"
 
 
 def _as_known_layers(ramp: InputRamp) -> list[Any]:

@@ -242,8 +242,8 @@ class Target:
         most = int(min(n, _MOST_CANDIDATES, max(1, piece_bytes() // row_bytes(self.rows))))
         spread = np.linspace(0, n - 1, most).round().astype(np.intp)
         direct = DirectAttack(dense_rows(self.rows[spread]), self.predicted[spread])
-        first, *others = getattr(chosen, "attacks", (chosen,))
-        return AttackEnsemble([replace(first, start=direct), *others])
+        members: tuple[Any, ...] = getattr(chosen, "attacks", (chosen,))
+        return AttackEnsemble([replace(members[0], start=direct), *members[1:]])
 
     @property
     def certificate_obstacle(self) -> str | None:

@@ -52,7 +52,7 @@ def test_a_search_weights_robust_accuracy_as_it_does_accuracy(routing, several):
                     AdversarialLogisticRegression(epsilon).fit(X[fit], Y[fit], WEIGHT[fit]),
                     *(X[test], Y[test], WEIGHT[test]),
                     0.1,
-                )  # fmt: skip
+                )
                 for fit, test in CV.split(X)
             ]
         )
