@@ -94,5 +94,5 @@ def test_augmented_training_is_reproducible_and_resumable(digits, tmp_path):
 
 
 def test_what_cannot_be_called_is_refused(digits):
-    with pytest.raises(ValueError, match="augmentation must be None or a callable"):
+    with pytest.raises(ValueError, match="augmentation must be None, 'auto' or a callable"):
         tiny(augmentation="shift").fit(*digits[:2])

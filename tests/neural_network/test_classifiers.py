@@ -28,7 +28,8 @@ from sklearn_robust import (
 
 def tiny(**kwargs):
     """Return an unfitted network that trains in a fraction of a second."""
-    settings = {"epsilon": 0.1, "max_epochs": 2, "pgd_steps": 2, "lr": 5e-3, "random_state": 0}
+    settings = {"epsilon": 0.1, "max_epochs": 2, "pgd_steps": 2, "lr": 5e-3, "random_state": 0,
+                "lr_schedule": "constant", "batch_size": 128, "input_ramp": None}  # fmt: skip
     return RobustFCClassifier(**{"hidden_layer_sizes": (16,), **settings, **kwargs})
 
 
@@ -64,8 +65,9 @@ def test_epsilon_zero_is_standard_training_and_costs_no_attack(digits):
     clf.fit(X[:500], y[:500])
     # One more to learn what the module gives in training mode.
     assert passes.count(True) == 5 + 1
-    # That the module gives one logit per class, in float64 too; and once when trained.
-    assert passes.count(False) == 3
+    # That the module gives one logit per class, in float64 too; once when trained; and whether
+    # training has collapsed, for which one sample tells the memory that others need.
+    assert passes.count(False) == 5
 
 
 def test_a_training_batch_costs_k_plus_two_forwards_and_k_plus_one_backwards(digits):
@@ -89,7 +91,8 @@ def test_a_training_batch_costs_k_plus_two_forwards_and_k_plus_one_backwards(dig
         epsilon_schedule="constant", random_state=0,
     )  # fmt: skip
     clf.fit(X, y)
-    assert forwards == [False] * 5 + [True]  # where it is right, four steps, the update
+    # Where it is right, four steps, the update; after all, whether training has collapsed.
+    assert forwards == [False] * 5 + [True] + [False]
     assert backwards == [False] * 4 + [True]  # parameters are frozen in the attack
 
 
@@ -548,7 +551,7 @@ def test_verbose_prints_a_line_per_epoch_and_zero_is_silent(digits, capsys):
         ({"step_size": 0}, "step_size must be None or > 0, got 0"),
         ({"lr": 0}, "lr must be a finite number > 0, got 0"),
         ({"max_epochs": 0}, "max_epochs must be an integer >= 1"),
-        ({"batch_size": 0}, "batch_size must be an integer >= 1, or -1 for all samples at once"),
+        ({"batch_size": 0}, "batch_size must be 'auto', an integer >= 1, or -1 for all"),
         ({"callbacks": EpochTimer()}, "callbacks must be None or a list of skorch callbacks"),
         ({"callbacks": "disable"}, "callbacks must be None or a list .*, got 'disable'"),
         ({"callbacks": [3]}, "each of callbacks must be a skorch callback"),

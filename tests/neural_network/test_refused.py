@@ -234,6 +234,7 @@ def test_parameters_are_checked_before_training(digits, parameters, message):
         RobustFCClassifier((8,), **SETTINGS, **parameters).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:The network predicts one class")  # after one epoch
 def test_images_in_another_order_of_axes_are_refused():
     X = np.random.default_rng(0).random((30, 3, 8, 8))
     clf = RobustCNNClassifier(filters=(4,), hidden_layer_sizes=(8,), max_epochs=1, **SETTINGS)

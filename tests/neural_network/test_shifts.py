@@ -21,6 +21,9 @@ TRAINING = {
     "training": "ibp",
     "max_epochs": 6,
     "lr": 3e-3,
+    "lr_schedule": "constant",
+    "batch_size": 128,
+    "input_ramp": None,
     "augmentation": RandomShift(1),
     "random_state": 0,
 }
