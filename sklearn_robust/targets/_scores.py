@@ -56,7 +56,14 @@ class RawScores:
         self.scores, self.samples = scores, samples
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return self.scores(self.samples.restore(rows))
+        try:
+            return self.scores(self.samples.restore(rows))
+        except ValueError as error:
+            error.add_note(
+                "The classifier was asked for samples that an attack had moved. If it cannot take "
+                "such values, pass clip_values, a range for each feature."
+            )
+            raise
 
 
 def scores_of(estimator: Any) -> Callable[[Any], np.ndarray] | None:

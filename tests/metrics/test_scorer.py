@@ -50,8 +50,9 @@ def test_a_search_weights_robust_accuracy_as_it_does_accuracy(routing, several):
             [
                 robust_by_hand(
                     AdversarialLogisticRegression(epsilon).fit(X[fit], Y[fit], WEIGHT[fit]),
-                    *(X[test], Y[test], WEIGHT[test]), 0.1,
-                )  # fmt: skip
+                    *(X[test], Y[test], WEIGHT[test]),
+                    0.1,
+                )
                 for fit, test in CV.split(X)
             ]
         )
