@@ -1,4 +1,4 @@
-"""The direct attack, and random search on plateaus, held against what is known of the classifier."""
+"""The direct attack, and random search on plateaus, held against what is known."""
 
 import numpy as np
 import pytest
