@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.naive_bayes import CategoricalNB
+from sklearn.pipeline import make_pipeline
 
 from sklearn_robust import evaluate_robustness, perturb, robust_score
 from sklearn_robust.attacks import Square
@@ -64,6 +67,18 @@ def test_only_the_number_beside_a_declared_category_moves(kind):
     assert truth <= found <= truth + 0.02
     (radius,) = evaluate_robustness(clf, data, Y, [EPSILON], attack=ATTACK, diagnostics=False).radii
     assert radius.attacked == found
+
+
+SWAPPED = make_column_transformer(("passthrough", [1]), ("passthrough", [0]))
+
+
+@pytest.mark.parametrize("front, place", [(SimpleImputer(), 0), (SWAPPED, 1)])
+def test_a_declared_category_is_found_behind_transformers(front, place):
+    final = HistGradientBoostingClassifier(categorical_features=[place], max_iter=5)
+    clf = make_pipeline(front, final).fit(ARRAY, Y)
+    X_adv = perturb(clf, ARRAY, Y, epsilon=EPSILON, attack=ATTACK)
+    np.testing.assert_array_equal(X_adv[:, 0], CODES)
+    assert (X_adv[:, 1] != NUMBERS).any()
 
 
 def test_nothing_moves_where_all_columns_are_categories():
