@@ -100,6 +100,13 @@ class ThreatModel:
         """Return the sets A(x_i) for the rows of `X`, ready to project onto."""
         return Neighbourhood(self, X)
 
+    def within(self, low: np.ndarray, high: np.ndarray) -> ThreatModel:
+        """Return the same threat in a box that is no larger than these ends by feature."""
+        if self.clip_values is not None:
+            low = np.maximum(np.ravel(self.clip_values[0]), low)
+            high = np.minimum(np.ravel(self.clip_values[1]), high)
+        return replace(self, clip_values=(low, high))
+
     def sparing(self, features: np.ndarray) -> ThreatModel:
         """Return the same threat with radius 0 and no box for some features, given by a mask.
 

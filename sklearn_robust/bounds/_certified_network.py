@@ -105,7 +105,7 @@ def certified_network(
     certified = np.zeros(len(X), dtype=bool)
     if not len(X):
         return certified
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         precise = _precise(module)
         networks = _networks(precise, X[:1])
         logits = _logits(precise, X, pass_bytes(networks, "ibp"))

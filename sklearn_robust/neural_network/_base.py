@@ -199,7 +199,8 @@ class BaseRobustClassifier(
         """
         before = dict(self.__dict__)
         try:
-            yield
+            with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+                yield
         except FloatingPointError:
             raise
         except BaseException:

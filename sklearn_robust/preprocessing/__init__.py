@@ -10,6 +10,7 @@ from sklearn_robust.preprocessing._blocks import (
     guide as guide,
     pull as pull,
 )
+from sklearn_robust.preprocessing._domain import raw_domain as raw_domain
 from sklearn_robust.preprocessing._follow import CannotFollowError, follow
 from sklearn_robust.preprocessing._front import (
     Front,

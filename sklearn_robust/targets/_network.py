@@ -81,9 +81,9 @@ class NetworkTarget(DifferentiableTarget):
 
         if all(p.dtype == torch.float64 for p in self.module.parameters()):
             return self.model
-        return TorchModel(
-            to_precision(copy.deepcopy(self.module), torch.float64), len(self.classes_)
-        )
+        with torch.inference_mode(False):
+            exact = to_precision(copy.deepcopy(self.module), torch.float64)
+        return TorchModel(exact, len(self.classes_))
 
 
 def network_target(
@@ -117,6 +117,7 @@ def network_target(
 
     front = subject.front.as_dense()
     device = next(iter(module.state_dict().values()), torch.zeros(())).device
-    layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
-    whole = to_precision(nn.Sequential(*layers).to(device), torch.float64).eval()
+    with torch.inference_mode(False):  # or the weights could not be differentiated
+        layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
+        whole = to_precision(nn.Sequential(*layers).to(device), torch.float64).eval()
     return NetworkTarget(subject, front.samples, whole)

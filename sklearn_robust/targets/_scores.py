@@ -7,13 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.special import logit
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 from sklearn_robust.attacks import ScoreModel
-from sklearn_robust.preprocessing import Samples, all_columns, dense, movable_columns, some_columns
+from sklearn_robust.preprocessing import (
+    CannotFollowError,
+    Samples,
+    all_columns,
+    dense,
+    movable_columns,
+    some_columns,
+)
 from sklearn_robust.targets._categories import declared_categories
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
@@ -36,9 +44,7 @@ def score_target(subject: Subject, obstacle: str) -> Target:
             f"{type(subject.estimator).__name__} cannot be followed ({obstacle}), and it has "
             "neither decision_function nor predict_proba for an attack that needs scores only."
         )
-    movable = movable_columns(subject.steps, subject.table)
-    if not subject.steps:
-        movable &= ~declared_categories(subject.classifier, len(movable))
+    movable = movable_columns(subject.steps, subject.table) & ~_declared(subject)
     samples = (
         all_columns(subject.table, movable)
         if movable.all()
@@ -49,6 +55,28 @@ def score_target(subject: Subject, obstacle: str) -> Target:
     return Target(subject, samples, model, obstacle)
 
 
+def _declared(subject: Subject) -> np.ndarray:
+    """Return for each raw column whether the classifier was told that it holds categories."""
+    classifier, n_raw = subject.classifier, len(subject.table.numeric)
+    if not subject.steps:
+        return declared_categories(classifier, n_raw)
+    found = np.zeros(n_raw, dtype=bool)
+    n_columns = getattr(classifier, "n_features_in_", 0)
+    declared = declared_categories(classifier, n_columns) if n_columns else found
+    if not declared.any():
+        return found
+    try:
+        front = subject.front
+    except CannotFollowError:  # and nobody can say where they come from
+        return found
+    if front.is_affine:
+        read = abs(sparse.csr_array(front.block.matrix)[:, np.flatnonzero(declared)]).sum(axis=1)
+        columns = front.samples.columns
+        columns = np.arange(n_raw) if columns is None else columns
+        found[columns] = read[: len(columns)] > 0
+    return found
+
+
 class RawScores:
     """Scores of rows; an object and not a closure, so that it travels to other processes."""
 
@@ -56,7 +84,14 @@ class RawScores:
         self.scores, self.samples = scores, samples
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return self.scores(self.samples.restore(rows))
+        try:
+            return self.scores(self.samples.restore(rows))
+        except ValueError as error:
+            error.add_note(
+                "The classifier was asked for samples that an attack had moved. If it cannot take "
+                "such values, pass clip_values, a range for each feature."
+            )
+            raise
 
 
 def scores_of(estimator: Any) -> Callable[[Any], np.ndarray] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from sklearn_robust.preprocessing import (
     column_names,
     follow_front,
     is_frame,
+    raw_domain,
 )
 
 Steps = list[tuple[str, Any]]
@@ -36,7 +37,8 @@ class Subject:
     y : array-like or None
         Their labels.
     raw_threat : ThreatModel
-        In the units and columns of `X`.
+        In the units and columns of `X`, inside the domain of the transformers: a logarithm keeps
+        the adversary from negative values.
     steps : list of (name, transformer)
         What stands before the last classifier.
     classifier : classifier
@@ -80,7 +82,9 @@ class Subject:
         if not hasattr(estimator, "classes_"):
             raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
         threat = _raw_threat(estimator, X, epsilon, norm, clip_values)
-        return cls(estimator, X, y, threat, steps, classifier)
+        subject = cls(estimator, X, y, threat, steps, classifier)
+        domain = raw_domain(steps, subject.table) if steps else None
+        return subject if domain is None else replace(subject, raw_threat=threat.within(*domain))
 
     @cached_property
     def table(self) -> Table:

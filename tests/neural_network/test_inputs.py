@@ -6,18 +6,25 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_robust import (
     AdversarialLogisticRegression,
     RobustCNNClassifier,
     RobustFCClassifier,
+    certified_score,
     evaluate_robustness,
+    input_gradients,
+    robust_score,
 )
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import certified_correct
+<<<<<<< HEAD
 from sklearn_robust.metrics import certified_score
 from sklearn_robust.neural_network import RandomShift
+=======
+from sklearn_robust.neural_network import RandomShift, make_recipe
+>>>>>>> wt-cases
 
 SETTINGS = {"pgd_steps": 2, "max_epochs": 2, "random_state": 0}
 
@@ -115,3 +122,26 @@ def test_frames_are_certified_without_a_word_about_names(digits):
         pytest.raises(ValueError, match="X has 32 features"),
     ):
         certified_correct(clf, X[:, :32], y, ThreatModel(0.02))
+
+
+@pytest.mark.parametrize("front", [[], [StandardScaler()]], ids=["alone", "pipeline"])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_whatever_mode_of_autograd_the_caller_is_in_changes_nothing(digits, mode, front):
+    X, y = digits[0][:200], digits[1][:200]
+
+    def answers():
+        net = RobustFCClassifier((8,), epsilon=0.05, **SETTINGS | {"max_epochs": 4})
+        clf = make_pipeline(*front, net).fit(X, y)
+        net.partial_fit(clf[:-1].transform(X) if front else X, y)
+        return [
+            clf.predict_proba(X),
+            input_gradients(clf, X, y),
+            robust_score(clf, X, y, epsilon=0.02),
+            certified_score(clf, X[:50], y[:50], epsilon=0.02),
+        ]
+
+    expected = answers()
+    with mode():
+        found = answers()
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)

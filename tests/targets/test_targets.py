@@ -9,7 +9,6 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.naive_bayes import CategoricalNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, PolynomialFeatures, StandardScaler
@@ -236,22 +235,6 @@ def test_perturbed_frames_keep_the_types_of_fractions_the_index_and_what_is_not_
     X_adv = perturb(clf, frame, y, epsilon=0.3, attack="square")
     assert X_adv.dtypes.equals(frame.dtypes) and X_adv.index.equals(frame.index)
     assert X_adv["kind"].equals(frame["kind"])
-
-
-def test_categories_that_a_classifier_declares_are_not_moved():
-    rng = np.random.default_rng(0)
-    codes, numbers = rng.integers(0, 5, 300), rng.normal(size=300)
-    y = ((codes % 2) * 2 + numbers > 1).astype(int)
-    data = np.c_[codes, numbers]
-    clf = HistGradientBoostingClassifier(categorical_features=[0]).fit(data, y)
-    X_adv = perturb(clf, data, y, epsilon=0.6, attack="square")
-    np.testing.assert_array_equal(X_adv[:, 0], codes)
-    assert (X_adv[:, 1] != numbers).any()
-    bayes, counts = CategoricalNB(), np.c_[codes, numbers > 0]
-    bayes.fit(counts, y)
-    # Nothing can be moved: the accuracy is all there is.
-    score = robust_score(bayes, counts, y, epsilon=1.5, attack="square")
-    assert score == bayes.score(counts, y)
 
 
 def test_the_judge_is_given_samples_in_their_own_precision():
