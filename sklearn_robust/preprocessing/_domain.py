@@ -123,7 +123,7 @@ def _of_steps(steps: list[tuple[str, Any]], n_columns: int, X: Any = None) -> Bo
         low, high = np.fmax(low, ends[0]), np.fmin(high, ends[1])
         block = registered(step)
         diagonal = _diagonal(block)
-        if diagonal is None:
+        if diagonal is None or not isinstance(block, Affine):
             break
         scale, offset, X = scale * diagonal, offset * diagonal + block.offset, None
     return low, high

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_robust.attacks import ScoreModel
 from sklearn_robust.preprocessing import (
+    Affine,
     CannotFollowError,
     Samples,
     all_columns,
@@ -69,7 +70,7 @@ def _declared(subject: Subject) -> np.ndarray:
         front = subject.front
     except CannotFollowError:  # and nobody can say where they come from
         return found
-    if front.is_affine:
+    if isinstance(front.block, Affine):
         read = abs(sparse.csr_array(front.block.matrix)[:, np.flatnonzero(declared)]).sum(axis=1)
         columns = front.samples.columns
         columns = np.arange(n_raw) if columns is None else columns

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The direct attack, and random search on plateaus, held against what is known by other means."""
-=======
 """The direct attack, and random search on plateaus, held against what is known."""
->>>>>>> wt-cases
 
 import numpy as np
 import pytest

@@ -19,12 +19,7 @@ from sklearn_robust import (
 )
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import certified_correct
-<<<<<<< HEAD
-from sklearn_robust.metrics import certified_score
 from sklearn_robust.neural_network import RandomShift
-=======
-from sklearn_robust.neural_network import RandomShift, make_recipe
->>>>>>> wt-cases
 
 SETTINGS = {"pgd_steps": 2, "max_epochs": 2, "random_state": 0}
 
