@@ -7,6 +7,9 @@ from sklearn.datasets import load_digits
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier
 
+# A plain training, on which the claims of the tests that share these networks rest.
+PLAIN = {"lr_schedule": "constant", "batch_size": 128, "input_ramp": None, "random_state": 0}
+
 torch.set_num_threads(1)  # the tests' networks are too small to gain from more
 
 
@@ -30,21 +33,22 @@ def digits():
 def robust_fc(digits):
     """Return a fully connected network trained at epsilon 0.15 on the digits; do not change it."""
     X, y, *_ = digits
-    return RobustFCClassifier((64,), epsilon=0.15, max_epochs=30, pgd_steps=5, random_state=0).fit(
-        X, y
-    )
+    return RobustFCClassifier((64,), epsilon=0.15, max_epochs=30, pgd_steps=5, **PLAIN).fit(X, y)
 
 
 @pytest.fixture(scope="session")
 def standard_fc(digits):
     """Return the same network trained at epsilon 0."""
     X, y, *_ = digits
-    return RobustFCClassifier((64,), epsilon=0, max_epochs=30, random_state=0).fit(X, y)
+    return RobustFCClassifier((64,), epsilon=0, max_epochs=30, **PLAIN).fit(X, y)
 
 
 @pytest.fixture(scope="session")
 def robust_cnn(digits):
     """Return a small-data CNN trained on 8 x 8 images."""
     X, y, *_ = digits
-    clf = RobustCNNClassifier(epsilon=0.1, max_epochs=4, pgd_steps=3, random_state=0)
+    clf = RobustCNNClassifier(
+        filters=(32, 64), kernel_size=5, downsampling="pool", hidden_layer_sizes=(1024,),
+        dropout=0.4, epsilon=0.1, max_epochs=4, pgd_steps=3, **PLAIN,
+    )  # fmt: skip
     return clf.fit(X.reshape(-1, 8, 8), y)

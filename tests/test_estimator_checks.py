@@ -27,7 +27,14 @@ pytestmark = [
 ]
 
 # Few epochs at a large rate: enough for the checks that ask for an accuracy.
-QUICK = {"epsilon": 0.05, "pgd_steps": 1, "max_epochs": 20, "lr": 0.03}
+QUICK = {
+    "epsilon": 0.05,
+    "pgd_steps": 1,
+    "max_epochs": 20,
+    "lr": 0.03,
+    "lr_schedule": "constant",
+    "batch_size": 128,
+}
 DETERMINISTIC = {**QUICK, "random_start": False, "batch_size": -1, "dtype": "float64"}
 
 
@@ -45,7 +52,8 @@ class SmallNetwork(torch.nn.Sequential):
 
 
 def small_cnn(**settings):
-    return RobustCNNClassifier(dropout=0.0, **{**settings, "max_epochs": 6, "lr": 0.01})
+    report = {"filters": (32, 64), "kernel_size": 5, "downsampling": "pool", "input_ramp": None}
+    return RobustCNNClassifier(**report, **{**settings, "max_epochs": 6, "lr": 0.01})
 
 
 ESTIMATORS = [

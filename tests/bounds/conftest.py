@@ -52,8 +52,9 @@ def fc(digits):
     """A fully connected network trained against PGD at 0.1."""
     X, y = digits
     clf = RobustFCClassifier(
-        (64, 64), epsilon=0.1, clip_values=(0, 1), pgd_steps=5, max_epochs=25, random_state=0
-    )
+        (64, 64), epsilon=0.1, clip_values=(0, 1), pgd_steps=5, max_epochs=25, input_ramp=None,
+        lr_schedule="constant", batch_size=128, random_state=0,
+    )  # fmt: skip
     return clf.fit(X[:1200], y[:1200])
 
 
@@ -67,6 +68,9 @@ def cnn(digits):
         clip_values=(0, 1),
         pgd_steps=5,
         max_epochs=12,
+        lr_schedule="constant",
+        batch_size=128,
+        augmentation=None,
         random_state=0,
     )
     return clf.fit(X[:1200], y[:1200])

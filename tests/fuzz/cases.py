@@ -160,7 +160,7 @@ def _contained(X: np.ndarray, container: str, rng: np.random.Generator | None) -
         frame["flag"] = rng.random(len(X)) < 0.5
         frame["kind"] = rng.choice(["x", "y"], len(X))
     if container == "nullable":
-        return frame.convert_dtypes(convert_string=False)
+        return frame.convert_dtypes()
     if container == "polars":
         import polars as pl
 

@@ -27,7 +27,8 @@ def test_the_windows_that_a_convolution_lays_out_count():
 @pytest.mark.parametrize("kind", ["fc", "cnn"])
 def test_pieces_change_no_prediction(digits, kind):
     X, y, *_ = digits
-    settings = {"epsilon": 0.1, "pgd_steps": 1, "max_epochs": 2, "random_state": 0}
+    settings = {"epsilon": 0.1, "pgd_steps": 1, "max_epochs": 4, "random_state": 0}
+    settings |= {"lr_schedule": "constant", "input_ramp": None}
     if kind == "fc":
         clf = RobustFCClassifier((32,), **settings).fit(X, y)
     else:

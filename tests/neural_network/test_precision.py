@@ -110,7 +110,8 @@ def test_fits_are_repeatable():
 
 def test_a_radius_that_bfloat16_cannot_tell_is_warned_of():
     with pytest.warns(UserWarning, match="dtype='bfloat16' tells values near 101"):
-        digits(dtype="bfloat16", max_epochs=1, clip_values=None).fit(X + 100, Y)
+        plain = {"clip_values": None, "input_ramp": None}
+        digits(dtype="bfloat16", max_epochs=1, **plain).fit(X + 100, Y)
 
 
 def test_a_device_without_autocast_gets_an_error(monkeypatch):
