@@ -115,7 +115,7 @@ def test_partial_fit_goes_on_with_the_network_alone(digits):
 
 def test_pickles_and_clones(digits):
     X, y = digits
-    clf = NETWORKS["cnn"](shift_average=1).fit(X[:200], y[:200])
+    clf = NETWORKS["cnn"](shift_average=1).fit(X[:300], y[:300])
     again = pickle.loads(pickle.dumps(clf))
     assert np.array_equal(again.decision_function(X), clf.decision_function(X))
     assert clone(clf).get_params()["shift_average"] == 1
