@@ -27,14 +27,7 @@ pytestmark = [
 ]
 
 # Few epochs at a large rate: enough for the checks that ask for an accuracy.
-QUICK = {
-    "epsilon": 0.05,
-    "pgd_steps": 1,
-    "max_epochs": 20,
-    "lr": 0.03,
-    "lr_schedule": "constant",
-    "batch_size": 128,
-}
+QUICK = {"epsilon": 0.05, "pgd_steps": 1, "max_epochs": 20, "lr": 0.03, "lr_schedule": "constant"}
 DETERMINISTIC = {**QUICK, "random_start": False, "batch_size": -1, "dtype": "float64"}
 
 
@@ -52,8 +45,7 @@ class SmallNetwork(torch.nn.Sequential):
 
 
 def small_cnn(**settings):
-    report = {"filters": (32, 64), "kernel_size": 5, "downsampling": "pool", "input_ramp": None}
-    return RobustCNNClassifier(**report, **{**settings, "max_epochs": 6, "lr": 0.01})
+    return RobustCNNClassifier(**{**settings, "lr": 0.01})
 
 
 ESTIMATORS = [

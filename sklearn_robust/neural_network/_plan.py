@@ -21,7 +21,7 @@ from sklearn_robust.neural_network._schedules import (
 )
 
 # A training has about so many steps of the optimizer, in a number of epochs between these.
-STEPS, EPOCHS = 500, (16, 100)
+STEPS, EPOCHS = 500, (16, 60)
 # A batch is a tenth of the samples, between these.
 BATCHES, BATCH_SIZES = 10, (32, 128)
 # Peak of the rate in one cycle, and the rate otherwise.
@@ -33,7 +33,7 @@ _GENTLER_RATE, _GENTLER_RAMP = 0.2, Ramp(0.0, 0.7)
 # A pixel is much of a smaller image: digits of 8 x 8 train worse with shifts.
 _LEAST_SIDE = 16
 # One of fewer steps is constant because it has hardly begun.
-_FEWEST_STEPS = 100
+_FEWEST_STEPS = 50
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def batch_size(size: Any, n_samples: int) -> int:
 
 
 def epochs(max_epochs: Any, n_samples: int, batch_size: int) -> int:
-    """Return the epochs of a fit: by "auto" those of 500 steps, but from 16 to 100."""
+    """Return the epochs of a fit: by "auto" those of 500 steps, but from 16 to 60."""
     if not is_auto(max_epochs):
         return max_epochs
     steps = steps_of_epoch(n_samples, batch_size)

@@ -27,11 +27,11 @@ def fitted(clf, X, y):
 def test_small_data_have_more_epochs_of_smaller_batches_for_about_500_steps(n_samples):
     size = batch_size("auto", n_samples)
     n = epochs("auto", n_samples, size)
-    assert 32 <= size <= 128 and 16 <= n <= 100
+    assert 32 <= size <= 128 and 16 <= n <= 60
     steps = n * -(-n_samples // size)
-    if 16 < n < 100:
+    if 16 < n < 60:
         assert 500 <= steps < 500 + steps / n
-    assert (n, size) == {20: (100, 32), 60_000: (16, 128)}.get(n_samples, (n, size))
+    assert (n, size) == {20: (60, 32), 60_000: (16, 128)}.get(n_samples, (n, size))
 
 
 def test_what_a_user_passes_is_what_is_used(digits):
