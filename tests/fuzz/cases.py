@@ -22,18 +22,20 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
+    FunctionTransformer,
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
     PolynomialFeatures,
+    PowerTransformer,
     RobustScaler,
     StandardScaler,
 )
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_robust import AdversarialLogisticRegression, RobustFCClassifier
+from sklearn_robust import AdversarialLogisticRegression, RobustCNNClassifier, RobustFCClassifier
 
 CLASSIFIERS = {
     "logistic": lambda: LogisticRegression(C=10.0),
@@ -51,9 +53,15 @@ CLASSIFIERS = {
     "tree": lambda: DecisionTreeClassifier(max_depth=4, random_state=0),
     "forest": lambda: RandomForestClassifier(3, max_depth=4, random_state=0),
     "boosting": lambda: HistGradientBoostingClassifier(max_iter=3, min_samples_leaf=3),
+    "categories": lambda: HistGradientBoostingClassifier(
+        categorical_features=[0], max_iter=3, min_samples_leaf=3
+    ),
     "neighbours": lambda: KNeighborsClassifier(3),
     "bayes": GaussianNB,
     "kernel": SVC,
+    "convolution": lambda: RobustCNNClassifier(
+        filters=(2,), hidden_layer_sizes=(4,), epsilon=0.05, max_epochs=2, random_state=0
+    ),
     "perceptron": lambda: MLPClassifier((4,), solver="lbfgs", max_iter=20, random_state=0),
 }
 FRONTS = {
@@ -65,6 +73,8 @@ FRONTS = {
     "pca": lambda: (RobustScaler(), PCA(1)),
     "union": lambda: (make_union(StandardScaler(), MinMaxScaler()),),
     "powers": lambda: (StandardScaler(), PolynomialFeatures(2)),
+    "log": lambda: (MinMaxScaler((0, 3)), FunctionTransformer(np.log1p)),
+    "box-cox": lambda: (MinMaxScaler((1, 2)), PowerTransformer(method="box-cox")),
     "bins": lambda: (
         KBinsDiscretizer(3, encode="onehot-dense", quantile_method="averaged_inverted_cdf"),
     ),
@@ -79,6 +89,9 @@ CONTAINERS = (
     "arrow",
     "nullable",
     "sparse",
+    "whole",
+    "bytes",
+    "images",
 )
 
 
@@ -108,14 +121,20 @@ def cases(draw: Any) -> Case:
     unit = 10.0 ** draw(
         st.lists(st.integers(-3, 6), min_size=n_features, max_size=n_features).map(np.array)
     )
-    centre = draw(st.sampled_from([0.0, 0.0, 1.0, 1e4])) * unit
+    centre = draw(st.sampled_from([0.0, 0.0, 1.0, 1e4, 1e6])) * unit
     X = Z * unit + centre
     container, name = draw(st.sampled_from(CONTAINERS)), draw(st.sampled_from(sorted(CLASSIFIERS)))
-    front = draw(st.sampled_from(sorted(FRONTS)))
+    name, front = _fitting(name, draw(st.sampled_from(sorted(FRONTS))), container)
     if container == "sparse":
         X = np.where(abs(Z) > 0.7, X, 0.0)
-        front = front if front in ("none", "largest") else "largest"
-        name = name if name in ("logistic", "ridge", "tree", "adversarial") else "logistic"
+    elif container in ("whole", "bytes"):
+        unit = np.ones(n_features)
+        X = np.rint(Z * 4).clip(-50, 50) + (50 if container == "bytes" else 0)
+    elif container == "images":
+        unit = np.ones(16)
+        X = rng.normal(size=(n, 16)) + y[:, None] * rng.normal(size=16)
+    if name == "categories":
+        X[:, 0], unit[0] = rng.integers(4, size=n), 1.0
     mixed = container in ("pandas", "polars", "arrow") and draw(st.booleans())
     labels = draw(st.sampled_from([np.arange(3), np.array([-1, 4, 7]), np.array(["b", "c", "d"])]))
     threshold = n_classes == 2 and draw(st.integers(0, 5)) == 0
@@ -132,16 +151,34 @@ def cases(draw: Any) -> Case:
     by_column = not mixed and draw(st.booleans())
     spread = np.where(np.ptp(X, axis=0) > 0, np.ptp(X, axis=0), unit) / 4
     epsilon: Any = share * spread if by_column else float(share * spread.min())
-    if by_column and draw(st.booleans()):
+    if by_column and (name == "categories" or draw(st.booleans())):
         epsilon[0] = 0.0
-    clip = None
+    clip: Any = None
     if draw(st.booleans()) and not mixed:
         clip = (X.min(axis=0) - 0.1 * spread, X.max(axis=0) + 0.1 * spread)
+        if container == "images":
+            clip = float(clip[0].min()), float(clip[1].max())
     norm = draw(st.sampled_from(["linf", "l2", "l1"]))
     weight = rng.random(n) if draw(st.booleans()) else None
-    said = f"{name} behind {front} on {container} {Z.shape}, seed {seed}, {norm}, mixed={mixed}"
+    said = f"{name} behind {front} on {container} {X.shape}, seed {seed}, {norm}, mixed={mixed}"
     options = {"epsilon": epsilon, "norm": norm, "clip_values": clip}
     return Case(classifier, data, targets, weight, options, said)
+
+
+def _fitting(name: str, front: str, container: str) -> tuple[str, str]:
+    """Return a classifier and what stands in front of it that take what is in the container."""
+    if container == "sparse":
+        front = front if front in ("none", "largest") else "largest"
+        name = name if name in ("logistic", "ridge", "tree", "adversarial") else "logistic"
+    if container == "images":
+        name, front = ("convolution" if name in ("network", "tree") else "network"), "none"
+    elif name == "convolution":
+        name = "network"
+    if name == "categories" and container not in ("array", "float32", "fortran", "bytes"):
+        name = "boosting"
+    if name == "categories" or (container == "nullable" and front == "bins"):
+        front = "none"  # scikit-learn's KBinsDiscretizer cannot write into what it is given there
+    return name, front
 
 
 def _contained(X: np.ndarray, container: str, rng: np.random.Generator | None) -> Any:
@@ -152,6 +189,10 @@ def _contained(X: np.ndarray, container: str, rng: np.random.Generator | None) -
         ]
     if container == "sparse":
         return sparse.csr_array(X)
+    if container in ("whole", "bytes"):
+        return X.astype(np.int64 if container == "whole" else np.uint8)
+    if container == "images":
+        return X.reshape(-1, 4, 4)
     names = (
         list(range(X.shape[1])) if container == "numbered" else [f"f{k}" for k in range(X.shape[1])]
     )

@@ -80,7 +80,8 @@ def points_are_inside_and_give_the_score(case: Case, target: Target, attack: Any
         assert type(X_adv) is type(case.X)
         again = make_target(case.classifier, X_adv, case.y, **{**case.options, "clip_values": None})
         # In float32 points can only be as near to the set as its numbers are to one another.
-        found = again.rows.astype(getattr(case.X, "dtype", np.float64))
+        dtype = getattr(case.X, "dtype", np.dtype(np.float64))
+        found = again.rows.astype(dtype if dtype.kind == "f" else np.float64)
         assert target.threat.contains(found, target.rows).all(), "a point left the set"
     right = np.asarray(case.classifier.predict(X_adv)) == case.y
     assert score == np.average(right & target.clean, weights=case.weight)
