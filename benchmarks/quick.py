@@ -117,7 +117,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             **row,
             "attack": "strong, in [0, 1]" if row["training"] == "defaults" else pgd,
             **{
-                k: "-" if row[k] is None else f"{row[k]:.1%}"
+                k: "-" if row[k] is None else f"{100 * row[k]:.1f}"
                 for k in ("report_clean", "report_robust")
             },
         }
