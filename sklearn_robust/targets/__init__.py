@@ -60,8 +60,8 @@ _LAZY = {
     "register_target": "_registry",
 }
 
-# These serve the packages above, and are not public here; nor are the functions, which are metrics.
-_OURS = ("as_layers", "dense_rows")
+# These serve the packages above, and are not public here, as what is public in metrics is not.
+_OURS = ("BlackBoxWarning", "as_layers", "dense_rows")
 
 __all__ = [
     "RobustClassifierMixin",
