@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import strategies as st
+from hypothesis import assume, strategies as st
 from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -142,6 +142,7 @@ def cases(draw: Any) -> Case:
     data = _contained(X, container, rng if mixed else None)
     targets = labels[y]
     classifier = _fitted(name, front, data, targets, mixed=mixed, threshold=threshold)
+    assume(_gives_numbers(classifier, data))
     if wrapped == "frozen":
         classifier = FrozenEstimator(classifier)
     if draw(st.integers(0, 3)) == 0:  # labels that were not seen in fit
@@ -227,6 +228,14 @@ def _fitted(name: str, front: str, X: Any, y: np.ndarray, *, mixed: bool, thresh
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of convergence, and of constant columns
         return make_pipeline(*steps, classifier).fit(X, y) if steps else classifier.fit(X, y)
+
+
+def _gives_numbers(classifier: Any, X: Any) -> bool:
+    """Whether the scores are numbers: scikit-learn's GaussianNB gives NaN for constant columns."""
+    with np.errstate(all="ignore"):
+        ask = getattr(classifier, "predict_proba", classifier.predict)
+        scores = np.asarray(ask(X))
+    return scores.dtype.kind != "f" or bool(np.isfinite(scores).all())
 
 
 def _names(X: Any) -> list[str]:
