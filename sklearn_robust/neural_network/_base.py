@@ -137,15 +137,7 @@ class BaseRobustClassifier(
             warn_of_collapse("Use a smaller lr, more epochs, or a smaller epsilon.")
         return self
 
-    def _fit(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        weight: np.ndarray | None,
-        plan: TrainingPlan,
-        *,
-        keep_module: bool,
-    ) -> None:
+    def _fit(self, X: Any, y: Any, weight: Any, plan: TrainingPlan, *, keep_module: bool) -> None:
         """Train by a plan from the beginning, or from the weights that there are."""
         self._start(X, y, weight, np.unique(y), plan, keep_module=keep_module)
         data, valid = self._split(X, y, weight)
@@ -278,8 +270,7 @@ class BaseRobustClassifier(
             network = self._make_network(generator, shape)
         module = join(self, layers, network, shape)
         if self._draws_weights:  # a ramp has none, but an objective may heed that it is there
-            ramped = self.input_ramp_ is not None
-            objective.initialize(module if ramped else network, generator)
+            objective.initialize(network if self.input_ramp_ is None else module, generator)
         return module
 
     def _split(
