@@ -37,7 +37,8 @@ def normed(input_shape, n_classes):
 SAME_AS_ONE = {
     "fc": RobustFCClassifier((16,), **DETERMINISTIC),
     "cnn": RobustCNNClassifier(**DETERMINISTIC | {"max_epochs": 1}, dropout=0, filters=(4, 4),
-                               hidden_layer_sizes=(16,)),
+                               kernel_size=5, downsampling="pool", hidden_layer_sizes=(16,),
+                               lr_schedule="constant", input_ramp=None, augmentation=None),
     "many settings": RobustFCClassifier(
         (16,), preprocessor=StandardScaler(), class_weight="balanced", max_grad_norm=0.5,
         weight_averaging="ema", lr_schedule="one-cycle", optimizer="adamw", **DETERMINISTIC,
