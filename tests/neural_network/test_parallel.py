@@ -128,6 +128,7 @@ def weights(clf):
     return {name: value.numpy() for name, value in clf.module_.state_dict().items()}
 
 
+@pytest.mark.filterwarnings("ignore:The network predicts one class")  # after five steps
 @slow
 @pytest.mark.parametrize("name", SAME_AS_ONE)
 def test_several_processes_learn_what_one_does(processes, name):
