@@ -348,7 +348,9 @@ def test_a_run_killed_three_times_loses_at_most_an_epoch_each_time(tmp_path):
 @pytest.mark.slow
 def test_the_recipes_networks_are_measured_beside_standard_ones(small, tmp_path, monkeypatch):
     make = _trained.make_recipe
-    monkeypatch.setattr(_trained, "make_recipe", lambda *a, **k: make(*a, **{**k, "max_epochs": 2}))
+    monkeypatch.setattr(
+        _trained, "make_recipe", lambda *a, **k: make(*a, **{**k, "max_epochs": 12, "lr": 1e-3})
+    )
     options = ["--models", "recipes", "--architecture", "fc", "--n-images", "30"]
     command.main(["interpretability", *options, "--dtype", "bfloat16", "--output", str(tmp_path)])
     content = json.loads((tmp_path / "interpretability-recipes-fc-5k.json").read_text())
