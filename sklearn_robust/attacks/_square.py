@@ -95,6 +95,11 @@ class Square(SearchAttack):
         check_int(self.n_restarts, "n_restarts", low=1)
         check_real(self.initial_share, "initial_share", low=0, high=1, open_low=True)
         check_real(self.inside, "inside", low=0, high=1)
+        if not isinstance(self.start, SearchAttack | None):
+            raise ValueError(
+                f"start must be None or an attack of this library, such as DirectAttack(), got "
+                f"{self.start!r}."
+            )
         if isinstance(self.image_shape, str):
             check_option(self.image_shape, "image_shape", ("auto",))
 
@@ -102,8 +107,8 @@ class Square(SearchAttack):
         around = run.around
         patches = choose_patches(self.image_shape, tuple(run.X.shape[1:]))
         walk = (_Corners if around.is_box else _Spending)(run, patches)
-        # Many steps may have added rounding.
         first = None if self.start is None else self.start.run(run)
+        # Many steps may have added rounding.
         return around.project(self._walked(run.model, run.y, walk, first))
 
     def _walked(self, model: Model, y: Array, walk: _Walk, first: Array | None) -> Array:

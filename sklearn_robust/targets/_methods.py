@@ -64,11 +64,14 @@ def robust_score(
     norm : {"linf", "l2", "l1"}, optional
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
-        Valid range of the data; None: no clipping; "own": the estimator's, if it has one.
+        Valid range of the data; None: no clipping; "own": the estimator's, if it has one. Values
+        for which a transformer is not defined, such as negative ones for a logarithm, are out of
+        the adversary's reach.
     attack : str or an attack, default="auto"
         "auto": exact where that is possible, else the fast part of the standard ensemble, for
         scores `Square` with 1000 queries. "strong": the whole ensemble, for scores a longer
-        `Square`. "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack with
+        `Square` too. By name, also as "square", it begins with rows of X of other classes, see
+        `DirectAttack`. "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack with
         settings of its own is passed as an object, such as ``attacks.PGD(n_steps=100)``.
     random_state : int, RandomState, Generator or None, default=0
         Seed of the attacks.

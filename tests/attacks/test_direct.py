@@ -137,3 +137,14 @@ def test_a_black_box_falls_with_epsilon_and_below_clipped_rows(clf):
     assert all(score <= clipped(e) for score, e in zip(found, radii, strict=True))
     assert found[-1] == 0
     assert found == sorted(found, reverse=True)
+
+
+def test_what_it_cannot_use_is_refused_when_it_is_made():
+    with pytest.raises(ValueError, match="n_neighbors must be an integer >= 1"):
+        DirectAttack(n_neighbors=0)
+    with pytest.raises(ValueError, match="one class for each of the candidates"):
+        DirectAttack(X, Y[:3])
+    with pytest.raises(ValueError, match="inside must be a finite number >= 0 and <= 1"):
+        Square(inside=2)
+    with pytest.raises(ValueError, match="start must be None or an attack"):
+        Square(start="direct")
