@@ -71,8 +71,8 @@ def robust_score(
         "auto": exact where that is possible, else the fast part of the standard ensemble, for
         scores `Square` with 1000 queries. "strong": the whole ensemble, for scores a longer
         `Square` too. By name, also as "square", it begins with rows of X of other classes, see
-        `DirectAttack`. "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack with
-        settings of its own is passed as an object, such as ``attacks.PGD(n_steps=100)``.
+        `DirectAttack`. "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack
+        with settings of its own is passed as an object, such as ``attacks.PGD(n_steps=100)``.
     random_state : int, RandomState, Generator or None, default=0
         Seed of the attacks.
     n_jobs : int, optional
