@@ -346,11 +346,10 @@ def test_a_run_killed_three_times_loses_at_most_an_epoch_each_time(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="on so few images the recipes collapse since their defaults changed")
 def test_the_recipes_networks_are_measured_beside_standard_ones(small, tmp_path, monkeypatch):
     make = _trained.make_recipe
     monkeypatch.setattr(
-        _trained, "make_recipe", lambda *a, **k: make(*a, **{**k, "max_epochs": 12, "lr": 1e-3})
+        _trained, "make_recipe", lambda *a, **k: make(*a, **{**k, "max_epochs": 25, "lr": 2e-3})
     )
     options = ["--models", "recipes", "--architecture", "fc", "--n-images", "30"]
     command.main(["interpretability", *options, "--dtype", "bfloat16", "--output", str(tmp_path)])
