@@ -25,7 +25,7 @@ LAYERS = (
     {"_validation"},
     {"_threat"},
     {"datasets", "preprocessing"},
-    {"attacks", "bounds"},
+    {"attacks", "bounds", "trees"},
     {"targets"},
     {"linear_model", "neural_network"},
     {"metrics"},

@@ -1,0 +1,7 @@
+"""The error for models that are no sums of boxes."""
+
+from __future__ import annotations
+
+
+class NoBoxesError(TypeError):
+    """The leaves of a model are no boxes, or nobody knows how to read them."""
