@@ -8,6 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sklearn_robust.bounds._block_boxes import block_box as block_box
+from sklearn_robust.bounds._bounded import (
+    BoundedModel,
+    enclosing_box,
+    margins_of_scores,
+)
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._linear import (
     linear_distances,
@@ -67,8 +73,11 @@ _TORCH_BACKED = {
 }
 
 __all__ = [
+    "BoundedModel",
     "certified_correct",
+    "enclosing_box",
     "linear_distances",
+    "margins_of_scores",
     "worst_case_correct",
     "worst_case_margins",
     "worst_case_points",

@@ -3,6 +3,7 @@
 from sklearn_robust.preprocessing._blocks import (
     Affine,
     Block,
+    Branches as Branches,
     Chain as Chain,
     Clip,
     Elementwise,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +57,27 @@ class Block(Protocol):
         """
 
 
+# Of a coefficient, and of what a transformer does to a value beside adding up.
+ROUNDINGS = 8
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the terms of an affine map add up to where none cancels, of one that is a product too.
+
+    Attributes
+    ----------
+    matrix : ndarray or sparse array of shape (n_in, n_out)
+    offset : ndarray of shape (n_out,)
+    n_roundings : int
+        How many roundings a term goes through at the most.
+    """
+
+    matrix: Any
+    offset: np.ndarray
+    n_roundings: int
+
+
 @dataclass(frozen=True)
 class Affine:
     r"""Rows times a matrix, plus an offset: :math:`z = x M + b`.
@@ -76,6 +97,7 @@ class Affine:
 
     matrix: Any
     offset: np.ndarray
+    _sizes: Sizes | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def scaling(cls, scale: Any, offset: Any = 0.0) -> Affine:
@@ -118,7 +140,21 @@ class Affine:
 
     def then(self, other: Affine) -> Affine:
         """Return the map that applies this one first, then `other`."""
-        return Affine(self.matrix @ other.matrix, other(self.offset[None])[0])
+        mine, theirs = self.sizes, other.sizes
+        sizes = Sizes(
+            mine.matrix @ theirs.matrix,
+            mine.offset @ theirs.matrix + theirs.offset,
+            mine.n_roundings + theirs.n_roundings,
+        )
+        return Affine(self.matrix @ other.matrix, other(self.offset[None])[0], sizes)
+
+    @property
+    def sizes(self) -> Sizes:
+        """The absolute values of all that adds up to an output, for bounds of its rounding."""
+        if self._sizes is not None:
+            return self._sizes
+        n_terms = int((self.matrix != 0).sum(axis=0).max(initial=0)) + 1
+        return Sizes(abs(self.matrix), abs(self.offset), n_terms + ROUNDINGS)
 
 
 @dataclass(frozen=True)
@@ -282,5 +318,17 @@ def joined(parts: Sequence[tuple[np.ndarray, Block, int]], n_in: int) -> Block:
         pieces.append(Affine.selection(columns, n_in).then(block))
     if not pieces:
         return Affine(sparse.csr_array((n_in, 0)), np.zeros(0))
-    matrix = sparse.hstack([sparse.csr_array(p.matrix) for p in pieces], format="csr")
-    return Affine(matrix, np.concatenate([p.offset for p in pieces]))
+    sizes = [p.sizes for p in pieces]
+    return Affine(
+        _side_by_side([p.matrix for p in pieces]),
+        np.concatenate([p.offset for p in pieces]),
+        Sizes(
+            _side_by_side([s.matrix for s in sizes]),
+            np.concatenate([s.offset for s in sizes]),
+            max(s.n_roundings for s in sizes),
+        ),
+    )
+
+
+def _side_by_side(matrices: list[Any]) -> Any:
+    return sparse.hstack([sparse.csr_array(matrix) for matrix in matrices], format="csr")

@@ -18,7 +18,15 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from sklearn_robust.preprocessing._blocks import Affine, Block, Clip, Elementwise, chained
+from sklearn_robust.preprocessing._blocks import (
+    ROUNDINGS,
+    Affine,
+    Block,
+    Clip,
+    Elementwise,
+    Sizes,
+    chained,
+)
 
 
 # Named functions, not lambdas: a network with a preprocessor holds them, and must pickle.
@@ -176,11 +184,12 @@ def _(transformer: PCA | IncrementalPCA) -> Block:
     matrix = np.asarray(transformer.components_, dtype=np.float64).T
     # Rounded as `transform` rounds it, in the precision of the data that PCA was fitted on.
     centre = (transformer.mean_.reshape(1, -1) @ transformer.components_.T)[0].astype(np.float64)
+    size = abs(transformer.mean_.astype(np.float64)) @ abs(matrix)
     if transformer.whiten:
         deviation = np.sqrt(transformer.explained_variance_)
         deviation = np.maximum(deviation, np.finfo(deviation.dtype).eps).astype(np.float64)
-        matrix, centre = matrix / deviation, centre / deviation
-    return Affine(matrix, -centre)
+        matrix, centre, size = matrix / deviation, centre / deviation, size / deviation
+    return Affine(matrix, -centre, Sizes(abs(matrix), size, len(matrix) + ROUNDINGS))
 
 
 @register_transformer(TruncatedSVD)

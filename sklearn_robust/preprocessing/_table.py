@@ -25,12 +25,15 @@ class Table(Protocol):
         Names of the columns, if there are any.
     numeric, boolean : bool ndarray of shape (n_columns,)
         Which columns hold numbers that may be moved, and which hold truth values.
+    resolution : float
+        The spacing at 1 of the numbers in the column that resolves least.
     """
 
     raw: Any
     names: list[Any] | None
     numeric: np.ndarray
     boolean: np.ndarray
+    resolution: float
 
     def floats(self, columns: np.ndarray) -> np.ndarray:
         """Return columns of numbers as float64; raise ValueError if they are incomplete."""
@@ -94,6 +97,7 @@ class FrameTable:
         self.names: list[Any] | None = list(self._frame.columns)
         self.numeric = np.array([kind.is_numeric() for kind in kinds], dtype=bool)
         self.boolean = np.array([kind == nw.Boolean for kind in kinds], dtype=bool)
+        self.resolution = _resolution(np.float32 if nw.Float32 in kinds else np.float64)
 
     def floats(self, columns: np.ndarray) -> np.ndarray:
         import narwhals as nw
@@ -148,6 +152,7 @@ class ArrayTable:
         if self.raw.ndim != 2:
             raise ValueError(f"X must have shape (n_samples, n_features), got {self.raw.shape}.")
         kind, n_columns = self.raw.dtype.kind, self.raw.shape[1]
+        self.resolution = _resolution(self.raw.dtype)
         self.numeric = np.full(n_columns, kind in "iufb")
         self.boolean = np.zeros(n_columns, dtype=bool)
         if kind == "O":
@@ -179,6 +184,7 @@ class SparseTable:
         self.raw = X
         self.numeric = np.ones(X.shape[1], dtype=bool)
         self.boolean = np.zeros(X.shape[1], dtype=bool)
+        self.resolution = _resolution(X.dtype)
 
     def floats(self, columns: np.ndarray) -> np.ndarray:
         taken = self.raw[:, columns].toarray().astype(np.float64)
@@ -192,6 +198,12 @@ class SparseTable:
         out = self.raw[number].toarray().astype(np.float64)
         out[:, columns] = values
         return out
+
+
+def _resolution(dtype: Any) -> float:
+    """Return the spacing at 1 of numbers of a dtype, float64's for those that become floats."""
+    dtype = np.dtype(dtype)
+    return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
 def _is_truth(value: Any) -> bool:

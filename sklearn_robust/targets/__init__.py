@@ -17,6 +17,10 @@ from sklearn_robust.targets._methods import (
 )
 
 if TYPE_CHECKING:  # what type checkers and editors see
+    from sklearn_robust.targets._bounded import (
+        BoundedTarget as BoundedTarget,
+        bounded_target as bounded_target,
+    )
     from sklearn_robust.targets._differentiable import (
         DifferentiableTarget as DifferentiableTarget,
         differentiable_target as differentiable_target,
@@ -46,12 +50,14 @@ if TYPE_CHECKING:  # what type checkers and editors see
 _LAZY = {
     "Attacked": "_target",
     "BlackBoxWarning": "_target",
+    "BoundedTarget": "_bounded",
     "DifferentiableTarget": "_differentiable",
     "LinearTarget": "_linear",
     "NetworkTarget": "_network",
     "Subject": "_subject",
     "Target": "_target",
     "as_layers": "_layers",
+    "bounded_target": "_bounded",
     "dense_rows": "_target",
     "differentiable_target": "_differentiable",
     "linear_target": "_linear",
