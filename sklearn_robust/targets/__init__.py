@@ -30,14 +30,12 @@ if TYPE_CHECKING:  # what type checkers and editors see
         LinearTarget as LinearTarget,
         linear_target as linear_target,
     )
+    from sklearn_robust.targets._make import make_target as make_target
     from sklearn_robust.targets._network import (
         NetworkTarget as NetworkTarget,
         network_target as network_target,
     )
-    from sklearn_robust.targets._registry import (
-        make_target as make_target,
-        register_target as register_target,
-    )
+    from sklearn_robust.targets._registry import register_target as register_target
     from sklearn_robust.targets._subject import Subject as Subject
     from sklearn_robust.targets._target import (
         Attacked as Attacked,
@@ -61,7 +59,7 @@ _LAZY = {
     "dense_rows": "_target",
     "differentiable_target": "_differentiable",
     "linear_target": "_linear",
-    "make_target": "_registry",
+    "make_target": "_make",
     "network_target": "_network",
     "register_target": "_registry",
 }

@@ -212,7 +212,7 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
 
 def _make_target(*args: Any, **kwargs: Any) -> Any:
     # Attacks are imported by those who ask, not by all who import a linear model.
-    from sklearn_robust.targets._registry import make_target
+    from sklearn_robust.targets._make import make_target
 
     return make_target(*args, **kwargs)
 

@@ -1,25 +1,23 @@
-"""From a fitted classifier to its target: the families, and how a user adds one."""
+"""The families of classifiers that are known, and how one is added."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from sklearn_robust.preprocessing import CannotFollowError
 from sklearn_robust.targets._linear import recognised_target
-from sklearn_robust.targets._scores import score_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
 
 Family = Callable[[Subject], Target | None]
 
-_FAMILIES: dict[type, Family] = {}
+_FAMILIES: dict[type, tuple[Family, ...]] = {}
 
 
 def register_target(cls: type) -> Callable[[Family], Family]:
     """Teach the library a family of classifiers; used as a decorator.
 
-    What is registered serves subclasses too, and wins over what the library would find out itself.
+    What is registered serves subclasses too, and wins over what was registered before it and what
+    the library would find out itself; these are asked where it answers None.
 
     Parameters
     ----------
@@ -46,74 +44,19 @@ def register_target(cls: type) -> Callable[[Family], Family]:
         raise TypeError(f"cls must be a class, got {cls!r}.")
 
     def register(family: Family) -> Family:
-        _FAMILIES[cls] = family
+        _FAMILIES[cls] = (family, *_FAMILIES.get(cls, ()))
         return family
 
     return register
 
 
-def make_target(
-    estimator: Any,
-    X: Any,
-    y: Any = None,
-    *,
-    epsilon: Any = None,
-    norm: str | None = None,
-    clip_values: Any = "own",
-) -> Target:
-    """Return a fitted classifier and samples as their adversary meets them.
+def find_target(subject: Subject) -> Target | None:
+    """Return the target of the first family that knows the classifier, None if none does.
 
-    Parameters
-    ----------
-    estimator : classifier
-        Fitted; a Pipeline, a search over hyperparameters or a FrozenEstimator is looked into.
-    X : array-like of shape (n_samples, n_features) or as the estimator takes it
-    y : array-like of shape (n_samples,), optional
-        Labels. Without them only `gradients` can be asked for, at the predicted ones.
-    epsilon, norm, clip_values
-        As in `sklearn_robust.robust_score`; columns where `epsilon` is 0 may go through any
-        transformer.
-
-    Returns
-    -------
-    target : Target
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator is not fitted.
-    ValueError
-        If a parameter breaks its rule, X leaves `clip_values` or is incomplete, or y does not have
-        one label for each sample.
-    TypeError
-        If `estimator` is no classifier, or gives no scores.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn_robust.targets import make_target
-    >>> X, y = load_iris(return_X_y=True)
-    >>> target = make_target(LogisticRegression(max_iter=1000).fit(X, y), X, y, epsilon=0.1)
-    >>> target.kind
-    'exact'
-    >>> target.distances(target.threat)[:3].round(1)  # in units of epsilon
-    array([8.5, 7.5, 9. ])
+    What was registered last is asked first; what nobody has registered may turn out to be linear.
     """
-    subject = Subject.of(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
-    name = type(subject.classifier).__name__
-    try:
-        found = _family(subject)
-        obstacle = f"{name} is neither linear nor a network of this library."
-    except CannotFollowError as error:
-        found, obstacle = None, str(error)
-    return score_target(subject, obstacle) if found is None else found
-
-
-def _family(subject: Subject) -> Target | None:
-    """Return the target of the first family that knows the classifier, None if none does."""
     for cls in type(subject.classifier).__mro__:
-        family = _FAMILIES.get(cls)
-        if family is not None and (target := family(subject)) is not None:
-            return target
+        for family in _FAMILIES.get(cls, ()):
+            if (target := family(subject)) is not None:
+                return target
     return recognised_target(subject)

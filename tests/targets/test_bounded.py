@@ -1,4 +1,4 @@
-"""Classifiers whose scores can be bounded: proofs hold, whatever stands in front and whatever X is."""
+"""Classifiers whose scores can be bounded: proofs hold, whatever stands in front of them."""
 
 import numpy as np
 import pytest
