@@ -18,6 +18,7 @@ LAYERS = (
         "_levels",
         "_norms",
         "_pieces",
+        "_jobs",
         "_images",
         "_warnings",
         "_linear_scores",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import Parallel, delayed
-from joblib.parallel import get_active_backend
-from tqdm import tqdm
+from joblib import delayed
 
 from sklearn_robust._arrays import (
     Array,
@@ -20,6 +17,7 @@ from sklearn_robust._arrays import (
     spacing,
     to_numpy,
 )
+from sklearn_robust._jobs import parallel, with_progress
 from sklearn_robust._norms import NORMS, Norm, register_norm
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
@@ -136,11 +134,11 @@ def evaluate(
             )
             for number, batch in enumerate(batches)
         )
-        done = _parallel(n_jobs)(work)
+        done = parallel(n_jobs)(work)
         label = f"{stage + 1}. {type(member).__name__}"
         results = []
         for batch, result in zip(
-            batches, _with_progress(done, len(batches), label, verbose), strict=True
+            batches, with_progress(done, len(batches), label, verbose), strict=True
         ):
             broken = mistaken(predict, result.X_adv, y[batch], result.nan)
             moved = rows(result.X_adv != X[batch]).any(axis=1)
@@ -317,17 +315,6 @@ def _in_set(found: Array, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
         return found
     low, high = (per_feature(bound, found) for bound in threat.clip_values)
     return np.clip(found, low, high)
-
-
-def _parallel(n_jobs: int | None) -> Parallel:
-    """Return joblib's workers, which hand over results as they come where the backend can."""
-    backend, _ = get_active_backend()
-    can = getattr(backend, "supports_return_generator", False)  # those of ray and spark cannot
-    return Parallel(n_jobs=n_jobs, return_as="generator" if can else "list")
-
-
-def _with_progress(results: Iterable, total: int, label: str, verbose: int) -> Iterable:
-    return tqdm(results, total=total, desc=label, unit="batch") if verbose else results
 
 
 def batch_seed(seed: int, stage: int, number: int) -> int:

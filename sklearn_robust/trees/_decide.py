@@ -1,0 +1,182 @@
+"""Which samples of a tree ensemble an adversary can move to another class: exactly, or open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import delayed, effective_n_jobs
+
+from sklearn_robust._arrays import as_floats
+from sklearn_robust._jobs import parallel, with_progress
+from sklearn_robust._norms import NORMS, Norm, register_norm
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_int
+from sklearn_robust.trees._cells import Cells
+from sklearn_robust.trees._forest import Forest
+from sklearn_robust.trees._grid import grid_of
+from sklearn_robust.trees._judge import Judge, Outcome, Predict
+from sklearn_robust.trees._regions import Regions
+
+# Samples at a time: what their boxes meet is looked up together.
+_MOST, _LEAST = 256, 16
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is known of samples in a threat model; where neither holds, the question is open.
+
+    Attributes
+    ----------
+    proven : bool ndarray of shape (n_samples,)
+        Right at every point of the set.
+    broken : bool ndarray of shape (n_samples,)
+        Wrong as they are, or at a point of the set.
+    points : ndarray of shape (n_samples, n_features)
+        Such a point where `broken`, else the sample.
+    """
+
+    proven: np.ndarray
+    broken: np.ndarray
+    points: np.ndarray
+
+
+def decide(
+    forest: Forest,
+    predict: Predict,
+    X: np.ndarray,
+    labels: np.ndarray,
+    threat: ThreatModel,
+    *,
+    max_nodes: int = 200,
+    n_jobs: int | None = None,
+    verbose: int = 0,
+) -> Decision:
+    """Decide for each sample whether the adversary can have it misclassified.
+
+    Proofs hold for every float in the set, and rest on the forest being the model. Points are
+    confirmed by the model: what it does not confirm stays open.
+
+    Parameters
+    ----------
+    forest : Forest
+        The fitted model.
+    predict : callable
+        Its own predictions, from rows to class indices.
+    X : ndarray of shape (n_samples, n_features)
+        NaN: the entry is missing and does not move.
+    labels : int ndarray of shape (n_samples,)
+        Class indices; -1 is always a mistake.
+    threat : ThreatModel
+    max_nodes : int, default=200
+        Linear programs that a rival class of a sample may take before it is left open. 0: none.
+    n_jobs : int, optional
+        Batches of samples at a time, see `joblib.Parallel`. None: 1. Answers do not depend on it.
+    verbose : int, default=0
+        1 or more: show a progress bar.
+
+    Returns
+    -------
+    decision : Decision
+
+    Raises
+    ------
+    ValueError
+        If the norm is no p-norm, or a feature moves that the trees split by categories.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn_robust.attacks import ThreatModel
+    >>> from sklearn_robust.trees import decide, read_forest
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = RandomForestClassifier(20, random_state=0).fit(X, y)
+    >>> found = decide(read_forest(model), model.predict, X, y, ThreatModel(0.3))
+    >>> int(found.proven.sum()), int(found.broken.sum())
+    (100, 50)
+    >>> bool((model.predict(found.points[found.broken]) == y[found.broken]).any())
+    False
+    """
+    check_int(max_nodes, "max_nodes", low=0)
+    X, labels = as_floats(X), np.asarray(labels)
+    forest = forest.on(X.dtype)
+    _check_categories(forest, X, threat)
+    judge = Judge(forest, predict, max_nodes)
+    proven, broken, points = np.zeros(len(X), bool), np.zeros(len(X), bool), X.copy()
+    right = np.flatnonzero(predict(X) == labels) if len(X) else np.zeros(0, np.intp)
+    broken[:] = True
+    broken[right] = False
+    batches = _batches(right, n_jobs)
+    work = (
+        delayed(_outcomes)(judge, (X[batch], labels[batch]), (threat, threat.geometry))
+        for batch in batches
+    )
+    done = with_progress(parallel(n_jobs)(work), len(batches), "tree ensemble", verbose)
+    for batch, outcomes in zip(batches, done, strict=True):
+        proven[batch] = [outcome.proven for outcome in outcomes]
+        for i, outcome in zip(batch, outcomes, strict=True):
+            if outcome.point is not None:
+                points[i], broken[i] = outcome.point, True
+    _confirm(predict, X, labels, threat, right, broken, points)
+    return Decision(proven, broken, points)
+
+
+def _check_categories(forest: Forest, X: np.ndarray, threat: ThreatModel) -> None:
+    """Raise ValueError if features move whose splits are no thresholds."""
+    epsilon = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1])
+    categories = np.unique(forest.feature[forest.category_row >= 0])
+    moving = categories[epsilon[categories] > 0]
+    if len(moving):
+        raise ValueError(
+            "epsilon must be 0 for features that are split by categories, got values > 0 for "
+            f"features {moving.tolist()[:10]}."
+        )
+
+
+def _batches(index: np.ndarray, n_jobs: int | None) -> list[np.ndarray]:
+    """Return samples in batches, enough of them to keep all workers busy."""
+    jobs = effective_n_jobs(n_jobs)
+    size = _MOST if jobs == 1 else int(np.clip(len(index) // (4 * jobs), _LEAST, _MOST))
+    return [index[start : start + size] for start in range(0, len(index), size)]
+
+
+def _outcomes(
+    judge: Judge, data: tuple[np.ndarray, np.ndarray], set_: tuple[ThreatModel, Norm]
+) -> list[Outcome]:
+    """Return what is found for samples that are right."""
+    threat, norm = set_
+    if norm.name not in NORMS:
+        register_norm(norm)  # in a worker process, where nobody has
+    X, labels = data
+    forest, regions = judge.forest, Regions(X, threat)
+    inside = grid_of(forest).inside(regions.low, regions.high)
+    found = []
+    for i, leaves in enumerate(forest.met(regions.low, regions.high)):
+        label = int(labels[i])
+        if not len(judge.rivals(leaves, label)):
+            found.append(Outcome(True, None))
+            continue
+        cells = Cells(forest, regions, i, leaves, (inside[0][i], inside[1][i]))
+        found.append(judge.verdict(cells, label))
+    return found
+
+
+def _confirm(
+    predict: Predict,
+    X: np.ndarray,
+    labels: np.ndarray,
+    threat: ThreatModel,
+    right: np.ndarray,
+    broken: np.ndarray,
+    points: np.ndarray,
+) -> None:
+    """Take back points outside of the set, and those at which the model makes no mistake."""
+    index = right[broken[right]]
+    if not len(index):
+        return
+    inside = Regions(X[index], threat).contains(points[index], np.arange(len(index)))
+    sure = inside & (predict(points[index]) != labels[index])
+    broken[index[~sure]] = False
+    points[index[~sure]] = X[index[~sure]]
