@@ -22,6 +22,8 @@ from sklearn_robust.bounds._linear import (
     worst_case_points,
 )
 from sklearn_robust.bounds._methods import METHODS as METHODS
+from sklearn_robust.bounds._polynomials import Polynomials
+from sklearn_robust.bounds._sums import SmoothSumModel, SumModel
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from sklearn_robust.bounds._activations import (
@@ -74,6 +76,9 @@ _TORCH_BACKED = {
 
 __all__ = [
     "BoundedModel",
+    "Polynomials",
+    "SmoothSumModel",
+    "SumModel",
     "certified_correct",
     "enclosing_box",
     "linear_distances",

@@ -95,6 +95,7 @@ class BoundedModel(ABC):
         Returns
         -------
         margins : ndarray of shape (n_boxes, n_classes)
+            inf as well where it is known that no score changes, ties or not.
         """
         return margins_of_scores(*self.score_bounds(low, high), labels)
 
@@ -118,12 +119,14 @@ class BoundedModel(ABC):
         """Whether a margin <= 0 means that `worst_points` finds a mistake, but for rounding."""
         return False
 
-    def worst_points(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
+    def worst_points(
+        self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel
+    ) -> np.ndarray | None:
         """Return the points of the sets, in the shape of X, where the least margin is attained.
 
-        Asked for only where `is_exact`.
+        Where not `is_exact`, points that come near to it, from which attacks profit; None: none.
         """
-        raise NotImplementedError
+        return None
 
 
 def margins_of_scores(lower: np.ndarray, upper: np.ndarray, labels: np.ndarray) -> np.ndarray:

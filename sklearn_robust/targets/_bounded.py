@@ -59,7 +59,6 @@ class BoundedTarget(Target):
 
     def _proven(self, threat: ThreatModel, index: np.ndarray) -> np.ndarray:
         """Return, for all samples, which of those given by index are proven."""
-        assert self.labels is not None
         proven, wide = np.zeros(len(self.clean), dtype=bool), self._widened(threat)
         for part in pieces(len(index), _COPIES * row_bytes(self.rows)):
             pick = index[part]
@@ -67,7 +66,7 @@ class BoundedTarget(Target):
                 proven[pick] = True
                 continue
             rows = np.asarray(dense_rows(self.rows[pick]), dtype=np.float64)
-            proven[pick] = (self.model.margins(rows, self.labels[pick], wide) > 0).all(axis=1)
+            proven[pick] = (self.model.margins(rows, self._labels[pick], wide) > 0).all(axis=1)
         return proven
 
     def _widened(self, threat: ThreatModel) -> ThreatModel:
@@ -89,39 +88,53 @@ class BoundedTarget(Target):
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
     ) -> Attacked:
-        """Return which samples survive: exactly, where the model is and the choice is left open."""
-        if not (leaves_choice(attack) and self.model.is_exact(threat)):
-            return super().attacked(threat, attack, among=among, **run)
+        """Return which samples survive: first the worst points of the bounds, then the attack.
+
+        Where the model is exact, only samples that rounding leaves open are attacked.
+        """
         open_ = self._open(among)
-        robust = self._decided(threat, open_)[1]
-        left = np.zeros_like(robust)
-        left[open_] = robust[open_] & ~self._proven(threat, open_)[open_]
-        broken = {"exact": len(open_) - int(robust.sum())}
-        if left.any():  # neither proven nor broken, by rounding
+        points = self._worst_points(threat, open_) if leaves_choice(attack) else None
+        if points is None:
+            return super().attacked(threat, attack, among=among, **run)
+        robust = np.zeros(len(self.clean), dtype=bool)
+        robust[open_] = self.predict(points) == self._labels[open_]
+        exact = self.model.is_exact(threat)
+        broken = {"exact" if exact else "bound": len(open_) - int(robust.sum())}
+        left = robust.copy()
+        if exact:
+            left &= ~self._proven(threat, np.flatnonzero(robust))
+        if left.any():
             rest = super().attacked(threat, attack, among=left, **run)
             robust &= ~left | rest.robust
             broken |= rest.broken_by
         return Attacked(robust, broken)
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
-        if not (leaves_choice(attack) and self.model.is_exact(threat)):
+        open_ = self._open(None)
+        points = self._worst_points(threat, open_) if leaves_choice(attack) else None
+        if points is None or not self.model.is_exact(threat):
             return super().perturbed(threat, attack, **run)
         rows = dense_rows(self.rows).copy()
-        open_ = self._open(None)
-        rows[open_] = self._decided(threat, open_)[0]
+        rows[open_] = points
         return self.samples.restore(rows, all_rows=True)
 
-    def _decided(self, threat: ThreatModel, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the worst points of some samples, and, for all, which of these stay right."""
+    @property
+    def _labels(self) -> np.ndarray:
         assert self.labels is not None
+        return self.labels
+
+    def _worst_points(self, threat: ThreatModel, index: np.ndarray) -> np.ndarray | None:
+        """Return where the bounds of some samples are least, None if the model does not say."""
         points = np.array(dense_rows(self.rows[index]), dtype=np.float64)
-        robust = np.zeros(len(self.clean), dtype=bool)
+        if threat.is_null:
+            return points
         for part in pieces(len(index), _COPIES * row_bytes(self.rows)):
             pick = index[part]
-            if not threat.is_null:
-                points[part] = self.model.worst_points(points[part], self.labels[pick], threat)
-            robust[pick] = self.predict(points[part]) == self.labels[pick]
-        return points, robust
+            found = self.model.worst_points(points[part], self._labels[pick], threat)
+            if found is None:
+                return None
+            points[part] = found
+        return points
 
 
 class BoundedDifferentiableTarget(BoundedTarget, DifferentiableTarget):
@@ -298,14 +311,18 @@ class BoundedBehind(BoundedModel):
     def is_exact(self, threat: ThreatModel) -> bool:
         return self.by_column is not None and self.inner.is_exact(threat)
 
-    def worst_points(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        assert self.by_column is not None
+    def worst_points(
+        self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel
+    ) -> np.ndarray | None:
+        if self.by_column is None:
+            return None
         Z, inner = self._through(X, threat)
-        moved = self.inner.worst_points(Z, labels, inner) - Z
+        found = self.inner.worst_points(Z, labels, inner)
+        if found is None:
+            return None
         index, scale = self.by_column.index, self.by_column.scale
-        live = scale != 0
-        points = X.copy()
-        points[:, index[live]] += moved[:, live] / scale[live]
+        live, points = scale != 0, X.copy()
+        points[:, index[live]] += (found - Z)[:, live] / scale[live]
         return threat.around(X).project(points)
 
 

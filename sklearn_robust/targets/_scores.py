@@ -13,6 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
+from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import ScoreModel
 from sklearn_robust.preprocessing import (
     Affine,
@@ -25,7 +26,7 @@ from sklearn_robust.preprocessing import (
 )
 from sklearn_robust.targets._categories import declared_categories
 from sklearn_robust.targets._subject import Subject
-from sklearn_robust.targets._target import Target
+from sklearn_robust.targets._target import Attacked, Target
 
 _TINY = np.finfo(np.float64).tiny
 _SURE = -float(np.log(_TINY))  # the logit of a probability that is 1 but for that
@@ -53,7 +54,38 @@ def score_target(subject: Subject, obstacle: str) -> Target:
     )
     samples = dense(samples)
     model = ScoreModel(RawScores(scores, samples), len(subject.estimator.classes_))
-    return Target(subject, samples, model, obstacle)
+    cls = Target if movable.any() else UnmovedTarget
+    return cls(subject, samples, model, obstacle)
+
+
+class UnmovedTarget(Target):
+    """A classifier of categories alone, which no adversary moves: it is right where it is right."""
+
+    kind = "exact"
+
+    def check(self, attack: Any = "auto") -> None:
+        super().check("square")
+
+    def attacked(
+        self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
+    ) -> Attacked:
+        return Attacked(self.certified(threat, "auto", among=among), {"exact": 0})
+
+    def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
+        return self.samples.restore(self.rows, all_rows=True)
+
+    @property
+    def certificate_obstacle(self) -> str | None:
+        return None
+
+    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+        return self.clean if among is None else self.clean & among
+
+    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
+        return np.where(self.clean, np.inf, 0.0)
+
+    def gradients(self) -> np.ndarray:
+        return self.samples.scatter(np.zeros(self.rows.shape))
 
 
 def _declared(subject: Subject) -> np.ndarray:

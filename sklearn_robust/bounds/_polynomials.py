@@ -1,0 +1,116 @@
+"""Piecewise polynomials of one feature each: their values, slopes and minima over intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Point = tuple[np.ndarray, np.ndarray]  # a value for each row, and where it is attained
+
+
+@dataclass(frozen=True)
+class Polynomials:
+    r"""Functions of one feature: :math:`f_{kj}(t) = \sum_i c_{kjpi} (t - a_{jp})^i` on piece p.
+
+    Parameters
+    ----------
+    knots : ndarray of shape (n_features, n_pieces + 1)
+        Where pieces begin and end, from -inf to inf; pieces that begin at inf do not exist.
+    centres : ndarray of shape (n_features, n_pieces)
+        The a of each piece, finite.
+    coef : ndarray of shape (n_classes, n_features, n_pieces, 4)
+    right_closed : bool, default=False
+        Whether a knot belongs to the piece on its left.
+    """
+
+    knots: np.ndarray
+    centres: np.ndarray
+    coef: np.ndarray
+    right_closed: bool = False
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        """Return the value of each function, shape (n_samples, n_classes, n_features)."""
+        u, coef = self._at(X)
+        return _horner(coef, u)
+
+    def slopes(self, X: np.ndarray) -> np.ndarray:
+        """Return their derivatives, shape (n_samples, n_classes, n_features)."""
+        u, coef = self._at(X)
+        return (3 * coef[..., 3] * u + 2 * coef[..., 2]) * u + coef[..., 1]
+
+    def _at(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances from the centres and the coefficients that count at each sample."""
+        inner = self.knots[None, :, 1:-1]
+        beyond = X[..., None] > inner if self.right_closed else X[..., None] >= inner
+        piece = beyond.sum(axis=2)
+        feature = np.arange(X.shape[1])
+        u = X - self.centres[feature, piece]
+        return u[:, None], self.coef[:, feature, piece].swapaxes(0, 1)
+
+    def least(
+        self, coef: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the minima of polynomials over intervals, and where they are attained.
+
+        Parameters
+        ----------
+        coef : ndarray of shape (n_samples, n_features, n_pieces, 4)
+        low, high : ndarray of shape (n_samples, n_features)
+
+        Returns
+        -------
+        value, at : ndarray of shape (n_samples, n_features)
+        """
+        start = np.maximum(low[..., None], self.knots[:, :-1]) - self.centres
+        end = np.minimum(high[..., None], self.knots[:, 1:]) - self.centres
+        outside = self.outside(low, high)
+        start, end = np.where(outside, 0.0, start), np.where(outside, 0.0, end)
+        sides = (end, start) if self.right_closed else (start, end)
+        u = np.stack([sides[0], np.clip(_valley(coef), start, end), sides[1]])
+        value = np.where(outside, np.inf, _horner(coef, u))
+        best = value.argmin(axis=0)[None]
+        value, u = (np.take_along_axis(v, best, axis=0)[0] for v in (value, u))
+        piece = value.argmin(axis=-1)[..., None]
+        at = np.take_along_axis(u + self.centres, piece, axis=-1)[..., 0]
+        return np.take_along_axis(value, piece, axis=-1)[..., 0], at
+
+    def are_constant(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return over which boxes no function changes, shape (n_boxes,)."""
+        inside = ~self.outside(low, high)
+        flat = ~self.coef[..., 1:].any(axis=(0, -1))
+        return ((inside.sum(axis=2) == 1) & (flat | ~inside).all(axis=2)).all(axis=1)
+
+    def sizes(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return how large the terms of each sum get, shape (n_samples, n_classes)."""
+        ends = (np.clip(knot, low[..., None], high[..., None]) for knot in self._ends())
+        u = np.maximum(*(abs(end - self.centres) for end in ends))
+        u = np.where(self.outside(low, high), 0.0, u)[:, None]
+        return _horner(abs(self.coef), u).max(axis=-1).sum(axis=-1)
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.knots[:, :-1], self.knots[:, 1:]
+
+    def outside(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return which pieces hold nothing of each interval."""
+        low, high = low[..., None], high[..., None]
+        if self.right_closed:
+            return (high <= self.knots[:, :-1]) | (low > self.knots[:, 1:])
+        return (high < self.knots[:, :-1]) | (low >= self.knots[:, 1:])
+
+
+def _horner(coef: np.ndarray, u: np.ndarray) -> np.ndarray:
+    return ((coef[..., 3] * u + coef[..., 2]) * u + coef[..., 1]) * u + coef[..., 0]
+
+
+def _valley(coef: np.ndarray) -> np.ndarray:
+    """Return where cubic polynomials have their local minimum, 0 where they have none."""
+    c1, c2, c3 = coef[..., 1], coef[..., 2], coef[..., 3]
+    root = np.sqrt(np.maximum(c2**2 - 3 * c3 * c1, 0))
+    convex = c2 > 0
+    upper = np.where(convex, -c1, root - c2)
+    lower = np.where(convex, c2 + root, 3 * c3)
+    exists = lower != 0
+    with np.errstate(over="ignore"):
+        at = np.divide(upper, lower, out=np.zeros_like(upper), where=exists)
+    return np.where(np.isfinite(at), at, 0.0)
