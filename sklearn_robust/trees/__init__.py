@@ -1,6 +1,7 @@
 """Tree ensembles as sums of boxes: readers of fitted models, exact search, distances."""
 
 from sklearn_robust.trees._decide import Decision, decide
+from sklearn_robust.trees._distance import distances
 from sklearn_robust.trees._errors import NoBoxesError
 from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
 from sklearn_robust.trees._readers import disagreements, probes, read_forest
@@ -13,6 +14,7 @@ __all__ = [
     "Tree",
     "decide",
     "disagreements",
+    "distances",
     "probes",
     "read_forest",
 ]

@@ -102,13 +102,13 @@ def decide(
     check_int(max_nodes, "max_nodes", low=0)
     X, labels = as_floats(X), np.asarray(labels)
     forest = forest.on(X.dtype)
-    _check_categories(forest, X, threat)
+    check_categories(forest, X, threat)
     judge = Judge(forest, predict, max_nodes)
     proven, broken, points = np.zeros(len(X), bool), np.zeros(len(X), bool), X.copy()
     right = np.flatnonzero(predict(X) == labels) if len(X) else np.zeros(0, np.intp)
     broken[:] = True
     broken[right] = False
-    batches = _batches(right, n_jobs)
+    batches = batches_of(right, n_jobs)
     work = (
         delayed(_outcomes)(judge, (X[batch], labels[batch]), (threat, threat.geometry))
         for batch in batches
@@ -123,7 +123,7 @@ def decide(
     return Decision(proven, broken, points)
 
 
-def _check_categories(forest: Forest, X: np.ndarray, threat: ThreatModel) -> None:
+def check_categories(forest: Forest, X: np.ndarray, threat: ThreatModel) -> None:
     """Raise ValueError if features move whose splits are no thresholds."""
     epsilon = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1])
     categories = np.unique(forest.feature[forest.category_row >= 0])
@@ -135,7 +135,7 @@ def _check_categories(forest: Forest, X: np.ndarray, threat: ThreatModel) -> Non
         )
 
 
-def _batches(index: np.ndarray, n_jobs: int | None) -> list[np.ndarray]:
+def batches_of(index: np.ndarray, n_jobs: int | None) -> list[np.ndarray]:
     """Return samples in batches, enough of them to keep all workers busy."""
     jobs = effective_n_jobs(n_jobs)
     size = _MOST if jobs == 1 else int(np.clip(len(index) // (4 * jobs), _LEAST, _MOST))

@@ -304,7 +304,7 @@ class Forest:
         dtype = np.dtype(dtype)
         if dtype != np.float32 or self.dtype == np.float32:
             return self
-        other = self.restated(np.arange(self.n_features), _floor32(self.threshold), self.n_features)
+        other = self.restated(np.arange(self.n_features), floor32(self.threshold), self.n_features)
         other.dtype = dtype
         return other
 
@@ -315,7 +315,7 @@ def float32_threshold(t: Any, *, strict: bool = False) -> np.ndarray:
     Half-way between two numbers of single precision rounding goes to the even one.
     """
     t = np.asarray(t, dtype=np.float64)
-    a = _below32(t) if strict else _floor32(t).astype(np.float32)
+    a = _below32(t) if strict else floor32(t).astype(np.float32)
     with np.errstate(over="ignore"):
         b = np.nextafter(a, np.float32(np.inf)).astype(np.float64)
         finite = np.isfinite(a) & np.isfinite(b)
@@ -324,7 +324,7 @@ def float32_threshold(t: Any, *, strict: bool = False) -> np.ndarray:
         return np.where(middle.astype(np.float32) <= a, middle, np.nextafter(middle, -np.inf))
 
 
-def _floor32(t: np.ndarray) -> np.ndarray:
+def floor32(t: np.ndarray) -> np.ndarray:
     """Return the largest numbers of single precision up to t, as doubles."""
     with np.errstate(over="ignore"):
         a = t.astype(np.float32)

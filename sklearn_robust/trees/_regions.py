@@ -6,12 +6,14 @@ r"""The sets in which samples may be moved, as boxes with a budget for the price
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from sklearn_robust._arrays import spacing
 from sklearn_robust._norms import power
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.trees._forest import floor32
 from sklearn_robust.trees._sums import summing_error
 
 
@@ -25,6 +27,8 @@ class Regions:
     ----------
     X : ndarray of shape (n_samples, n_features)
     threat : ThreatModel
+    dtype : dtype, optional
+        Of the points in the sets; None: that of `X`.
 
     Attributes
     ----------
@@ -40,7 +44,7 @@ class Regions:
         If the norm is no p-norm: then the price of a move depends on the others.
     """
 
-    def __init__(self, X: np.ndarray, threat: ThreatModel) -> None:
+    def __init__(self, X: np.ndarray, threat: ThreatModel, dtype: Any = None) -> None:
         self.X, self.threat, self.n_features = X, threat, X.shape[1]
         p = power(threat.norm, self.n_features)
         if p is None:
@@ -56,6 +60,8 @@ class Regions:
         if p < np.inf:  # sums over features in another order than that of `contains`
             self.budget = (1 + self.resolution) ** p + summing_error(self.n_features, 2)
         self.low, self.high = self._ends()
+        if dtype == np.float32:
+            self.low, self.high = -floor32(-self.low), floor32(self.high)
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         X, box, fixed = self.X, self.threat, self.radius == 0

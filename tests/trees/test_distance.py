@@ -1,0 +1,117 @@
+"""Distances to mistakes of tree ensembles against the model itself, asked in all cells."""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_robust.attacks import ThreatModel
+from sklearn_robust.trees import decide, distances
+
+CLIP = (-1.5, 1.5)
+UNITS = {
+    "linf": ThreatModel(1.0),
+    "linf by feature in a box": ThreatModel([1.0, 0.0, 3.0], "linf", CLIP),
+    "l2": ThreatModel([2.0, 1.0, 0.5], "l2"),
+    "l1 in a box": ThreatModel(1.0, "l1", CLIP),
+}
+RTOL = 1e-6
+
+
+def exact(problem, unit):
+    """Return the distance of each sample to the nearest cell that is a mistake."""
+    low, high = np.full((2, 3), [[-np.inf], [np.inf]])
+    if unit.clip_values is not None:
+        low, high = (np.full(3, end) for end in unit.clip_values)
+    fixed = np.broadcast_to(unit.epsilon, 3) == 0
+    found = []
+    for i, x in enumerate(problem.X):
+        P = problem.cells(i, np.where(fixed, x, low), np.where(fixed, x, high))
+        wrong = problem.predict(P) != problem.labels[i]
+        own = np.repeat(problem.X[i : i + 1], len(P), axis=0)
+        missing = np.isnan(own)
+        length = unit.size(np.where(missing, 0, P), np.where(missing, 0, own))
+        found.append(length[wrong].min(initial=np.inf))
+    return np.array(found)
+
+
+def assert_true(problem, unit, rtol=RTOL):
+    args = problem.forest, problem.predict, problem.X, problem.labels, unit
+    lower, upper, points = distances(*args, rtol=rtol)
+    truth = exact(problem, unit)
+    # The same distances, computed here and there.
+    assert (lower <= truth * (1 + 1e-13)).all()
+    assert (truth <= upper * (1 + 1e-13)).all()
+    finite = np.isfinite(truth)
+    np.testing.assert_array_equal(np.isfinite(upper), finite)
+    np.testing.assert_array_equal(np.isfinite(lower), finite)
+    assert (lower[finite] >= upper[finite] * (1 - 1.01 * rtol)).all()
+    there, own = np.nan_to_num(points), np.nan_to_num(problem.X)
+    np.testing.assert_array_equal(unit.size(there, own)[finite], upper[finite])
+    np.testing.assert_array_equal(points[~finite], problem.X[~finite])
+    wrong = problem.predict(points) != problem.labels
+    np.testing.assert_array_equal(wrong, finite)
+    return lower, upper
+
+
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
+def test_distances_are_those_to_the_nearest_cell_that_is_a_mistake(make_problem, small_model, unit):
+    clip = None if unit.clip_values is None else lambda X: X.clip(*CLIP)
+    problem = make_problem(small_model, 3, n=8, change=clip)
+    assert_true(problem, unit, rtol=1e-12 if unit.norm == "linf" else RTOL)
+
+
+def test_whole_numbers_put_radii_on_thresholds(make_problem):
+    problem = make_problem(HistGradientBoostingClassifier(max_iter=8), 3, change=np.round)
+    for norm in ("linf", "l2", "l1"):
+        _, upper = assert_true(problem, ThreatModel(1.0, norm))
+        assert (upper > 0).any()
+        if norm == "linf":
+            np.testing.assert_array_equal(upper.round(9) % 0.5, 0)
+
+
+def test_missing_entries_and_single_precision(make_problem):
+    def change(X):
+        return np.where(np.random.default_rng(0).random(X.shape) < 0.15, np.nan, X)
+
+    model = RandomForestClassifier(6, max_depth=4, random_state=0)
+    problem = make_problem(model, 3, n=8, change=change, dtype=np.float32)
+    for norm in ("linf", "l2"):
+        assert_true(problem, ThreatModel(1.0, norm))
+
+
+def test_a_constant_model_has_no_mistakes(make_problem):
+    problem = make_problem(
+        DecisionTreeClassifier(max_depth=1, random_state=0), change=np.zeros_like
+    )
+    lower, upper, points = distances(
+        problem.forest, problem.predict, problem.X, problem.labels, ThreatModel(1.0)
+    )
+    right = problem.predict(problem.X) == problem.labels
+    assert right.any()
+    for bound in (lower, upper):
+        np.testing.assert_array_equal(bound, np.where(right, np.inf, 0))
+    np.testing.assert_array_equal(points, problem.X)
+
+
+def test_verdicts_are_the_distances_against_the_radius(make_problem):
+    problem = make_problem(RandomForestClassifier(20, max_depth=5, random_state=0), 3)
+    for norm in ("linf", "l1"):
+        args = problem.forest, problem.predict, problem.X, problem.labels
+        lower, upper, _ = distances(*args, ThreatModel(1.0, norm))
+        for epsilon in (0.1, 0.2, 0.4):
+            found = decide(*args, ThreatModel(epsilon, norm))
+            np.testing.assert_array_equal(found.proven, lower > epsilon)
+            np.testing.assert_array_equal(found.broken, upper <= epsilon)
+
+
+def test_a_budget_of_no_programs_leaves_bounds_apart_but_true(make_problem):
+    problem = make_problem(RandomForestClassifier(9, max_depth=6, random_state=0), 3, n=8)
+    unit = ThreatModel(1.0, "l2")
+    lower, upper, _ = distances(
+        problem.forest, problem.predict, problem.X, problem.labels, unit, max_nodes=0
+    )
+    truth = exact(problem, unit)
+    assert (lower <= truth).all()
+    assert (truth <= upper).all()
+    assert (lower < upper * (1 - RTOL)).any()
