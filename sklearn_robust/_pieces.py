@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from sklearn import get_config
 from sklearn.utils import gen_batches
 
@@ -41,6 +42,26 @@ def pieces(n_samples: int, sample_bytes: float, *, most: int | None = None) -> I
     size = max(1, int(piece_bytes() // max(sample_bytes, 1)))
     if n_samples:
         yield from gen_batches(n_samples, size if most is None else min(size, most))
+
+
+def by_pieces(
+    function: Callable[[slice], np.ndarray],
+    n_samples: int,
+    sample_bytes: float,
+    shape: tuple[int, ...] = (),
+    *,
+    dtype: Any = np.float64,
+    most: int | None = None,
+) -> np.ndarray:
+    """Return what a function gives for each piece, as one array of shape (n_samples, *shape).
+
+    The array is there from the beginning: results that are kept one by one would lie between what
+    pieces need on their way, and that memory could not be used again.
+    """
+    out = np.empty((n_samples, *shape), dtype)
+    for piece in pieces(n_samples, sample_bytes, most=most):
+        out[piece] = function(piece)
+    return out
 
 
 def row_bytes(X: Any) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._arrays import Array, as_like, is_torch, rows, spacing
+from sklearn_robust._arrays import Array, is_torch, rows, spacing, to_numpy
 from sklearn_robust._norms import BUILT_IN, NORMS
 
 
@@ -220,22 +220,22 @@ def weighted_share(correct: np.ndarray, sample_weight: Any) -> float:
 
 def check_in_range(X: Array, clip_values: tuple[Any, Any]) -> None:
     """Raise ValueError if `X` has values outside `clip_values`."""
-    flat = rows(X) if not sparse.issparse(X) else _extremes(X)
+    n_features = math.prod(X.shape[1:])
     for bound in clip_values:
-        if np.size(bound) not in (1, flat.shape[1]):
+        if np.size(bound) not in (1, n_features):
             raise ValueError(
-                f"clip_values has {np.size(bound)} values but X has {flat.shape[1]} features. "
+                f"clip_values has {np.size(bound)} values but X has {n_features} features. "
                 "Pass one number, or one value per feature."
             )
+    if not X.shape[0]:
+        return
     low, high = (np.ravel(v) for v in clip_values)
-    slack = rounding(low, high, flat)
-    if (
-        len(flat)
-        and ((flat < as_like(low - slack, flat)) | (flat > as_like(high + slack, flat))).any()
-    ):
+    slack = rounding(low, high, X)
+    lowest, highest = value_range(X)
+    if ((lowest < low - slack) | (highest > high + slack)).any():
         shown = clip_values if all(np.ndim(v) == 0 for v in clip_values) else "the given ranges"
         raise ValueError(
-            f"X has values in [{float(flat.min()):.6g}, {float(flat.max()):.6g}] outside "
+            f"X has values in [{lowest.min():.6g}, {highest.max():.6g}] outside "
             f"clip_values={shown}. Scale X, or pass clip_values=None."
         )
 
@@ -246,15 +246,24 @@ def rounding(low: np.ndarray, high: np.ndarray, X: Array) -> np.ndarray:
     return 4 * spacing(X) * size
 
 
-def _extremes(X: Any) -> np.ndarray:
-    """Return the smallest and the largest value of each column of a sparse matrix, as two rows."""
-    if not X.shape[0]:
-        return np.zeros((0, X.shape[1]))
-    return np.vstack([X.min(axis=0).toarray().ravel(), X.max(axis=0).toarray().ravel()])
+def value_range(X: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest value of each feature of samples of any kind, as float64.
+
+    Nothing as large as X is made on the way.
+    """
+    if sparse.issparse(X):
+        ends = X.min(axis=0).toarray().ravel(), X.max(axis=0).toarray().ravel()
+    elif is_torch(X):
+        ends = to_numpy(rows(X).amin(0)), to_numpy(rows(X).amax(0))
+    else:
+        ends = np.fmin.reduce(rows(X)), np.fmax.reduce(rows(X))  # missing values have no say
+    return ends[0].astype(np.float64), ends[1].astype(np.float64)
 
 
 def check_finite(X: Array, name: str) -> None:
     """Raise ValueError if `X` has NaN or infinite values, with the count of samples."""
+    if not is_torch(X) and X.dtype.kind in "iub":
+        return
     bad = ~rows(X).isfinite().all(dim=1) if is_torch(X) else ~np.isfinite(rows(X)).all(axis=1)
     if bad.any():
         raise ValueError(f"{name} has NaN or infinite values in {int(bad.sum())} samples.")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklearn_robust._pieces import pieces
+from sklearn_robust._pieces import by_pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option
 from sklearn_robust.attacks import to_precision
@@ -99,7 +99,7 @@ def certified_network(
     array([ True, False])
     """
     check_option(method, "method", METHODS)
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+    X, y = np.asarray(X), np.asarray(y)
     check_finite(X, "X")
     threat.check_data(X)
     certified = np.zeros(len(X), dtype=bool)
@@ -141,8 +141,10 @@ def _like(module: nn.Module, x: Any, dtype: torch.dtype = torch.float64) -> Tens
 
 def _logits(module: nn.Module, X: np.ndarray, sample_bytes: float) -> np.ndarray:
     """Return the logits of all samples, none of them NaN."""
-    parts = [module(_like(module, X[part])).cpu().numpy() for part in pieces(len(X), sample_bytes)]
-    logits = np.concatenate(parts)
+    shape = module(_like(module, X[:1])).shape[1:]
+    logits = by_pieces(
+        lambda part: module(_like(module, X[part])).cpu().numpy(), len(X), sample_bytes, shape
+    )
     n_nan = int(np.isnan(logits).any(1).sum())
     if n_nan:
         raise ValueError(

@@ -336,7 +336,7 @@ class BaseRobustClassifier(
             losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]
             self.n_iter_ = len(losses)  # an interrupted epoch has no row of means
             self.loss_ = losses[-1] if losses else float("nan")
-            self._settle(data.X[:1])
+            self._settle(self._model().asarray(data.X[:1]))
 
     def _settle(self, X: torch.Tensor) -> None:
         """Leave the module as it predicts: what layers compute from weights carries no history."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -16,7 +17,11 @@ from sklearn_robust.attacks import TorchModel
 
 
 class Batch(NamedTuple):
-    """Samples, class indices and weights (mean 1 over the training data), on one device."""
+    """Samples, class indices and weights (mean 1 over the training data), on one device.
+
+    All that is trained on keeps the numbers of X as passed, bytes or floats; `Batches` makes floats
+    of the model's precision of them, a batch at a time.
+    """
 
     X: torch.Tensor
     y: torch.Tensor
@@ -26,6 +31,7 @@ class Batch(NamedTuple):
 class Batches:
     """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader.
 
+    Samples leave it in the precision `dtype`, and then go through `change`, if there is one.
     With `join_one`, a single sample that is left at the end joins the batch before it: batch norm
     cannot be trained on one.
     """
@@ -34,12 +40,13 @@ class Batches:
         self,
         data: Batch,
         batch_size: int,
-        generator: torch.Generator | None,
+        dtype: torch.dtype,
+        generator: torch.Generator | None = None,
         replays: int = 1,
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         join_one: bool = False,
     ) -> None:
-        self.data, self.batch_size, self.generator = data, batch_size, generator
+        self.data, self.batch_size, self.dtype, self.generator = data, batch_size, dtype, generator
         self.replays, self.change = replays, change
         starts = range(0, len(data.X), batch_size)
         joins = join_one and len(starts) > 1 and len(data.X) % batch_size == 1
@@ -57,6 +64,7 @@ class Batches:
             stop = n if start == self.starts[-1] else start + self.batch_size
             pick = slice(start, stop)
             batch = Batch(*(t[pick if order is None else order[pick]] for t in self.data))
+            batch = batch._replace(X=batch.X.to(self.dtype))
             if self.change is not None:
                 batch = batch._replace(X=self.change(batch.X))
             for _ in range(self.replays):
@@ -109,7 +117,7 @@ def as_batch(
     weight: np.ndarray,
     mean_weight: float | None = None,
 ) -> Batch:
-    """Return data as tensors like those of a model; samples of weight 0 are left out.
+    """Return data as tensors on the device of a model; samples of weight 0 are left out.
 
     Weights are divided by their mean over all data, which is `mean_weight` if these are a part of
     them: dividing by the sum within a mini-batch would cancel the weights there.
@@ -120,7 +128,16 @@ def as_batch(
     if not keep.all():
         X, index, weight = X[keep], index[keep], weight[keep]
     weight = weight / (mean_weight or weight.mean())
-    return Batch(model.asarray(X), model.labels(index), model.asarray(weight))
+    weights = model.asarray(weight)
+    return Batch(_as_passed(X).to(weights.device), model.labels(index), weights)
+
+
+def _as_passed(X: np.ndarray) -> torch.Tensor:
+    """Return samples as a tensor of the same numbers, in the same memory where that is possible."""
+    X = X if min(X.strides, default=0) >= 0 else X.copy()  # torch knows no negative strides
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes
+        return torch.from_numpy(X)
 
 
 def _balance(index: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_option
+from sklearn_robust._validation import check_option, value_range
 from sklearn_robust._warnings import warn_user
 
 # What weights, inputs and steps have; "bfloat16" is for products alone.
@@ -59,7 +59,8 @@ def warn_of_resolution(dtype: str, threat: ThreatModel, X: np.ndarray) -> None:
     """Warn if bfloat16 can hardly tell a sample from an adversarial one."""
     if dtype != "bfloat16" or threat.is_null:
         return
-    top, epsilon = float(np.abs(X).max()), float(np.max(threat.epsilon))
+    low, high = value_range(X)
+    top, epsilon = float(max(-low.min(), high.max())), float(np.max(threat.epsilon))
     spacing = torch.finfo(torch.bfloat16).eps * top
     if epsilon < 2 * spacing:
         warn_user(
@@ -84,8 +85,7 @@ def float32_resolves(threat: ThreatModel, X: np.ndarray) -> bool:
     """
     if not len(X):
         return True
-    flat = X.reshape(len(X), -1)
-    low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
+    low, high = value_range(X)
     gap = np.maximum(abs(low), abs(high)) / 2**23
     radius = np.broadcast_to(np.ravel(threat.epsilon), gap.shape)
     finest = np.where(radius > 0, radius, high - low)

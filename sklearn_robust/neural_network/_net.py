@@ -13,6 +13,7 @@ from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust.attacks import TorchModel
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
 from sklearn_robust.neural_network._batches import Batch, Batches
@@ -205,10 +206,10 @@ class RobustNet(NeuralNet):
         return X
 
     def get_iterator(self, dataset: Batch, training: bool = False) -> Batches:
-        n = len(dataset.X)
+        n, dtype = len(dataset.X), TorchModel(self.module_, 0).asarray(dataset.X[:1]).dtype
         size = n if self.batch_size == -1 else min(self.batch_size, n)
         if not training:
-            return Batches(dataset, size, None)
+            return Batches(dataset, size, dtype)
         change = None if self.augmentation is None else self._augmented
         normed = any(isinstance(m, _BatchNorm) for m in self.module_.modules())
         if normed and size == 1:
@@ -216,7 +217,9 @@ class RobustNet(NeuralNet):
                 f"Batch norm cannot be trained on batches of 1 sample, got n_samples={n} and "
                 f"batch_size={self.batch_size}. Pass more, or a network without batch norm."
             )
-        batches = Batches(dataset, size, self.generator, self.objective.replays, change, normed)
+        batches = Batches(
+            dataset, size, dtype, self.generator, self.objective.replays, change, normed
+        )
         self.batches_per_epoch = len(batches)
         return batches
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator
 
-from sklearn_robust._pieces import pieces
+from sklearn_robust._pieces import by_pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_seen, encode_labels
 from sklearn_robust._warnings import warn_user
@@ -120,19 +119,15 @@ class Predictions(BaseEstimator):
             module = to_precision(copy.deepcopy(module), dtype)
         return TorchModel(module, len(self.classes_))
 
-    def _pieces(self, model: TorchModel, X: np.ndarray) -> Iterator[slice]:
-        """Return the pieces of X that go through the model at a time; one, if X is empty."""
-        if not len(X):
-            return iter([slice(0, 0)])
-        return pieces(len(X), sample_bytes(model.module, model.asarray(X[:1])), most=1024)
-
     def _logits(self, X: np.ndarray) -> np.ndarray:
         """Return float64 logits: in float32 they would depend on a sample's neighbours."""
         model = self._model(torch.float64)
-        parts = [
-            model.logits(model.asarray(X[pick])).cpu().numpy() for pick in self._pieces(model, X)
-        ]
-        return np.concatenate(parts)
+
+        def logits(piece: slice) -> np.ndarray:
+            return model.logits(model.asarray(X[piece])).cpu().numpy()
+
+        n_bytes = sample_bytes(model.module, model.asarray(X[:1])) if len(X) else 0
+        return by_pieces(logits, len(X), n_bytes, (model.n_classes,), most=1024)
 
     def _predict_index(self, X: np.ndarray) -> np.ndarray:
         return self._logits(X).argmax(axis=1)

@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklearn_robust._images import image_shape
 from sklearn_robust._norms import NORMS
+from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_sample_weight
+from sklearn_robust._validation import check_sample_weight, value_range
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._plan import is_auto
@@ -56,7 +56,7 @@ def read_training_data(
         as_bytes = as_bytes and _are_grey_levels(X, shape, classifier, scaled=plain)
         classifier.input_shape_ = shape
         classifier.input_factor_ = 1 / 255 if as_bytes and plain else 1.0
-        classifier._fitted_bytes, classifier._fitted_top = as_bytes, float(np.abs(X).max())
+        classifier._fitted_bytes, classifier._fitted_top = as_bytes, _top(X)
     if sample_weight is not None:
         sample_weight = check_sample_weight(sample_weight, X)
     X = X.reshape(len(X), *classifier.input_shape_)
@@ -77,18 +77,19 @@ def is_bytes(X: Any) -> bool:
 def _validated(
     classifier: NetworkParameters, X: Any, y: Any, *, reset: bool
 ) -> tuple[Any, Any, tuple[int, ...]]:
-    """Return X as a float array of shape (n_samples, n_features), y, and a sample's shape."""
+    """Return X as floats or bytes of shape (n_samples, n_features), y, and a sample's shape."""
     if not hasattr(X, "shape") or (hasattr(X, "ndim") and X.ndim > 2):
         X = np.asarray(X)
+    kinds: list[type] = [np.float64, np.float32]
     if is_bytes(X):
-        X = np.asarray(X) if torch.is_tensor(X) else X
-        X = X.astype(np.float32)  # exact, and half of float64
+        X = np.asarray(X)
+        kinds.append(np.uint8)  # a quarter of float32: a batch at a time becomes that
     shape = tuple(X.shape[1:])
     if len(shape) > 1:
         if not reset:
             _check_layout(shape, classifier.input_shape_)
         X = X.reshape(len(X), -1)
-    kwargs: dict[str, Any] = {"dtype": [np.float64, np.float32], "reset": reset}
+    kwargs: dict[str, Any] = {"dtype": kinds, "reset": reset}
     if y is None:
         X = validate_data(classifier, X, **kwargs)
     else:
@@ -137,9 +138,8 @@ def _warn_of_epsilon(threat: ThreatModel, X: np.ndarray, *, as_bytes: bool) -> N
     largest = np.max(threat.epsilon)
     if largest == 0:
         return
-    flat = X.reshape(len(X), -1)
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    if largest < 1 and (as_bytes or _are_whole_from_0_to_255(flat, low, high)):
+    low, high = value_range(X)
+    if largest < 1 and (as_bytes or _are_whole_from_0_to_255(X, low, high)):
         warn_user(
             f"epsilon={threat.epsilon} is less than one grey level of X, whose values go from 0 to "
             "255. Pass epsilon in grey levels, or X / 255."
@@ -155,13 +155,21 @@ def _warn_of_epsilon(threat: ThreatModel, X: np.ndarray, *, as_bytes: bool) -> N
         )
 
 
-def _are_whole_from_0_to_255(flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
-    return bool(low.min() == 0 and high.max() == 255 and np.array_equal(flat, np.rint(flat)))
+def _are_whole_from_0_to_255(X: np.ndarray, low: np.ndarray, high: np.ndarray) -> bool:
+    if low.min() != 0 or high.max() != 255:
+        return False
+    parts = (X[piece] for piece in pieces(len(X), row_bytes(X)))
+    return all(np.array_equal(part, np.rint(part)) for part in parts)
+
+
+def _top(X: np.ndarray) -> float:
+    """Return the largest absolute value of X, 0 if it is empty."""
+    return max(float(X.max(initial=0)), -float(X.min(initial=0)))
 
 
 def _warn_of_scale(X: np.ndarray, *, as_bytes: bool, fitted_bytes: bool, fitted_top: float) -> None:
     """Warn if the values of X go much further than those of `fit`, or bytes became fractions."""
-    top = np.abs(X).max(initial=0.0)
+    top = _top(X)
     if top > _FAR * fitted_top > 0:
         seen, remedy = f"{fitted_top:.6g}", "Divide X as it was divided for fit"
     elif fitted_bytes and not as_bytes and 0 < top <= 1 < fitted_top:

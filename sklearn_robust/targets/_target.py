@@ -6,6 +6,7 @@ overrides what it knows better: `_differentiable`, `_linear`, `_network`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_robust._arrays import to_numpy
-from sklearn_robust._pieces import piece_bytes, pieces, row_bytes
+from sklearn_robust._pieces import by_pieces, piece_bytes, pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
@@ -31,6 +32,8 @@ from sklearn_robust.targets._subject import Subject
 
 # What a sample weighs while it is judged: itself, restored, transformed, and scored.
 _COPIES = 8
+# What is kept of a sample that is attacked: itself, where it has been moved, and what batches hold.
+_FOUND = 4
 # Attacks by name that stand for whatever scores alone can find.
 _BY_SCORES = ("auto", "strong", "square")
 # Samples among which those of other classes are sought.
@@ -115,11 +118,10 @@ class Target:
 
     def predict(self, rows: Any) -> np.ndarray:
         """Return the class indices of the estimator's own predictions for some rows."""
-        parts = [
-            self._judge(rows[piece])
-            for piece in pieces(rows.shape[0], _COPIES * row_bytes(rows), most=self._most)
-        ]
-        return np.concatenate([np.zeros(0, dtype=np.intp), *parts])
+        return by_pieces(
+            lambda piece: self._judge(rows[piece]), rows.shape[0], _COPIES * row_bytes(rows),
+            dtype=np.intp, most=self._most,
+        )  # fmt: skip
 
     # Samples judged at a time at the most.
     _most: int | None = None
@@ -175,11 +177,10 @@ class Target:
 
     def _scores(self) -> np.ndarray:
         model, n = self.model, self.rows.shape[0]
-        found = [
-            to_numpy(model.logits(model.asarray(self.rows[piece])))
-            for piece in pieces(n, _COPIES * row_bytes(self.rows))
-        ]
-        return np.concatenate([np.zeros((0, model.n_classes)), *found])
+        return by_pieces(
+            lambda piece: to_numpy(model.logits(model.asarray(self.rows[piece]))),
+            n, _COPIES * row_bytes(self.rows), (model.n_classes,),
+        )  # fmt: skip
 
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
@@ -196,14 +197,13 @@ class Target:
         **run
             `seed`, `n_jobs` and `verbose` of `sklearn_robust.attacks.evaluate`.
         """
-        open_ = self._open(among)
-        verdict = self._evaluated(threat, attack, open_, run)
         robust = np.zeros(len(self.clean), dtype=bool)
-        robust[open_] = verdict.robust
         broken: dict[str, int] = {}
-        for record in verdict.records:
-            name = _describe(record.attack)
-            broken[name] = broken.get(name, 0) + record.n_broken
+        for lot, verdict in self._evaluated(threat, attack, self._open(among), **run):
+            robust[lot] = verdict.robust
+            for record in verdict.records:
+                name = _describe(record.attack)
+                broken[name] = broken.get(name, 0) + record.n_broken
         return Attacked(robust, broken)
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
@@ -212,9 +212,9 @@ class Target:
         Misclassified samples come back as they are; where no mistake is found, the point is that of
         the last attack.
         """
-        open_ = self._open(None)
         rows = dense_rows(self.rows).copy()
-        rows[open_] = self._evaluated(threat, attack, open_, run).X_adv
+        for lot, verdict in self._evaluated(threat, attack, self._open(None), **run):
+            rows[lot] = verdict.X_adv
         return self.samples.restore(rows, all_rows=True)
 
     def _open(self, among: np.ndarray | None) -> np.ndarray:
@@ -222,14 +222,22 @@ class Target:
         return np.flatnonzero(self.clean if among is None else self.clean & among)
 
     def _evaluated(
-        self, threat: ThreatModel, attack: Any, open_: np.ndarray, run: dict[str, Any]
-    ) -> Verdict:
+        self, threat: ThreatModel, attack: Any, open_: np.ndarray, *, seed: int = 0, **run: Any
+    ) -> Iterator[tuple[np.ndarray, Verdict]]:
+        """Yield some of the samples, by index, and what was found of them, until all have been.
+
+        The points found are as large as the samples, and held for so many at a time only.
+        """
         assert self.labels is not None
-        chosen, right = self._chosen(attack), np.ones(len(open_), dtype=bool)
-        return evaluate(
-            self.model, dense_rows(self.rows[open_]), self.labels[open_], threat, chosen,
-            self.predict, clean=right, batch_size=self.batch_size, **run,
-        )  # fmt: skip
+        chosen, n_bytes = self._chosen(attack), _FOUND * row_bytes(self.rows)
+        lots = [open_[piece] for piece in pieces(len(open_), n_bytes)] or [open_]
+        for number, lot in enumerate(lots):
+            verdict = evaluate(
+                self.model, dense_rows(self.rows[lot]), self.labels[lot], threat, chosen,
+                self.predict, clean=np.ones(len(lot), dtype=bool), seed=seed + number,
+                batch_size=self.batch_size, **run,
+            )  # fmt: skip
+            yield lot, verdict
 
     def _chosen(self, attack: Any) -> Any:
         """Return the attack meant; a black box is first moved towards samples of other classes."""
@@ -287,8 +295,9 @@ class Target:
 
 
 def dense_rows(rows: Any) -> np.ndarray:
-    """Return rows as an attack needs them: it moves the zeros of sparse ones too."""
-    return rows.toarray() if sparse.issparse(rows) else rows
+    """Return rows as an attack needs them: dense, as it moves zeros too, and floats for bytes."""
+    rows = rows.toarray() if sparse.issparse(rows) else rows
+    return rows.astype(np.float32) if rows.dtype == np.uint8 else rows  # exact
 
 
 def leaves_choice(attack: Any) -> bool:
