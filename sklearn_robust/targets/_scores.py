@@ -58,8 +58,17 @@ def score_target(subject: Subject, obstacle: str) -> Target:
     return cls(subject, samples, model, obstacle)
 
 
+def unmoved_target(subject: Subject, obstacle: str) -> Target | None:
+    """Return the target of a classifier that answers alike whatever an adversary does."""
+    samples, scores = dense(subject.front.samples), scores_of(subject.estimator)
+    if scores is None:
+        return None
+    model = ScoreModel(RawScores(scores, samples), len(subject.estimator.classes_))
+    return UnmovedTarget(subject, samples, model, obstacle)
+
+
 class UnmovedTarget(Target):
-    """A classifier of categories alone, which no adversary moves: it is right where it is right."""
+    """A classifier of what no adversary moves, or of nothing: it is right where it is right."""
 
     kind = "exact"
 

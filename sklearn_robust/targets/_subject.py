@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from sklearn.base import is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -79,6 +80,12 @@ class Subject:
         """Return the subject of a fitted estimator; raise TypeError if it is no classifier."""
         check_is_fitted(estimator)
         steps, classifier = unwrap(estimator)
+        if is_regressor(estimator):
+            raise TypeError(
+                f"{type(estimator).__name__} is a regressor, and robust_score, make_robust_scorer "
+                "and all other measures here are for classifiers: cut y into classes and fit one, "
+                "such as AdversarialLogisticRegression."
+            )
         if not hasattr(estimator, "classes_"):
             raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
         threat = _raw_threat(estimator, X, epsilon, norm, clip_values)
