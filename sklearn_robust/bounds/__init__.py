@@ -15,6 +15,7 @@ from sklearn_robust.bounds._bounded import (
     margins_of_scores,
 )
 from sklearn_robust.bounds._certify import certified_correct
+from sklearn_robust.bounds._distances import Distance as Distance
 from sklearn_robust.bounds._linear import (
     linear_distances,
     worst_case_correct,
@@ -22,6 +23,10 @@ from sklearn_robust.bounds._linear import (
     worst_case_points,
 )
 from sklearn_robust.bounds._methods import METHODS as METHODS
+from sklearn_robust.bounds._neighbours import (
+    NearestNeighbour as NearestNeighbour,
+    NeighbourVotes as NeighbourVotes,
+)
 from sklearn_robust.bounds._polynomials import Polynomials
 from sklearn_robust.bounds._sums import SmoothSumModel, SumModel
 

@@ -31,6 +31,9 @@ class BoundedModel(ABC):
     resolution : float
         The spacing at 1 of the numbers in which the classifier is given its input and computes,
         float64's unless it is set. Arrays are float64 in any case.
+    decides : bool
+        Whether the highest score is that of the predicted class; if not, scores guide attacks, and
+        margins are those of whatever decides.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class BoundedModel(ABC):
 
     n_classes: int
     resolution: float = EPS
+    decides: bool = True
 
     def asarray(self, X: Any) -> np.ndarray:
         """Return samples as this model takes them."""

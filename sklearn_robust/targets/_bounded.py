@@ -96,26 +96,38 @@ class BoundedTarget(Target):
         points = self._worst_points(threat, open_) if leaves_choice(attack) else None
         if points is None:
             return super().attacked(threat, attack, among=among, **run)
-        robust = np.zeros(len(self.clean), dtype=bool)
-        robust[open_] = self.predict(points) == self._labels[open_]
+        robust, left = self._left(threat, open_, points)
         exact = self.model.is_exact(threat)
         broken = {"exact" if exact else "bound": len(open_) - int(robust.sum())}
-        left = robust.copy()
-        if exact:
-            left &= ~self._proven(threat, np.flatnonzero(robust))
         if left.any():
             rest = super().attacked(threat, attack, among=left, **run)
             robust &= ~left | rest.robust
             broken |= rest.broken_by
         return Attacked(robust, broken)
 
+    def _left(
+        self, threat: ThreatModel, index: np.ndarray, points: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return, for all samples, which stay right at some points, and which to go on attacking.
+
+        Where the model is exact, these are neither proven nor broken, by rounding.
+        """
+        robust = np.zeros(len(self.clean), dtype=bool)
+        robust[index] = self.predict(points) == self._labels[index]
+        if not self.model.is_exact(threat):
+            return robust, robust.copy()
+        return robust, robust & ~self._proven(threat, np.flatnonzero(robust))
+
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
         open_ = self._open(None)
         points = self._worst_points(threat, open_) if leaves_choice(attack) else None
-        if points is None or not self.model.is_exact(threat):
+        if points is None:
             return super().perturbed(threat, attack, **run)
         rows = dense_rows(self.rows).copy()
         rows[open_] = points
+        left = np.flatnonzero(self._left(threat, open_, points)[1])
+        if len(left):
+            rows[left] = self._evaluated(threat, attack, left, run).X_adv
         return self.samples.restore(rows, all_rows=True)
 
     @property
@@ -148,7 +160,9 @@ class BoundedDifferentiableTarget(BoundedTarget, DifferentiableTarget):
         """Nothing to say before the attack."""
 
 
-def bounded_target(subject: Subject, model: BoundedModel) -> BoundedTarget:
+def bounded_target(
+    subject: Subject, model: BoundedModel, cls: type[BoundedTarget] | None = None
+) -> BoundedTarget:
     """Return the target of a classifier that is `model`, in numpy, on its own input.
 
     Behind transformers that treat columns one by one its `margins` hold as they are; behind others
@@ -160,6 +174,8 @@ def bounded_target(subject: Subject, model: BoundedModel) -> BoundedTarget:
     model : BoundedModel
         With a method `ascent`, as of a `DifferentiableModel`, if it is to be attacked along its
         gradients.
+    cls : type of Target, optional
+        A subclass for what answers more.
 
     Raises
     ------
@@ -189,9 +205,11 @@ def bounded_target(subject: Subject, model: BoundedModel) -> BoundedTarget:
     front = subject.front.as_dense()
     model.resolution = subject.table.resolution
     behind = (_GradientsBehind if hasattr(model, "ascent") else BoundedBehind)(front, model)
-    cls = BoundedDifferentiableTarget if hasattr(model, "ascent") else BoundedTarget
+    if cls is None:
+        cls = BoundedDifferentiableTarget if hasattr(model, "ascent") else BoundedTarget
     target = cls(subject, front.samples, behind)
-    _check_predictions(target)
+    if model.decides:
+        _check_predictions(target)
     return target
 
 

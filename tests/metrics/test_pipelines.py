@@ -352,7 +352,7 @@ BLACK_BOXES = {
     "tree": make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=4, random_state=0)),
     "forest": RandomForestClassifier(5, random_state=0),
     "kernel": make_pipeline(MinMaxScaler(), SVC()),
-    "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(3)),
+    "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(3, metric="canberra")),
     "quantiles": make_pipeline(QuantileTransformer(n_quantiles=20), LogisticRegression()),
     "polynomial": make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression()),
     # Without a scaler the odds of SGD overflow, for some seeds to 0 for every class.

@@ -1,0 +1,77 @@
+"""Classifiers that ask the nearest training rows: a geometric attack, and proofs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.neighbors import KNeighborsClassifier
+
+from sklearn_robust.bounds import Distance, NearestNeighbour, NeighbourVotes
+from sklearn_robust.targets._bounded import BoundedDifferentiableTarget, bounded_target
+from sklearn_robust.targets._registry import register_target
+from sklearn_robust.targets._subject import Subject
+from sklearn_robust.targets._target import Target
+
+# The Minkowski distances under the names that scikit-learn and scipy have for them.
+_POWERS = {
+    "euclidean": 2.0,
+    "l2": 2.0,
+    "sqeuclidean": 2.0,
+    "manhattan": 1.0,
+    "cityblock": 1.0,
+    "l1": 1.0,
+    "chebyshev": np.inf,
+    "infinity": np.inf,
+}
+
+
+class NeighbourTarget(BoundedDifferentiableTarget):
+    """Votes of nearest rows: attacks follow distances, the votes themselves have no slope."""
+
+    def gradients(self) -> np.ndarray:
+        raise TypeError(
+            f"input_gradients cannot differentiate {type(self.estimator).__name__}: the votes of "
+            "neighbours are constant, with jumps in between."
+        )
+
+
+@register_target(KNeighborsClassifier)
+def neighbours_target(subject: Subject) -> Target | None:
+    """Return the target of a `KNeighborsClassifier` under a Minkowski distance, None of others."""
+    classifier: KNeighborsClassifier = subject.classifier
+    distance = _distance(classifier)
+    plain = classifier.weights in ("uniform", "distance") and not getattr(
+        classifier, "outputs_2d_", True
+    )
+    own = type(classifier).predict is KNeighborsClassifier.predict
+    if distance is None or not plain or not own:
+        return None
+    rows, unit = _training_rows(classifier)
+    classes, n_classes = np.asarray(classifier._y), len(classifier.classes_)
+    k = classifier.n_neighbors
+    if k == 1 and distance.p == 2:
+        one = NearestNeighbour(rows, classes, n_classes, unit=unit)
+        return bounded_target(subject, one, NeighbourTarget)
+    unanimous = k > 1 and classifier.weights == "distance"
+    votes = NeighbourVotes(rows, classes, n_classes, k, distance, unanimous=unanimous, unit=unit)
+    return bounded_target(subject, votes, NeighbourTarget)
+
+
+def _distance(classifier: Any) -> Distance | None:
+    """Return the distance that a classifier of neighbours goes by, None if it has no name here."""
+    name = getattr(classifier, "effective_metric_", classifier.metric)
+    params = getattr(classifier, "effective_metric_params_", None) or {}
+    if params.get("w") is not None or not isinstance(name, str):
+        return None
+    p = params.get("p", classifier.p) if name == "minkowski" else _POWERS.get(name)
+    return None if p is None or p < 1 else Distance(float(p))
+
+
+def _training_rows(classifier: Any) -> tuple[np.ndarray, float]:
+    """Return the training rows, and the spacing at 1 of the numbers that hold them."""
+    rows = classifier._fit_X
+    rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
+    unit = np.finfo(rows.dtype if rows.dtype.kind == "f" else np.float64).eps
+    return rows.astype(np.float64), float(unit)
