@@ -126,8 +126,8 @@ class BoundedTarget(Target):
         rows = dense_rows(self.rows).copy()
         rows[open_] = points
         left = np.flatnonzero(self._left(threat, open_, points)[1])
-        if len(left):
-            rows[left] = self._evaluated(threat, attack, left, run).X_adv
+        for lot, verdict in self._evaluated(threat, attack, left, **run) if len(left) else ():
+            rows[lot] = verdict.X_adv
         return self.samples.restore(rows, all_rows=True)
 
     @property

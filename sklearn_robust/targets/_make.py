@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn_robust.preprocessing import CannotFollowError
-from sklearn_robust.targets import _bayes as _bayes, _disguised as _disguised
-from sklearn_robust.targets import _bayes as _bayes
-from sklearn_robust.targets import _neighbours as _neighbours
+from sklearn_robust.targets import (
+    _bayes as _bayes,
+    _disguised as _disguised,
+    _neighbours as _neighbours,
+)
 from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._scores import score_target
 from sklearn_robust.targets._subject import Subject
