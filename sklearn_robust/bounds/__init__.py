@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
         certifiable as certifiable,
         certified_network as certified_network,
     )
+    from sklearn_robust.bounds._evaluation import spacing_of as spacing_of
     from sklearn_robust.bounds._images import (
         Conv as Conv,
         MaxPool as MaxPool,
@@ -56,6 +57,10 @@ if TYPE_CHECKING:  # what type checkers and editors see
         UnsupportedLayerError as UnsupportedLayerError,
     )
     from sklearn_robust.bounds._margins import margin_bounds as margin_bounds
+    from sklearn_robust.bounds._smooth import (
+        Sigmoid as Sigmoid,
+        Tanh as Tanh,
+    )
     from sklearn_robust.bounds._translation import (
         register_layer as register_layer,
     )
@@ -70,6 +75,8 @@ _TORCH_BACKED = {
     "MaxPool": "_images",
     "Nonlinear": "_layers",
     "Scale": "_affine",
+    "Sigmoid": "_smooth",
+    "Tanh": "_smooth",
     "UnsupportedLayerError": "_layers",
     "certifiable": "_certified_network",
     "certified_network": "_certified_network",
@@ -77,6 +84,7 @@ _TORCH_BACKED = {
     "margin_bounds": "_margins",
     "register_average": "_averages",
     "register_layer": "_translation",
+    "spacing_of": "_evaluation",
 }
 
 __all__ = [

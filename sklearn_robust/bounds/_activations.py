@@ -46,6 +46,9 @@ class LeakyReLU(Nonlinear):
     def forward(self, x: Tensor) -> Tensor:
         return functional.leaky_relu(x, self.slope) if self.slope else functional.relu(x)
 
+    def spread(self, error: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return error
+
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
         return (low < 0) & (high > 0)
 
@@ -95,6 +98,9 @@ class Clamp(Nonlinear):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(self.floor, self.ceiling)
+
+    def spread(self, error: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return error
 
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
         return ((low < self.floor) & (high > self.floor)) | (

@@ -100,6 +100,8 @@ class Scale(Affine):
     ----------
     scale, shift : float or Tensor
         A tensor must broadcast against a sample.
+    shift_size : Tensor, optional
+        Where `shift` is a sum, that of the absolute values of its terms, for its rounding.
 
     Examples
     --------
@@ -113,11 +115,17 @@ class Scale(Affine):
     pointwise = True
     terms = 2
 
-    def __init__(self, scale: float | Tensor, shift: float | Tensor = 0.0) -> None:
+    def __init__(
+        self,
+        scale: float | Tensor,
+        shift: float | Tensor = 0.0,
+        shift_size: Tensor | None = None,
+    ) -> None:
         self.scale, self.shift = (
             v if torch.is_tensor(v) else torch.tensor(v, dtype=torch.float64)
             for v in (scale, shift)
         )
+        self._shift_size = self.shift.abs() if shift_size is None else shift_size
 
     @property
     def windowed(self) -> bool:  # type: ignore[override]
@@ -146,6 +154,9 @@ class Scale(Affine):
 
     def bias(self) -> Tensor:
         return self.shift
+
+    def bias_size(self) -> Tensor:
+        return self._shift_size
 
     def gain(self) -> Tensor:
         return self.scale.abs()

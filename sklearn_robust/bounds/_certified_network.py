@@ -14,10 +14,12 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option
 from sklearn_robust.attacks import to_precision
 from sklearn_robust.bounds._averages import networks_of
+from sklearn_robust.bounds._evaluation import evaluation_error
 from sklearn_robust.bounds._layers import UnsupportedLayerError
 from sklearn_robust.bounds._margins import bound_batch, pass_bytes, passes
 from sklearn_robust.bounds._methods import METHODS, STAGES
 from sklearn_robust.bounds._network import Network
+from sklearn_robust.bounds._regions import make_region
 
 
 def certifiable(module: nn.Module, sample: Any) -> str | None:
@@ -40,8 +42,8 @@ def certifiable(module: nn.Module, sample: Any) -> str | None:
     >>> import torch
     >>> from sklearn_robust.bounds import certifiable
     >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.zeros(1, 3))
-    >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.SiLU()), torch.zeros(1, 3))
-    "There are no bounds for SiLU (at '1'), which calls silu."
+    >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Mish()), torch.zeros(1, 3))
+    "There are no bounds for Mish (at '1'), which calls mish."
     """
     try:
         _networks(_precise(module), sample)
@@ -57,12 +59,15 @@ def certified_network(
     threat: ThreatModel,
     method: str = "auto",
     candidates: Any = None,
+    *,
+    spacing: float | None = None,
+    least: float = 0.0,
 ) -> np.ndarray:
     r"""Return for each sample whether it is proven that every point of A(x_i) is classified as y_i.
 
     .. math:: \min_{x' \in A(x_i)} f_{y_i}(x') - f_j(x') > 0 \text{ for all } j \ne y_i
 
-    for the module in eval mode, in float64.
+    for the module in eval mode, in float64, or evaluated in fewer bits.
 
     Parameters
     ----------
@@ -76,6 +81,11 @@ def certified_network(
         As in `certified_correct`.
     candidates : bool array of shape (n_samples,), optional
         Samples worth trying; all others come back as False.
+    spacing : float, optional
+        Of numbers at 1 in the precision in which the module predicts, as `spacing_of` says: margins
+        must be larger than what rounding may do there. None: float64.
+    least : float, default=0.0
+        Margins must be larger than this, as where a function of logits decides in few bits.
 
     Returns
     -------
@@ -117,7 +127,11 @@ def certified_network(
                 pick = left[part]
                 x, labels = _like(precise, X[pick]), _like(precise, y[pick], torch.long)
                 margins = bound_batch(networks, x, labels, threat, stage, settle=True)
-                certified[pick] = _proven(margins.cpu().numpy(), logits[pick], y[pick])
+                _check_sound(margins.cpu().numpy(), logits[pick], y[pick])
+                if spacing is not None:
+                    error = evaluation_error(networks, make_region(x, threat), spacing)
+                    margins = margins - error - error.gather(1, labels[:, None])
+                certified[pick] = _proven(margins.cpu().numpy(), y[pick], least)
     return certified
 
 
@@ -154,20 +168,23 @@ def _logits(module: nn.Module, X: np.ndarray, sample_bytes: float) -> np.ndarray
     return logits
 
 
-def _proven(margins: np.ndarray, logits: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return where all margins are positive.
+def _check_sound(margins: np.ndarray, logits: np.ndarray, y: np.ndarray) -> None:
+    """Raise RuntimeError if a bound is above the margin at the sample itself.
 
-    None may be above the margin at the sample itself, or the layers are not what they say. This
-    catches an equivalent given to `register_layer` that computes something else.
+    Then the layers are not what they say. This catches an equivalent given to `register_layer` that
+    computes something else.
     """
-    own = np.arange(len(y)), y
-    clean = logits[own][:, None] - logits
+    clean = logits[np.arange(len(y)), y][:, None] - logits
     if (margins > clean).any():
         raise RuntimeError(
             f"A lower bound of the margin is {float((margins - clean).max()):.3g} above the margin "
             "at the sample itself. If a layer was added with register_layer, its equivalent does "
             "not compute what the layer does; otherwise this is a defect of the bounds."
         )
-    margins[own] = np.inf
-    proven: np.ndarray = np.asarray((margins > 0).all(axis=1))
+
+
+def _proven(margins: np.ndarray, y: np.ndarray, least: float) -> np.ndarray:
+    """Return where all margins but that of the class itself are above the least that counts."""
+    margins[np.arange(len(y)), y] = np.inf
+    proven: np.ndarray = np.asarray((margins > least).all(axis=1))
     return proven

@@ -19,7 +19,7 @@ from sklearn_robust.bounds._affine import Dense, Reshape, Scale
 from sklearn_robust.bounds._images import AveragePool, ZeroPad
 from sklearn_robust.bounds._joins import Concat, Sum
 from sklearn_robust.bounds._layers import Shape, UnsupportedLayerError
-from sklearn_robust.bounds._traced import Traced
+from sklearn_robust.bounds._traced import Ranked, Traced
 from sklearn_robust.bounds._translation import convolution, layers_of
 
 FUNCTIONS: dict[str, Callable[..., Traced]] = {}
@@ -62,10 +62,18 @@ FUNCTIONS.update({
     "relu6": _as_module(nn.ReLU6),
     "leaky_relu": _as_module(nn.LeakyReLU),
     "hardtanh": _as_module(nn.Hardtanh),
+    "tanh": _as_module(nn.Tanh),
+    "sigmoid": _as_module(nn.Sigmoid),
     "max_pool2d": _as_module(nn.MaxPool2d),
     "max_pool2d_with_indices": _as_module(nn.MaxPool2d),
     "avg_pool2d": _as_module(nn.AvgPool2d),
 })  # fmt: skip
+
+
+@_named("softmax", "log_softmax")
+def _softmax(x: Traced, dim: Any = None, *options: Any, **more: Any) -> Traced:
+    _require(x.ndim == 2 and dim in (None, 1, -1), "over other than the classes")
+    return Ranked(x)
 
 
 # Arithmetic --------------------------------------------------------------------------------------

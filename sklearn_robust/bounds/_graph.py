@@ -62,6 +62,8 @@ class Graph:
         self._known, self._twins = known or {}, dict[nn.Module, nn.Module]()
         self._where = type(module).__name__
         out = self._twin(module, "")(Traced(self, 0))
+        if not isinstance(out, Traced):
+            raise _refusal(f"{self._where}, which returns {type(out).__name__}")
         self._keep_ancestors(out.node)
         self._swap()
 
@@ -143,11 +145,14 @@ class Graph:
         outer, self._where = self._where, where
         try:
             out = type(module).forward(self._twins[module], *args, **kwargs)
-        except (TypeError, AttributeError) as error:
+        except UnsupportedLayerError:
+            raise
+        except Exception as error:
             raise self.refusal(f"whose forward cannot be followed: {error}") from error
         finally:
             self._where = outer
-        if not isinstance(out, Traced):
+        first = out[0] if isinstance(out, tuple | list) and out else out
+        if not isinstance(first, Traced):
             raise _refusal(f"{where}, which returns {type(out).__name__}")
         return out
 

@@ -194,6 +194,9 @@ class MaxPool(Nonlinear):
     def forward(self, x: Tensor) -> Tensor:
         return functional.max_pool2d(x, self.size, self.stride, self.padding)
 
+    def spread(self, error: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return self.forward(error)
+
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
         if self.stride != self.size or self.padding != (0, 0):
             return high > low

@@ -78,6 +78,8 @@ class Layer(ABC):
         Whether it acts on each number alone by a function that does not decrease.
     rectifies : bool
         Whether it is ReLU, whose inputs are either passed on or set to 0.
+    keeps_order : bool
+        Whether it is a sigmoid, which outputs may end in and be as far as their order goes.
     views : bool
         Whether torch leaves the numbers where they are, so that one tensor is a view of the other.
     """
@@ -87,6 +89,7 @@ class Layer(ABC):
     windowed: bool = False
     increasing: bool = False
     rectifies: bool = False
+    keeps_order: bool = False
     views: bool = False
 
     @abstractmethod
@@ -142,6 +145,11 @@ class Affine(Layer):
     def bias(self) -> Tensor | None:
         """Return b so that it broadcasts against an output."""
         return None
+
+    def bias_size(self) -> Tensor | None:
+        """Return |b|, or as much more as the terms of a sum that makes b, for its rounding."""
+        bias = self.bias()
+        return None if bias is None else bias.abs()
 
     def gain(self) -> Tensor:
         """Return ``sum_j |W_ij|``, or more, so that it broadcasts against an output."""
@@ -225,6 +233,11 @@ class Nonlinear(Layer):
     def undecided(self, low: Tensor, high: Tensor) -> Tensor:
         """Return where tighter bounds of the input would give tighter lines."""
         return high > low
+
+    def spread(self, error: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Return how far outputs on the box may move if no input moves further than `error`."""
+        least, most = self.interval(low - error, high + error, torch.finfo(low.dtype).eps)
+        return most - least
 
     def free_slopes(self, low: Tensor, high: Tensor) -> Interval | None:
         """Return the range of slopes through the origin that are valid as lower line, or None."""

@@ -135,12 +135,12 @@ class Network:
 
     def _magnitude(self, k: int, size: Tensor, like: Tensor) -> Tensor:
         """Return at least ``|W| |z| + |b|`` for every z whose values are no larger than `size`."""
-        gain, bias = self.layers[k].gain().to(like), self.layers[k].bias()
+        gain, bias = self.layers[k].gain().to(like), self.layers[k].bias_size()
         if size.ndim == 2:  # a value per sample, all outputs in a row
             gain, bias = gain.reshape(-1), None if bias is None else bias.reshape(-1)
         magnitude = gain * size
         if bias is not None:
-            magnitude = magnitude + bias.to(like).abs()
+            magnitude = magnitude + bias.to(like)
         return magnitude + torch.finfo(like.dtype).tiny  # products below the normal range
 
 

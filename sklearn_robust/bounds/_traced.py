@@ -13,6 +13,8 @@ from sklearn_robust.bounds._layers import Shape
 class Recorder(Protocol):
     """What a graph offers to the stand-ins for its tensors; see `_graph.Graph`."""
 
+    layers: list[Any]
+    sources: list[tuple[int, ...]]
     shapes: list[Shape]
     like: torch.Tensor
 
@@ -80,6 +82,18 @@ class Traced:
         """Return the output of a layer that reads this and others."""
         node = self.graph.append(layer, self, *others)
         return Traced(self.graph, node, self._memory if layer.views else None)
+
+    @property
+    def scores(self) -> Traced:
+        """This, or the scores whose order it has: what softmax or sigmoids at the end are given."""
+        layer = self.graph.layers[self.node - 1] if self.node else None
+        if layer is None or not (layer.views or layer.keeps_order):
+            return self
+        below = Traced(self.graph, self.graph.sources[self.node - 1][0])
+        scores = below.scores
+        if layer.keeps_order:
+            return scores
+        return self if scores is below else scores.through(layer)
 
     def overwritten_by(self, other: Traced) -> Traced:
         """Become `other`, as a tensor does that is changed in place, and its views with it."""
@@ -150,3 +164,33 @@ class Traced:
         return self.graph.call("eq", (self, other), {})
 
     __hash__ = object.__hash__
+
+
+class Ranked(Traced):
+    """What softmax makes of scores: there are no bounds of it, but its order is theirs.
+
+    Parameters
+    ----------
+    scores : Traced
+    """
+
+    def __init__(self, scores: Traced) -> None:
+        super().__init__(scores.graph, -1)
+        self._scores = scores
+
+    @property
+    def scores(self) -> Traced:
+        return self._scores
+
+    @property
+    def node(self) -> int:
+        raise self.graph.refusal("which calls softmax")
+
+    @property
+    def shape(self) -> torch.Size:
+        return self._scores.shape
+
+    def through(self, layer: Any, *others: Traced) -> Traced:
+        if layer.views and not others:
+            return Ranked(self._scores.through(layer))
+        raise self.graph.refusal("which calls softmax before its end")

@@ -14,6 +14,7 @@ from sklearn_robust.bounds._activations import Clamp, LeakyReLU
 from sklearn_robust.bounds._affine import Dense, Reshape, Scale
 from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
 from sklearn_robust.bounds._layers import UnsupportedLayerError
+from sklearn_robust.bounds._smooth import Sigmoid, Tanh
 
 _EQUIVALENTS: dict[type[nn.Module], Callable[[Any], Sequence[Any]]] = {}
 
@@ -126,10 +127,10 @@ def normalization(layer: Any, mean: Tensor, variance: Tensor, channel_axes: int)
     if layer.weight is not None:
         scale = scale * layer.weight
     shift = -mean * scale
+    size = shift.abs()
     if layer.bias is not None:
-        shift = shift + layer.bias
-    ones = (1,) * channel_axes
-    return Scale(scale.reshape(-1, *ones), shift.reshape(-1, *ones))
+        shift, size = shift + layer.bias, size + layer.bias.abs()
+    return Scale(*(t.reshape(-1, *(1,) * channel_axes) for t in (scale, shift, size)))
 
 
 def _max_pool(layer: nn.MaxPool2d) -> list[Any]:
@@ -167,6 +168,8 @@ for _type, _equivalent in {
     nn.ReLU: lambda layer: [LeakyReLU(0.0)],
     nn.LeakyReLU: _leaky,
     nn.Hardtanh: lambda layer: [Clamp(layer.min_val, layer.max_val)],  # and ReLU6, a subclass
+    nn.Tanh: lambda layer: [Tanh()],
+    nn.Sigmoid: lambda layer: [Sigmoid()],
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
     nn.ZeroPad2d: lambda layer: [ZeroPad(layer.padding)],

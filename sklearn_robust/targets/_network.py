@@ -11,7 +11,7 @@ import numpy as np
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import DifferentiableModel, TorchModel, to_precision
 from sklearn_robust.bounds import certifiable, certified_network
-from sklearn_robust.preprocessing import Samples
+from sklearn_robust.preprocessing import Front, Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
 
@@ -60,7 +60,7 @@ class NetworkTarget(DifferentiableTarget):
                 f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."
             )
         self.module = module
-        super().__init__(subject, samples, TorchModel(module, len(subject.estimator.classes_)))
+        super().__init__(subject, samples, TorchModel(module, len(subject.classes_)))
 
     @cached_property
     def certificate_obstacle(self) -> str | None:  # type: ignore[override]
@@ -72,8 +72,13 @@ class NetworkTarget(DifferentiableTarget):
             return super().certified(threat, method)
         among = self.clean if among is None else self.clean & among
         return certified_network(
-            self.module, self.rows, self.labels, threat, method, candidates=among
-        )
+            self.module, self.rows, self.labels, threat, method, candidates=among,
+            **self._evaluation(),
+        )  # fmt: skip
+
+    def _evaluation(self) -> dict[str, Any]:
+        """Return what `certified_network` is told of how the estimator evaluates the module."""
+        return {}
 
     def _exact_model(self) -> DifferentiableModel:
         """Return the model in float64, in which gradients of confident samples do not underflow."""
@@ -82,8 +87,8 @@ class NetworkTarget(DifferentiableTarget):
         if all(p.dtype == torch.float64 for p in self.module.parameters()):
             return self.model
         with torch.inference_mode(False):
-            exact = to_precision(copy.deepcopy(self.module), torch.float64)
-        return TorchModel(exact, len(self.classes_))
+            exact = in_float64(self.module, self.rows[:1])
+        return self.model if exact is None else TorchModel(exact, len(self.classes_))
 
 
 def network_target(
@@ -111,13 +116,36 @@ def network_target(
     See `NetworkTarget`.
     """
     import torch
+
+    front = subject.front.as_dense()
+    with torch.inference_mode(False):  # or the weights could not be differentiated
+        whole = to_precision(module_behind(front, module, input_shape), torch.float64)
+    return NetworkTarget(subject, front.samples, whole)
+
+
+def module_behind(
+    front: Front, module: torch.nn.Module, input_shape: tuple[int, ...]
+) -> torch.nn.Module:
+    """Return a module from dense rows to what a copy of `module` gives, on its device."""
+    import torch
     from torch import nn
 
     from sklearn_robust.targets._layers import as_layers
 
-    front = subject.front.as_dense()
     device = next(iter(module.state_dict().values()), torch.zeros(())).device
-    with torch.inference_mode(False):  # or the weights could not be differentiated
-        layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
-        whole = to_precision(nn.Sequential(*layers).to(device), torch.float64).eval()
-    return NetworkTarget(subject, front.samples, whole)
+    layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
+    return nn.Sequential(*layers).to(device).eval()
+
+
+def in_float64(module: torch.nn.Module, sample: Any) -> torch.nn.Module | None:
+    """Return a copy of a module in float64, None if it does not compute in that."""
+    import torch
+
+    try:
+        exact = to_precision(copy.deepcopy(module), torch.float64)
+        model = TorchModel(exact, 0)
+        if len(sample):
+            model.logits(model.asarray(sample))
+    except RuntimeError:  # its forward pass casts to another precision, for example
+        return None
+    return exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 
 from sklearn_robust.targets._linear import recognised_target
@@ -11,6 +12,12 @@ from sklearn_robust.targets._target import Target
 Family = Callable[[Subject], Target | None]
 
 _FAMILIES: dict[type, tuple[Family, ...]] = {}
+# The families of other libraries, which are not imported before somebody has one: class by name,
+# and the module here that registers it.
+_ELSEWHERE = {
+    "skorch.classifier.NeuralNetClassifier": "_skorch",
+    "skorch.classifier.NeuralNetBinaryClassifier": "_skorch",
+}
 
 
 def register_target(cls: type) -> Callable[[Family], Family]:
@@ -44,6 +51,7 @@ def register_target(cls: type) -> Callable[[Family], Family]:
         raise TypeError(f"cls must be a class, got {cls!r}.")
 
     def register(family: Family) -> Family:
+        _load(cls)  # what is known of it comes before what is new
         _FAMILIES[cls] = (family, *_FAMILIES.get(cls, ()))
         return family
 
@@ -56,7 +64,15 @@ def find_target(subject: Subject) -> Target | None:
     What was registered last is asked first; what nobody has registered may turn out to be linear.
     """
     for cls in type(subject.classifier).__mro__:
+        _load(cls)
         for family in _FAMILIES.get(cls, ()):
             if (target := family(subject)) is not None:
                 return target
     return recognised_target(subject)
+
+
+def _load(cls: type) -> None:
+    """Let the library's own module on a class of another library register it."""
+    name = _ELSEWHERE.get(f"{cls.__module__}.{cls.__qualname__}")
+    if name is not None:
+        importlib.import_module(f"sklearn_robust.targets.{name}")

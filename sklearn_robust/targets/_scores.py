@@ -53,7 +53,7 @@ def score_target(subject: Subject, obstacle: str) -> Target:
         else some_columns(subject.table, np.flatnonzero(movable), movable)
     )
     samples = dense(samples)
-    model = ScoreModel(RawScores(scores, samples), len(subject.estimator.classes_))
+    model = ScoreModel(RawScores(scores, samples), len(subject.classes_))
     cls = Target if movable.any() else UnmovedTarget
     return cls(subject, samples, model, obstacle)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from sklearn.base import is_regressor
+from sklearn.base import is_classifier, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -44,6 +44,8 @@ class Subject:
         What stands before the last classifier.
     classifier : classifier
         The last one, which `register_target` is told of.
+    known_classes : ndarray or None
+        The labels that ``predict`` gives, sorted, where that are not the estimator's ``classes_``.
 
     Examples
     --------
@@ -65,6 +67,7 @@ class Subject:
     raw_threat: ThreatModel
     steps: Steps
     classifier: Any
+    known_classes: Any = None
 
     @classmethod
     def of(
@@ -86,12 +89,21 @@ class Subject:
                 "and all other measures here are for classifiers: cut y into classes and fit one, "
                 "such as AdversarialLogisticRegression."
             )
-        if not hasattr(estimator, "classes_"):
-            raise TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
+        if not hasattr(estimator, "classes_") and not is_classifier(classifier):
+            raise _without_classes(estimator)
         threat = _raw_threat(estimator, X, epsilon, norm, clip_values)
         subject = cls(estimator, X, y, threat, steps, classifier)
         domain = raw_domain(steps, subject.table) if steps else None
         return subject if domain is None else replace(subject, raw_threat=threat.within(*domain))
+
+    @property
+    def classes_(self) -> Any:
+        """The labels that ``predict`` gives, sorted; raises TypeError if nobody knows them."""
+        if self.known_classes is not None:
+            return self.known_classes
+        if not hasattr(self.estimator, "classes_"):
+            raise _without_classes(self.estimator)
+        return self.estimator.classes_
 
     @cached_property
     def table(self) -> Table:
@@ -113,6 +125,10 @@ class Subject:
     def front(self) -> Front:
         """What stands before the classifier; raises CannotFollowError where that is unknown."""
         return follow_front(self.steps, self.table, self.raw_threat.epsilon)
+
+
+def _without_classes(estimator: Any) -> TypeError:
+    return TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
 
 
 def unwrap(estimator: Any) -> tuple[Steps, Any]:

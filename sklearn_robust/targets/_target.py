@@ -108,7 +108,7 @@ class Target:
     batch_size = 1024
 
     def __init__(self, subject: Subject, samples: Samples, model: Model, obstacle: str) -> None:
-        self.estimator, self.classes_ = subject.estimator, subject.estimator.classes_
+        self.estimator, self.classes_ = subject.estimator, subject.classes_
         self.samples, self.model, self.obstacle = samples, model, obstacle
         self.rows = samples.rows
         self.threat = samples.threat(subject.raw_threat)
