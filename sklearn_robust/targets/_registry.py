@@ -12,11 +12,12 @@ from sklearn_robust.targets._target import Target
 Family = Callable[[Subject], Target | None]
 
 _FAMILIES: dict[type, tuple[Family, ...]] = {}
-# The families of other libraries, which are not imported before somebody has one: class by name,
-# and the module here that registers it.
+# Networks of other libraries, for which torch is not imported before somebody has one: package and
+# class by name, and the module here that registers it.
 _ELSEWHERE = {
-    "skorch.classifier.NeuralNetClassifier": "_skorch",
-    "skorch.classifier.NeuralNetBinaryClassifier": "_skorch",
+    "sklearn.MLPClassifier": "_perceptron",
+    "skorch.NeuralNetBinaryClassifier": "_skorch",
+    "skorch.NeuralNetClassifier": "_skorch",
 }
 
 
@@ -73,6 +74,6 @@ def find_target(subject: Subject) -> Target | None:
 
 def _load(cls: type) -> None:
     """Let the library's own module on a class of another library register it."""
-    name = _ELSEWHERE.get(f"{cls.__module__}.{cls.__qualname__}")
+    name = _ELSEWHERE.get(f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}")
     if name is not None:
         importlib.import_module(f"sklearn_robust.targets.{name}")
