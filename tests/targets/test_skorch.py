@@ -311,7 +311,7 @@ def test_what_is_no_fitted_classifier_is_said():
     with pytest.raises(NotFittedError):
         robust_score(net, X[TEST], Y[TEST], epsilon=0.1)
     regressor = NeuralNetRegressor(nn.Linear(64, 1), **QUIET).initialize()
-    with pytest.raises(TypeError, match="is no classifier"):
+    with pytest.raises(TypeError, match="is a regressor"):
         robust_score(regressor, X[TEST], Y[TEST], epsilon=0.1)
 
 
