@@ -21,10 +21,10 @@ class Cells:
     regions : Regions
     i : int
         The sample.
-    leaves : int ndarray
-        Those that the box meets, as `Forest.met` returns them.
     inside : pair of int ndarrays of shape (n_features,)
         Which thresholds lie in the box, as `Grid.inside` returns them.
+    leaves : int ndarray
+        Of those that the box meets, as `Forest.met` returns them: whole trees.
 
     Attributes
     ----------
@@ -54,8 +54,8 @@ class Cells:
         forest: Forest,
         regions: Regions,
         i: int,
-        leaves: np.ndarray,
         inside: tuple[np.ndarray, np.ndarray],
+        leaves: np.ndarray,
     ) -> None:
         self.leaves, self.budget = leaves, regions.budget
         self._x = regions.X[i].astype(np.float64)

@@ -24,7 +24,9 @@ class Contrast:
     gain : ndarray of shape (n_leaves,)
         Score of the rival less that of the true class.
     constant : float
-        The same of the base scores.
+        The same of the base scores, and of trees that are left out.
+    rounding : float
+        How far a sum of one gain per tree may be off.
     slack : float
         Margins down to minus this may mean that the rival wins.
     exact, wins_ties : bool
@@ -43,7 +45,6 @@ class Contrast:
     need, sure : float
         The margin from which on the rival may win, and from which it does.
     rounding : float
-        How far a sum of one gain per tree may be off.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Contrast:
         gain: np.ndarray,
         constant: float,
         *,
+        rounding: float,
         slack: float,
         exact: bool,
         wins_ties: bool,
@@ -71,8 +73,7 @@ class Contrast:
         if exact:
             self._exact_limits(bottom[varies], wins_ties)
         else:
-            size = abs(constant) + np.maximum(abs(top), abs(bottom)).sum()
-            self.rounding = summing_error(len(start), 2 * size) if slack else 0.0
+            self.rounding = rounding
             least = 0.0 if wins_ties else np.nextafter(0, 1)
             self.need, self.sure = (-slack, slack) if slack else (least, least)
 
@@ -89,11 +90,6 @@ class Contrast:
             least = step
         self.need = self.sure = least / _PER_UNIT
         self.rounding = 0.0
-
-    @property
-    def varies(self) -> bool:
-        """Whether there is a tree whose gain is not the same everywhere."""
-        return bool(len(self.start))
 
     def naive(self) -> float:
         """Return a bound of the margin: each tree at its best leaf."""

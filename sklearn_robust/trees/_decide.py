@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from joblib import delayed, effective_n_jobs
@@ -154,12 +155,12 @@ def _outcomes(
     inside = grid_of(forest).inside(regions.low, regions.high)
     found = []
     for i, leaves in enumerate(forest.met(regions.low, regions.high)):
-        label = int(labels[i])
-        if not len(judge.rivals(leaves, label)):
+        question = judge.question(leaves, int(labels[i]))
+        if not len(question.rivals):
             found.append(Outcome(True, None))
             continue
-        cells = Cells(forest, regions, i, leaves, (inside[0][i], inside[1][i]))
-        found.append(judge.verdict(cells, label))
+        cut = partial(Cells, forest, regions, i, (inside[0][i], inside[1][i]))
+        found.append(judge.verdict(question, cut))
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from joblib import delayed
@@ -187,17 +189,19 @@ class Bracket:
 
     def _outcome(self, radius: float) -> Outcome:
         regions, leaves = self._region(radius)
-        if not len(self.judge.rivals(leaves, self.label)):
+        question = self.judge.question(leaves, self.label)
+        if not len(question.rivals):
             return Outcome(True, None)
-        return self.judge.verdict(self._cells(regions, leaves), self.label)
+        return self.judge.verdict(question, self._cut(regions))
 
     def _region(self, radius: float) -> tuple[Regions, np.ndarray]:
         regions = Regions(self.x, self.unit.scaled(radius), self.judge.forest.dtype)
         return regions, self.judge.forest.met(regions.low, regions.high)[0]
 
-    def _cells(self, regions: Regions, leaves: np.ndarray) -> Cells:
+    def _cut(self, regions: Regions) -> Callable[[np.ndarray], Cells]:
+        """Return what makes cells of leaves."""
         first, last = grid_of(self.judge.forest).inside(regions.low, regions.high)
-        return Cells(self.judge.forest, regions, 0, leaves, (first[0], last[0]))
+        return partial(Cells, self.judge.forest, regions, 0, (first[0], last[0]))
 
     def _take(self, point: np.ndarray) -> None:
         """Take up a mistake, if it is nearer than the last."""
@@ -211,7 +215,7 @@ class Bracket:
     def _bisect(self) -> None:
         """Find the first of the radii at which cells enter a box that lets a mistake in."""
         regions, leaves = self._region(self.upper)
-        cells = self._cells(regions, leaves)
+        cells = self._cut(regions)(leaves)
         x, scale = (
             values[cells.feature][cells.cell_axis]
             for values in (self.x[0], Regions(self.x, self.unit).radius)

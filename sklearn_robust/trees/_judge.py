@@ -33,6 +33,40 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is open about a sample, once it is known which leaves it may reach.
+
+    Attributes
+    ----------
+    label : int
+    leaves : int ndarray
+        In the order of their trees.
+    start : int ndarray of shape (n_trees,)
+        Where each tree begins.
+    top, bottom : ndarrays of shape (n_trees, n_classes)
+        How far each class can get ahead of the true one in each tree, and at least is.
+    rivals : int ndarray
+        Classes that may win, each tree taken at its best leaf; the most dangerous first.
+    rounding : float
+        How far a sum of margins over all trees may be off.
+    """
+
+    label: int
+    leaves: np.ndarray
+    start: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    rivals: np.ndarray
+    rounding: float
+
+    def where_varies(self, rival: int) -> tuple[np.ndarray, float]:
+        """Return the leaves of trees where a rival's margin varies, and what others add to it."""
+        varies = self.top[:, rival] > self.bottom[:, rival]
+        size = np.diff(np.append(self.start, len(self.leaves)))
+        return self.leaves[np.repeat(varies, size)], float(self.top[~varies, rival].sum())
+
+
+@dataclass(frozen=True)
 class Holds:
     """Whether a rival wins in given cells: the model itself is asked where sums are too close."""
 
@@ -64,53 +98,56 @@ class Judge:
     predict: Predict
     max_nodes: int
 
-    def bounds(self, leaves: np.ndarray, label: int) -> np.ndarray:
-        """Return for each class how far it can get ahead of the true one; -inf for that itself.
-
-        Each tree is taken at the best of the leaves.
-        """
-        value, start = self.forest.value[leaves], starts(self.forest.tree[leaves])
-        gain = np.maximum.reduceat(value - value[:, [label]], start)
-        base = self.forest.base - self.forest.base[label]
-        rounding = summing_error(len(start), 2 * (abs(gain).sum(axis=0) + abs(base)).max())
-        best = gain.sum(axis=0) + base + rounding
+    def question(self, leaves: np.ndarray, label: int) -> Question:
+        """Return what is open about a sample that may reach these leaves."""
+        forest = self.forest
+        value, start = forest.value[leaves], starts(forest.tree[leaves])
+        gain = value - value[:, [label]]
+        top, bottom = np.maximum.reduceat(gain, start), np.minimum.reduceat(gain, start)
+        base = forest.base - forest.base[label]
+        size = np.maximum(abs(top), abs(bottom)).sum(axis=0) + abs(base)
+        rounding = summing_error(len(start), 2 * size.max()) if forest.slack else 0.0
+        best = top.sum(axis=0) + base + rounding
         best[label] = -np.inf
-        return best
-
-    def rivals(self, leaves: np.ndarray, label: int) -> np.ndarray:
-        """Return the classes that can win by `bounds`, the most dangerous first."""
-        best = self.bounds(leaves, label)
         order = np.argsort(-best, kind="stable")
-        return order[best[order] >= -self.forest.slack]
+        rivals = order[best[order] >= -forest.slack]
+        return Question(label, leaves, start, top, bottom, rivals, rounding)
 
-    def verdict(self, cells: Cells, label: int) -> Outcome:
-        """Return what can be found out about a sample."""
+    def verdict(self, question: Question, cut: Callable[[np.ndarray], Cells]) -> Outcome:
+        """Return what can be found out about a sample; `cut` makes cells of leaves."""
         open_, proven = [], True
-        for rival in self.rivals(cells.leaves, label):
-            contrast = self._contrast(cells, label, int(rival))
+        for rival in question.rivals:
+            contrast = self._contrast(question, int(rival), cut)
             if contrast.naive() < contrast.need or contrast.added() < contrast.need:
                 continue
-            found = self._attacked(contrast, Holds(self.predict, contrast, label))
+            holds = Holds(self.predict, contrast, question.label)
+            found = self._attacked(contrast, holds)
             if found is not None:
-                return Outcome(False, cells.point(contrast.shortened(found)))
+                return Outcome(False, contrast.cells.point(contrast.shortened(found)))
             if len(contrast.start) > 1:
-                open_.append(contrast)
-            elif not contrast.varies:
-                proven &= self._is_constant(cells, label)
-        for contrast in open_:
-            end = branch(contrast, Holds(self.predict, contrast, label), self.max_nodes)
+                open_.append((contrast, holds))
+            elif not len(contrast.start):
+                proven &= self._is_constant(question)
+        for contrast, holds in open_:
+            end = branch(contrast, holds, self.max_nodes)
             if end.cells is not None:
-                return Outcome(False, cells.point(contrast.shortened(end.cells)))
+                return Outcome(False, contrast.cells.point(contrast.shortened(end.cells)))
             proven &= end.proven
         return Outcome(proven, None)
 
-    def _contrast(self, cells: Cells, label: int, rival: int) -> Contrast:
-        forest, leaves = self.forest, cells.leaves
+    def _contrast(
+        self, question: Question, rival: int, cut: Callable[[np.ndarray], Cells]
+    ) -> Contrast:
+        forest, label = self.forest, question.label
+        leaves, constant = question.where_varies(rival)
+        cells = cut(leaves)
+        leaves = cells.leaves
         return Contrast(
             cells,
             forest.tree[leaves],
             forest.value[leaves, rival] - forest.value[leaves, label],
-            float(forest.base[rival] - forest.base[label]),
+            constant + float(forest.base[rival] - forest.base[label]),
+            rounding=question.rounding,
             slack=forest.slack,
             exact=forest.exact,
             wins_ties=(rival > label) == forest.high_class_wins_ties,
@@ -130,11 +167,11 @@ class Judge:
                 return cells
         return None
 
-    def _is_constant(self, cells: Cells, label: int) -> bool:
+    def _is_constant(self, question: Question) -> bool:
         """Whether the true class has one score everywhere, as the rival then has.
 
-        Otherwise the sums of both may round otherwise from cell to cell.
+        Otherwise the sums of both may round differently from cell to cell.
         """
-        own = self.forest.value[cells.leaves, label]
-        start = starts(self.forest.tree[cells.leaves])
-        return bool((np.maximum.reduceat(own, start) == np.minimum.reduceat(own, start)).all())
+        own = self.forest.value[question.leaves, question.label]
+        top = np.maximum.reduceat(own, question.start)
+        return bool((top == np.minimum.reduceat(own, question.start)).all())

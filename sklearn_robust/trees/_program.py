@@ -1,10 +1,10 @@
 r"""The linear program of a contrast, and the bounds that its dual prices prove.
 
-Leaf l has a weight :math:`w_l`, 1 in each tree; threshold j has the share :math:`p_j` of points
-that lie up to it:
+Leaf l has a weight :math:`w_l`, at most 1 in each tree; the rest falls to the worst leaves of the
+tree, of gain :math:`g_t`. Threshold j has the share :math:`p_j` of points that lie up to it:
 
 .. math::
-   \max_{w, p} \sum_l g_l w_l \quad \text{with} \quad
+   \max_{w, p} \sum_t \Big(g_t + \sum_{l \in t} (g_l - g_t) w_l\Big) \quad \text{with} \quad
    \sum_{l \in t,\, l \le j} w_l \le p_j, \quad \sum_{l \in t,\, l > j} w_l \le 1 - p_j, \quad
    p_j \le p_{j + 1}
 
@@ -15,7 +15,7 @@ budget is one more row, the prices of cells telescoped over p.
 The solver is never believed: prices :math:`y \ge 0` of the rows prove by weak duality
 
 .. math::
-   \max \le b^T y + \sum_t \max_{l \in t} (g_l - (A^T y)_l)
+   \max \le b^T y + \sum_t \max\big(g_t, \max_{l \in t} (g_l - (A^T y)_l)\big)
    + \sum_j \max_{p_j} (-(A^T y)_j p_j),
 
 which is summed here, with a bound of the rounding.
@@ -83,32 +83,39 @@ class Program:
     """
 
     def __init__(self, contrast: Contrast) -> None:
-        self._contrast, self._n = contrast, len(contrast.gain)
-        self._n_cuts = len(contrast.cells.threshold)
+        self._contrast, self._n_cuts = contrast, len(contrast.cells.threshold)
+        self._worst = np.minimum.reduceat(contrast.gain, contrast.start)
+        keep = contrast.gain > self._worst[contrast.tree]
+        self._gain, self._tree = contrast.gain[keep], contrast.tree[keep]
+        self._start, self._n = starts(self._tree), len(self._gain)
+        tests = keep[contrast.row]
+        self._row = (np.cumsum(keep) - 1)[contrast.row[tests]]
+        self._axis = contrast.axis[tests]
+        self._first, self._last = contrast.first[tests], contrast.last[tests]
         rows = _Rows()
+        rows.put(self._tree, np.arange(self._n), 1.0)
+        rows.limit(np.ones(len(self._start)))
         for right in (False, True):
             self._put_sides(rows, right)
         self._put_order(rows)
         if contrast.cells.price is not None:
             self._put_budget(rows, contrast.cells.price)
-        width = self._n + self._n_cuts
-        self._A, self._b = rows.done(width)
+        self._A, self._b = rows.done(self._n + self._n_cuts)
         self._AT, self._size = self._A.T.tocsr(), abs(self._A.T).tocsr()
-        one = np.ones(self._n), (contrast.tree, np.arange(self._n))
-        self._one = sparse.csr_array(one, shape=(len(contrast.start), width))
-        self._cost = np.concatenate([-contrast.gain, np.zeros(self._n_cuts)])
+        self._cost = np.zeros(self._n + self._n_cuts)
+        self._cost[: self._n] = self._worst[self._tree] - self._gain
 
     def _put_sides(self, rows: _Rows, right: bool) -> None:
         """Put one row for each tree and threshold: the leaves to its left, or to its right.
 
         A leaf counts in the row of the threshold at its end and in those further in.
         """
-        c, base, n_cuts = self._contrast, self._contrast.cells, self._n_cuts
-        ends = c.first > 0 if right else c.last < base.n_cells[c.axis] - 1
-        row, axis = c.row[ends], c.axis[ends]
-        cut = base.cut[axis] + (c.first[ends] - 1 if right else c.last[ends])
+        base, n_cuts, first, last = self._contrast.cells, self._n_cuts, self._first, self._last
+        ends = first > 0 if right else last < base.n_cells[self._axis] - 1
+        row, axis = self._row[ends], self._axis[ends]
+        cut = base.cut[axis] + (first[ends] - 1 if right else last[ends])
         order = n_cuts - cut if right else cut
-        key = (c.tree[row] * len(base.feature) + axis) * (n_cuts + 1) + order
+        key = (self._tree[row] * len(base.feature) + axis) * (n_cuts + 1) + order
         key, number = np.unique(key, return_inverse=True)
         group, own = np.divmod(key, n_cuts + 1)
         stop = np.append(starts(group)[1:], len(group))
@@ -139,10 +146,10 @@ class Program:
 
     def solve(self, low: np.ndarray, high: np.ndarray) -> Solution:
         """Return what is known of the cells from low to high, given for each axis."""
-        c, base = self._contrast, self._contrast.cells
-        misses = (c.first > high[c.axis]) | (c.last < low[c.axis])
+        base = self._contrast.cells
+        misses = (self._first > high[self._axis]) | (self._last < low[self._axis])
         alive = np.ones(self._n)
-        alive[c.row[misses]] = 0.0
+        alive[self._row[misses]] = 0.0
         p_low = (base.cut_place >= high[base.cut_axis]).astype(float)
         p_high = (base.cut_place >= low[base.cut_axis]).astype(float)
         prices, share = self._asked(alive, p_low, p_high)
@@ -156,8 +163,8 @@ class Program:
         low = np.concatenate([np.zeros(self._n), p_low])
         high = np.concatenate([alive, p_high])
         found = linprog(
-            self._cost, self._A, self._b, self._one, np.ones(self._one.shape[0]),
-            np.column_stack([low, high]), method="highs-ds",
+            self._cost, self._A, self._b, bounds=np.column_stack([low, high]), method="highs-ds",
+            options={"presolve": False},  # it takes longer than it saves
         )  # fmt: skip
         if found.x is None or found.ineqlin.marginals is None:
             return np.zeros(len(self._b)), (p_low + p_high) / 2
@@ -169,11 +176,13 @@ class Program:
         self, prices: np.ndarray, alive: np.ndarray, p_low: np.ndarray, p_high: np.ndarray
     ) -> float:
         """Return the bound that prices >= 0 prove; infinity where they overflow."""
-        c, pull, size = self._contrast, self._AT @ prices, self._size @ prices
-        left = np.where(alive, c.gain - pull[: self._n], -np.inf)
-        best = np.maximum.reduceat(left, c.start)
+        constant, pull, size = self._contrast.constant, self._AT @ prices, self._size @ prices
+        left = np.where(alive, self._gain - pull[: self._n], -np.inf)
+        best = np.maximum(np.maximum.reduceat(left, self._start), self._worst)
         p = np.maximum(-pull[self._n :] * p_low, -pull[self._n :] * p_high)
-        magnitude = abs(c.constant) + abs(self._b) @ prices + abs(c.gain).sum() + size.sum()
+        gains = abs(self._gain).sum() + abs(self._worst).sum()
+        magnitude = abs(constant) + abs(self._b) @ prices + gains + size.sum()
         rounding = summing_error(len(prices) + len(pull), 2 * magnitude)
-        bound = c.constant + self._b @ prices + best.sum() + p.sum() + rounding + c.rounding
+        bound = constant + self._b @ prices + best.sum() + p.sum()
+        bound += rounding + self._contrast.rounding
         return float(bound) if not np.isnan(bound) else np.inf
