@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import FixedThresholdClassifier
 
-from sklearn_robust import RobustCNNClassifier
+from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, perturb, robust_score
 from sklearn_robust._images import channels_last, image_shape
 from sklearn_robust.attacks._patches import Squares, choose_patches
 from sklearn_robust.inspection._panels import shaped
@@ -69,3 +70,17 @@ def test_what_is_declared_wins_and_must_hold_a_sample():
 def test_channels_are_last_only_where_they_cannot_be_first():
     assert channels_last((32, 32, 3)) and channels_last((5, 9, 1))
     assert not any(map(channels_last, [(3, 32, 32), (3, 8, 3), (8, 8), (64,), (8, 8, 8)]))
+
+
+def test_images_go_through_a_classifier_that_holds_a_network():
+    y = np.arange(40) % 2
+    X = np.random.default_rng(0).normal(size=(40, 4, 4)) + y[:, None, None]
+    net = RobustFCClassifier((4,), epsilon=0.05, max_epochs=4, lr=0.05, random_state=0)
+    clf = FixedThresholdClassifier(net, threshold=0.3, pos_label=1).fit(X, y)
+    flat = FixedThresholdClassifier(net, threshold=0.3, pos_label=1).fit(X.reshape(40, -1), y)
+    options = {"epsilon": 0.3, "attack": "square"}
+    robust = robust_score(clf, X, y, **options)
+    assert robust == robust_score(flat, X.reshape(40, -1), y, **options) < clf.score(X, y)
+    X_adv = perturb(clf, X.astype(np.float32), y, **options)
+    assert X_adv.shape == X.shape and X_adv.dtype == np.float32
+    assert clf.score(perturb(clf, X, y, **options), y) == robust

@@ -77,12 +77,12 @@ class Samples:
         return self.table.replaced(number, self.columns[moved], rows[:, moved])
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
-        """Return values by entry of `rows` as values by column of the table, 0 for the others."""
-        if self.columns is None:
-            return values * self.movable
-        out = np.zeros((len(values), len(self.movable)))
-        out[:, self.columns] = values[:, : len(self.columns)]
-        return out * self.movable
+        """Return values by entry of `rows` in the shape of the raw samples, 0 for the others."""
+        out = values
+        if self.columns is not None:
+            out = np.zeros((len(values), len(self.movable)))
+            out[:, self.columns] = values[:, : len(self.columns)]
+        return (out * self.movable).reshape(self.table.raw.shape)
 
 
 def all_columns(table: Table, movable: np.ndarray) -> Samples:

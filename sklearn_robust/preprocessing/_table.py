@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from sklearn_robust._arrays import rows
 from sklearn_robust._validation import check_finite
 
 
@@ -49,7 +50,7 @@ class Table(Protocol):
 
 
 def as_table(X: Any) -> Table:
-    """Return `X` as a table; raise ValueError if it does not have two dimensions."""
+    """Return `X` as a table, of as many columns as a sample has values; ValueError for one row."""
     if is_frame(X):
         return FrameTable(X)
     if sparse.issparse(X):
@@ -143,36 +144,38 @@ class FrameTable:
 
 
 class ArrayTable:
-    """An array of two dimensions, or what numpy makes one of."""
+    """An array, or what numpy makes one of; each value of an image is a column."""
 
     names: list[Any] | None = None
 
     def __init__(self, X: Any) -> None:
         self.raw = np.asarray(X)
-        if self.raw.ndim != 2:
+        if self.raw.ndim < 2:
             raise ValueError(f"X must have shape (n_samples, n_features), got {self.raw.shape}.")
-        kind, n_columns = self.raw.dtype.kind, self.raw.shape[1]
+        self._flat = rows(self.raw)
+        kind, n_columns = self.raw.dtype.kind, self._flat.shape[1]
         self.resolution = _resolution(self.raw.dtype)
         self.numeric = np.full(n_columns, kind in "iufb")
         self.boolean = np.zeros(n_columns, dtype=bool)
         if kind == "O":
-            self.boolean = np.array([all(map(_is_truth, c)) for c in self.raw.T], dtype=bool)
-            self.numeric = np.array([all(map(_is_number, c)) for c in self.raw.T], dtype=bool)
+            self.boolean = np.array([all(map(_is_truth, c)) for c in self._flat.T], dtype=bool)
+            self.numeric = np.array([all(map(_is_number, c)) for c in self._flat.T], dtype=bool)
 
     def floats(self, columns: np.ndarray) -> np.ndarray:
-        every = len(columns) == self.raw.shape[1]
-        taken = (self.raw if every else self.raw[:, columns]).astype(np.float64)
+        every = len(columns) == self._flat.shape[1]
+        taken = (self._flat if every else self._flat[:, columns]).astype(np.float64)
         check_finite(taken, "X")
         return taken
 
     def of(self, values: np.ndarray, *, all_rows: bool = False) -> np.ndarray:
+        values = values.reshape(-1, *self.raw.shape[1:])
         return values.astype(self.raw.dtype, copy=False) if self.raw.dtype.kind == "f" else values
 
     def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
-        out = self.raw[number]
+        out = self._flat[number]
         out = out.astype(np.float64) if out.dtype.kind in "iub" else out
         out[:, columns] = values
-        return out
+        return out.reshape(-1, *self.raw.shape[1:])
 
 
 class SparseTable:
