@@ -31,6 +31,7 @@ from sklearn_robust.attacks._model import (
 )
 from sklearn_robust.attacks._module_state import (
     as_predicting as as_predicting,
+    copied as copied,
     is_in_precision as is_in_precision,
     same_buffers as same_buffers,
     to_precision as to_precision,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import weakref
 from collections.abc import Iterator
@@ -88,6 +89,14 @@ def same_buffers(module: torch.nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for buffer, value in before:
                 buffer.copy_(value)
+
+
+def copied(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy that shares no tensor; that of a TorchScript module can learn nothing."""
+    import torch
+
+    with torch.no_grad():  # or its weights would remember what they are copies of
+        return copy.deepcopy(module)
 
 
 def to_precision(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from sklearn_robust._pieces import by_pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option
-from sklearn_robust.attacks import to_precision
+from sklearn_robust.attacks import copied, to_precision
 from sklearn_robust.bounds._averages import networks_of
 from sklearn_robust.bounds._evaluation import evaluation_error
 from sklearn_robust.bounds._layers import UnsupportedLayerError
@@ -137,7 +136,7 @@ def certified_network(
 
 def _precise(module: nn.Module) -> nn.Module:
     """Return a frozen copy in float64 and eval mode."""
-    return to_precision(copy.deepcopy(module), torch.float64).eval().requires_grad_(False)
+    return to_precision(copied(module), torch.float64).eval().requires_grad_(False)
 
 
 def _networks(module: nn.Module, sample: Any) -> list[Network]:

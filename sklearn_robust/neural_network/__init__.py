@@ -7,9 +7,9 @@ from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._classifiers import (
     RobustCNNClassifier,
     RobustFCClassifier,
-    RobustNeuralNetClassifier,
 )
 from sklearn_robust.neural_network._graphs import recordable
+from sklearn_robust.neural_network._own_module import RobustNeuralNetClassifier
 from sklearn_robust.neural_network._parallel import data_parallel
 from sklearn_robust.neural_network._ramp import InputRamp
 from sklearn_robust.neural_network._recipes import make_recipe

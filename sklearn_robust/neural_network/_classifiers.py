@@ -1,11 +1,9 @@
-"""The public network classifiers: the hyperparameters of its own, and how each makes its module."""
+"""The classifiers with architectures of the library: their hyperparameters, and their modules."""
 
 from __future__ import annotations
 
-import copy
-import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import torch
@@ -16,7 +14,6 @@ from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._checks import check_each, integer, real
 from sklearn_robust.neural_network._modules import convolutional, fully_connected, initialize
 from sklearn_robust.neural_network._parameters import SharedParameters
-from sklearn_robust.neural_network._trial import is_lazy, materialize
 
 _ARCHITECTURE = {
     "dropout": real(low=0, high=1, open_high=True),
@@ -223,83 +220,3 @@ class RobustCNNClassifier(BaseRobustClassifier):
         initialize(network, generator)
         # The report's network trains in 15 % less time so, measured on a CPU; others lose nothing.
         return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-class RobustNeuralNetClassifier(BaseRobustClassifier):
-    r"""Any torch module, trained to stay right when its input is perturbed.
-
-    .. math:: \min_\theta \sum_i \max_{x' \in A(x_i)} L(F_\theta(x'), y_i)
-
-    with the inner maximum approached by PGD (Algorithm 1 of [1]_) and the cross-entropy L.
-
-    Parameters
-    ----------
-    module : torch.nn.Module or callable
-        Maps a batch in the shape of X, as floats, to logits of shape (n_samples, n_classes). An
-        instance is copied and trained from its weights; a class or function is called in `fit`,
-        with `module_params` and those of ``input_shape`` and ``n_classes`` that it takes.
-    module_params : dict, optional
-        Arguments for a callable `module`.
-    {parameters}
-
-    Attributes
-    ----------
-    {attributes}
-
-    Raises
-    ------
-    {raises}
-
-    References
-    ----------
-    .. [1] Collins, Li, Li, "Interpretable gradients with robust training", 2019.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from torch import nn
-    >>> from sklearn_robust import RobustNeuralNetClassifier
-    >>> X, y = load_digits(return_X_y=True)
-    >>> def network(n_classes):
-    ...     return nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, n_classes))
-    >>> clf = RobustNeuralNetClassifier(network, epsilon=0.5, max_epochs=40, random_state=0)
-    >>> clf.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.8
-    True
-    """
-
-    _draws_weights = False
-
-    def __init__(
-        self,
-        module: torch.nn.Module | Callable[..., torch.nn.Module],
-        *,
-        module_params: dict[str, Any] | None = None,
-        **shared: Unpack[SharedParameters],
-    ) -> None:
-        super().__init__(**shared)
-        self.module = module
-        self.module_params = module_params
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if not callable(self.module):
-            raise ValueError(
-                "module must be a torch.nn.Module or a callable that makes one, "
-                f"got {self.module!r}."
-            )
-        if isinstance(self.module, torch.nn.Module) and is_lazy(self.module):
-            raise ValueError(
-                "module has lazy layers, which torch cannot copy. Pass a function that makes it, "
-                "or call it with a batch first."
-            )
-
-    def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
-        if isinstance(self.module, torch.nn.Module):
-            return copy.deepcopy(self.module)
-        known = {"input_shape": shape, "n_classes": len(self.classes_)}
-        taken = inspect.signature(self.module).parameters
-        params = {name: value for name, value in known.items() if name in taken}
-        network = self.module(**{**params, **(self.module_params or {})})
-        if not isinstance(network, torch.nn.Module):
-            raise ValueError(f"module must make a torch.nn.Module, it made {network!r}.")
-        return materialize(network, shape)

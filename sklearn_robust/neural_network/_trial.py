@@ -42,7 +42,7 @@ def check_module(module: nn.Module, X: Any, n_classes: int) -> None:
     X : ndarray of shape (1, ...)
     n_classes : int
     """
-    _refuse_compiled(module)
+    refuse_scripts(module)
     one = f"on a batch of shape {X.shape}, one sample in the shape that X has"
     logits = _tried(module, X, one)
     _check_logits(logits, X.shape, n_classes)
@@ -61,7 +61,8 @@ def check_module(module: nn.Module, X: Any, n_classes: int) -> None:
         )
 
 
-def _refuse_compiled(module: nn.Module) -> None:
+def refuse_scripts(module: nn.Module) -> None:
+    """Raise ValueError if the module holds TorchScript."""
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             raise ValueError(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
         DifferentiableTarget as DifferentiableTarget,
         differentiable_target as differentiable_target,
     )
-    from sklearn_robust.targets._layers import as_layers as as_layers
+    from sklearn_robust.targets._endings import as_logits as as_logits
+    from sklearn_robust.targets._layers import AffineLayer as AffineLayer, as_layers as as_layers
     from sklearn_robust.targets._linear import (
         LinearTarget as LinearTarget,
         linear_target as linear_target,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
 
 # Loaded on first use: who imports a linear model has no need of attacks yet.
 _LAZY = {
+    "AffineLayer": "_layers",
     "Attacked": "_target",
     "BlackBoxWarning": "_target",
     "BoundedTarget": "_bounded",
@@ -55,6 +57,7 @@ _LAZY = {
     "Subject": "_subject",
     "Target": "_target",
     "as_layers": "_layers",
+    "as_logits": "_endings",
     "bounded_target": "_bounded",
     "dense_rows": "_target",
     "differentiable_target": "_differentiable",
@@ -65,7 +68,7 @@ _LAZY = {
 }
 
 # These serve the packages above, and are not public here, as what is public in metrics is not.
-_OURS = ("BlackBoxWarning", "as_layers", "dense_rows")
+_OURS = ("AffineLayer", "as_logits", "BlackBoxWarning", "as_layers", "dense_rows")
 
 __all__ = [
     "RobustClassifierMixin",

@@ -80,6 +80,11 @@ class Logits(nn.Module):
             out = _first(self.module(X))
         return endings.before(out)[0]
 
+    @property
+    def changes_output(self) -> bool:
+        """Whether this is anything else than the module's own output."""
+        return self.sees_through or self.is_probability or self.cut is not None
+
     def least(self, spacing: float) -> float:
         """Return the margin from which on squashed scores are told apart in some precision."""
         least = _OFF * spacing * self.steepness
@@ -107,6 +112,7 @@ def as_logits(
     CannotFollowError
         If the output is not (n_samples, n_classes), nor a number for each sample.
     """
+    module = getattr(module, "_orig_mod", module)  # what torch.compile was given
     endings = _Endings()
     with as_predicting(module), torch.inference_mode(False), torch.no_grad(), endings:
         out = _first(module(X.clone()))

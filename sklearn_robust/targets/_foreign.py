@@ -100,8 +100,8 @@ def foreign_target(
         If the samples are no array of numbers, or the output holds no scores.
     """
     front = subject.front.as_dense() if subject.steps or table else None
-    read = _array(subject.X) if front is None else np.asarray(front.output)
-    given = TorchModel(module, 0).asarray(_some(read))
+    read = read_array(subject.X) if front is None else np.asarray(front.output)
+    given = TorchModel(module, 0).asarray(some_of(read))
     logits = as_logits(module, given, **decision)
     if indices:
         subject = replace(subject, known_classes=np.arange(logits.n_classes))
@@ -135,7 +135,7 @@ class ArraySamples:
         return values
 
 
-def _array(X: Any) -> np.ndarray:
+def read_array(X: Any) -> np.ndarray:
     """Return samples of any shape as an array of numbers."""
     if torch.is_tensor(X):
         X = X.detach().cpu().numpy()
@@ -147,7 +147,7 @@ def _array(X: Any) -> np.ndarray:
     return X
 
 
-def _some(X: np.ndarray) -> np.ndarray:
+def some_of(X: np.ndarray) -> np.ndarray:
     """Return a few samples, never one alone."""
     n = min(len(X), _TRIED)
     return X[np.arange(max(n, 2)) % n] if n else np.zeros((2, *X.shape[1:]))

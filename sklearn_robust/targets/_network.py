@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import DifferentiableModel, TorchModel, to_precision
+from sklearn_robust.attacks import DifferentiableModel, TorchModel, copied, to_precision
 from sklearn_robust.bounds import certifiable, certified_network
 from sklearn_robust.preprocessing import Front, Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
@@ -133,7 +132,7 @@ def module_behind(
     from sklearn_robust.targets._layers import as_layers
 
     device = next(iter(module.state_dict().values()), torch.zeros(())).device
-    layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copy.deepcopy(module)]
+    layers = [*as_layers(front.block), nn.Unflatten(1, input_shape), copied(module)]
     return nn.Sequential(*layers).to(device).eval()
 
 
@@ -142,7 +141,7 @@ def in_float64(module: torch.nn.Module, sample: Any) -> torch.nn.Module | None:
     import torch
 
     try:
-        exact = to_precision(copy.deepcopy(module), torch.float64)
+        exact = to_precision(copied(module), torch.float64)
         model = TorchModel(exact, 0)
         if len(sample):
             model.logits(model.asarray(sample))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -81,7 +83,11 @@ class Subject:
         clip_values: Any = "own",
     ) -> Subject:
         """Return the subject of a fitted estimator; raise TypeError if it is no classifier."""
-        check_is_fitted(estimator)
+        if _is_module(estimator):
+            wrapped = importlib.import_module("sklearn_robust.targets._module")
+            estimator = wrapped.ModuleClassifier(estimator, X)
+        else:
+            check_is_fitted(estimator)
         steps, classifier = unwrap(estimator)
         if is_regressor(estimator):
             raise TypeError(
@@ -125,6 +131,14 @@ class Subject:
     def front(self) -> Front:
         """What stands before the classifier; raises CannotFollowError where that is unknown."""
         return follow_front(self.steps, self.table, self.raw_threat.epsilon)
+
+
+def _is_module(estimator: Any) -> bool:
+    """Return whether this is a torch module that says nothing of predictions."""
+    torch = sys.modules.get("torch")
+    if torch is None or hasattr(type(estimator), "predict"):
+        return False
+    return isinstance(estimator, torch.nn.Module)
 
 
 def _without_classes(estimator: Any) -> TypeError:
