@@ -22,12 +22,26 @@ from sklearn_robust.bounds._linear import (
     worst_case_margins,
     worst_case_points,
 )
+from sklearn_robust.bounds._linear_model import BoundedLinearModel
 from sklearn_robust.bounds._methods import METHODS as METHODS
 from sklearn_robust.bounds._neighbours import (
     NearestNeighbour as NearestNeighbour,
     NeighbourVotes as NeighbourVotes,
 )
 from sklearn_robust.bounds._polynomials import Polynomials
+from sklearn_robust.bounds._responses import (
+    Difference as Difference,
+    Elementwise as Elementwise,
+    Linear as Linear,
+    Logs as Logs,
+    Response as Response,
+    Scores as Scores,
+    Shares as Shares,
+    Softmax as Softmax,
+    Through as Through,
+    Votes as Votes,
+    combined_model as combined_model,
+)
 from sklearn_robust.bounds._sums import SmoothSumModel, SumModel
 
 if TYPE_CHECKING:  # what type checkers and editors see
@@ -88,6 +102,7 @@ _TORCH_BACKED = {
 }
 
 __all__ = [
+    "BoundedLinearModel",
     "BoundedModel",
     "Polynomials",
     "SmoothSumModel",

@@ -190,10 +190,10 @@ def _margins_by_rival(
     for rival in range(len(weights)):
         mine = y != rival
         clean = own[mine] - scores[mine, rival]
-        yield mine, rival, clean - _drops(weights, rival, X, y, threat)[mine]
+        yield mine, rival, clean - worst_case_drops(weights, rival, X, y, threat)[mine]
 
 
-def _drops(
+def worst_case_drops(
     weights: np.ndarray, rival: int, X: Any, y: np.ndarray, threat: ThreatModel
 ) -> np.ndarray:
     """Return how much the adversary takes off ``f_y - f_rival`` at each sample, >= 0."""

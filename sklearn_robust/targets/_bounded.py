@@ -213,7 +213,27 @@ def bounded_target(
     return target
 
 
-def _check_predictions(target: BoundedTarget) -> None:
+def combined_target(subject: Subject, model: Any) -> Target:
+    """Return the target of a classifier that is `model` on the rows of its samples.
+
+    Parameters
+    ----------
+    subject : Subject
+    model : BoundedModel, DifferentiableModel, or both
+    """
+    samples = subject.front.as_dense().samples
+    target: Target
+    if not hasattr(model, "score_bounds"):
+        target = DifferentiableTarget(subject, samples, model)
+    else:
+        model.resolution = subject.table.resolution
+        cls = BoundedDifferentiableTarget if hasattr(model, "ascent") else BoundedTarget
+        target = cls(subject, samples, model)
+    _check_predictions(target)
+    return target
+
+
+def _check_predictions(target: Target) -> None:
     """Raise CannotFollowError if the scores do not decide, as in a subclass that thinks anew."""
     scores = target._scores()
     gap = scores.max(axis=1, initial=-np.inf)

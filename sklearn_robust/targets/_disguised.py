@@ -135,10 +135,9 @@ def _line(subject: Subject, member: Any) -> Line | None:
     """Return the decision of a binary member as a linear function of the rows; None: it is not."""
     if not hasattr(member, "decision_function"):
         return None
-    constant = getattr(member, "y_", None)
-    if constant is not None and type(member).__name__ == "_ConstantPredictor":
+    if type(member).__name__ == "_ConstantPredictor":
         n_values = subject.front.as_dense().samples.rows.shape[1]
-        return np.zeros(n_values), float(constant[0])
+        return np.zeros(n_values), float(member.y_[0])
     try:
         target = member_target(subject, member)
     except CannotFollowError:

@@ -55,6 +55,8 @@ class LinearTarget(DifferentiableTarget):
     """
 
     kind = "exact"
+    # The same on the classifier's own input, where that is something else than the rows.
+    on_input: tuple[np.ndarray, np.ndarray] | None = None
 
     def __init__(
         self, subject: Subject, samples: Samples, coef: np.ndarray, intercept: np.ndarray
@@ -137,8 +139,10 @@ def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> Differe
     if not isinstance(front.block, Affine):
         return differentiable_target(subject, LinearModel(*two_rows(coef, intercept)))
     matrix, offset = front.block.matrix, front.block.offset
-    coef, intercept = np.asarray(coef @ matrix.T), intercept + coef @ offset
-    return LinearTarget(subject, front.samples, coef, intercept)
+    on_rows = np.asarray(coef @ matrix.T), intercept + coef @ offset
+    target = LinearTarget(subject, front.samples, *on_rows)
+    target.on_input = coef, intercept
+    return target
 
 
 def recognised_target(subject: Subject) -> Target | None:

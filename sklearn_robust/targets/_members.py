@@ -8,30 +8,31 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator
-from sklearn.feature_selection import SelectorMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
 
-from sklearn_robust.preprocessing import CannotFollowError
+from sklearn_robust.preprocessing import Affine, CannotFollowError, register_transformer
 from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._subject import Subject, unwrap
 from sklearn_robust.targets._target import Target
 
 
-class Taken(SelectorMixin, BaseEstimator):
+class Taken(TransformerMixin, BaseEstimator):
     """Some columns, in any order and number, as a transformer."""
 
     def __init__(self, columns: Any, n_features_in_: int) -> None:
         self.columns, self.n_features_in_ = columns, n_features_in_
 
-    def _get_support_mask(self) -> np.ndarray:
-        return np.isin(np.arange(self.n_features_in_), self.columns)
-
     def transform(self, X: Any) -> Any:
-        return X[:, self.columns]
+        return np.asarray(X)[:, self.columns]
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
+
+
+@register_transformer(Taken)
+def _(transformer: Taken) -> Affine:
+    return Affine.selection(transformer.columns, transformer.n_features_in_)
 
 
 def member_subject(subject: Subject, member: Any, columns: Any = None) -> Subject:

@@ -1,0 +1,459 @@
+r"""What members of a combination answer, and what is made of it: values, bounds and gradients.
+
+A response is a vector function of the samples, built as ``predict`` builds it: scores of a member,
+their probabilities, calibrated or voted, averaged, and weighted. Each says between which ends it
+lies over a region, and at least how far one entry is ahead of the others, which is more.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from sklearn_robust._arrays import to_numpy
+from sklearn_robust._threat import ThreatModel
+from sklearn_robust.bounds._bounded import BoundedModel, enclosing_box, margins_of_scores
+
+# Of a probability or a share, in units of the resolution; exponentials are off by a few.
+_ROUNDINGS = 64
+
+_TINY = float(np.finfo(np.float64).tiny)
+
+Ends = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Boxes, and the balls in them if it is known that nothing leaves these.
+
+    Attributes
+    ----------
+    low, high : ndarray of shape (n_regions, n_features)
+    X, threat
+        None, or the centres of the balls and what they are.
+    resolution : float
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    resolution: float
+    X: np.ndarray | None = None
+    threat: ThreatModel | None = None
+
+    @property
+    def slack(self) -> float:
+        """What rounding may do to a probability."""
+        return _ROUNDINGS * self.resolution
+
+    def of_model(self, model: BoundedModel, labels: np.ndarray) -> np.ndarray:
+        """Return lower bounds of ``score_y - score_c`` of a model."""
+        if self.X is None or self.threat is None:
+            return model.box_margins(self.low, self.high, labels)
+        return model.margins(self.X, labels, self.threat)
+
+
+class Response(ABC):
+    """A vector function of the samples.
+
+    Attributes
+    ----------
+    bounded, smooth : bool
+        Whether there are bounds of it, and gradients.
+    """
+
+    bounded: bool = True
+    smooth: bool = True
+
+    @abstractmethod
+    def values(self, X: np.ndarray) -> np.ndarray:
+        """Return it at samples, shape (n_samples, n_values)."""
+
+    @abstractmethod
+    def ends(self, region: Region) -> Ends:
+        """Return between which ends each value lies, two arrays (n_regions, n_values)."""
+
+    @abstractmethod
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Return the gradient with respect to X, given that with respect to the values."""
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        """Return at least how far the value of a label is ahead of the others, inf for itself."""
+        return margins_of_scores(*self.ends(region), labels)
+
+
+class Scores(Response):
+    """The scores of a member."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.bounded, self.smooth = hasattr(model, "score_bounds"), hasattr(model, "ascent")
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return to_numpy(self.model.logits(self.model.asarray(X))).astype(np.float64)
+
+    def ends(self, region: Region) -> Ends:
+        return self.model.score_bounds(region.low, region.high)
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        labels = self.model.labels(np.zeros(len(X), dtype=np.intp))
+        found = self.model.ascent(self.model.asarray(X), labels, _Along(gradient))[1]
+        return to_numpy(found).astype(np.float64)
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        found = region.of_model(self.model, labels)
+        by_ends = super().leads(region, labels)
+        # What does not change at all has no bound of its own there.
+        return np.where(np.isfinite(found), np.maximum(found, by_ends), by_ends)
+
+
+class _Along:
+    """A loss whose gradient with respect to the scores is given."""
+
+    def __init__(self, gradient: np.ndarray) -> None:
+        self.gradient = gradient
+
+    def direction(self, logits: Any, y: Any) -> Any:
+        if isinstance(logits, np.ndarray):
+            return self.gradient
+        return logits.new_tensor(self.gradient)
+
+
+class Softmax(Response):
+    """The probabilities of scores: ``exp(z_k) / sum_c exp(z_c)``."""
+
+    def __init__(self, inner: Response) -> None:
+        self.inner, self.bounded, self.smooth = inner, inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return softmax(self.inner.values(X), axis=1)
+
+    def ends(self, region: Region) -> Ends:
+        leads = self._all_leads(region)
+        with np.errstate(over="ignore"):
+            # p_k = 1 / sum_c exp(z_c - z_k), and z_k - z_c is at least leads[:, k, c].
+            lower = 1 / (1 + np.exp(-leads).sum(axis=2))
+            upper = 1 / (1 + np.exp(_others(leads)).sum(axis=2))
+        return lower - region.slack, upper + region.slack
+
+    def _all_leads(self, region: Region) -> np.ndarray:
+        n = len(region.low)
+        n_classes = self.inner.values(region.low[:1]).shape[1]
+        every = [self.inner.leads(region, np.full(n, k)) for k in range(n_classes)]
+        return np.stack(every, axis=1)
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        lower, upper = self.ends(region)
+        ahead = self.inner.leads(region, labels)
+        own = np.take_along_axis(lower, labels[:, None], axis=1).clip(0, 1)
+        # p_y - p_c = p_y (1 - exp(z_c - z_y)) = p_c (exp(z_y - z_c) - 1)
+        with np.errstate(over="ignore"):
+            found = np.where(
+                ahead >= 0,
+                own * -np.expm1(-ahead),
+                upper.clip(0, 1) * np.expm1(ahead.clip(None, 0)),
+            )
+        found = np.maximum(found - 2 * region.slack, margins_of_scores(lower, upper, labels))
+        np.put_along_axis(found, labels[:, None], np.inf, axis=1)
+        return found
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        share = self.values(X)
+        back = share * (gradient - (share * gradient).sum(axis=1, keepdims=True))
+        return self.inner.pull(X, back)
+
+
+def _others(leads: np.ndarray) -> np.ndarray:
+    """Return at the least ``z_c - z_k`` in place [:, k, c], -inf for c = k."""
+    turned = leads.swapaxes(1, 2).copy()
+    turned[:, np.arange(turned.shape[1]), np.arange(turned.shape[1])] = -np.inf
+    return turned
+
+
+class Votes(Response):
+    """1 for the class with the highest score, 0 for the others; gradients are the softmax's."""
+
+    def __init__(self, inner: Response) -> None:
+        self.inner, self.bounded, self.smooth = inner, inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        scores = self.inner.values(X)
+        return np.eye(scores.shape[1])[scores.argmax(axis=1)]
+
+    def ends(self, region: Region) -> Ends:
+        n_classes, n = self.inner.values(region.low[:1]).shape[1], len(region.low)
+        leads = [self.inner.leads(region, np.full(n, k)) for k in range(n_classes)]
+        sure = np.stack([(lead > 0).all(axis=1) for lead in leads], axis=1)
+        # A class cannot win where another is ahead of it.
+        behind = np.stack(leads, axis=1)
+        behind[:, np.arange(n_classes), np.arange(n_classes)] = -np.inf
+        out = (behind > 0).any(axis=1)
+        return sure.astype(float), (~out).astype(float)
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return Softmax(self.inner).pull(X, gradient)
+
+
+class Elementwise(Response):
+    """A rising or falling function of each value, piecewise differentiable.
+
+    Parameters
+    ----------
+    inner : Response
+    func, slope : sequence of callables
+        One for each value; a function is monotone, its slope has one sign.
+    rising : sequence of bool
+    """
+
+    def __init__(
+        self,
+        inner: Response,
+        func: Sequence[Callable],
+        slope: Sequence[Callable],
+        rising: Sequence[bool],
+    ) -> None:
+        self.inner, self.func, self.slope, self.rising = inner, func, slope, rising
+        self.bounded, self.smooth = inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return self._each(self.func, self.inner.values(X))
+
+    @staticmethod
+    def _each(functions: Sequence[Callable], values: np.ndarray) -> np.ndarray:
+        parts = [f(column) for f, column in zip(functions, values.T, strict=True)]
+        return np.stack(parts, axis=1)
+
+    def ends(self, region: Region) -> Ends:
+        a, b = (self._each(self.func, end) for end in self.inner.ends(region))
+        rising = np.array(self.rising)
+        slack = region.slack * np.maximum(np.maximum(abs(a), abs(b)), 1)
+        return np.where(rising, a, b) - slack, np.where(rising, b, a) + slack
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self.inner.pull(X, gradient * self._each(self.slope, self.inner.values(X)))
+
+
+class Linear(Response):
+    """``values @ matrix + offset`` of several responses side by side.
+
+    Parameters
+    ----------
+    parts : sequence of (Response, ndarray)
+        Each with its rows of the matrix, shape (n_values, n_out).
+    offset : ndarray of shape (n_out,)
+    """
+
+    def __init__(self, parts: Sequence[tuple[Response, np.ndarray]], offset: Any = 0.0) -> None:
+        self.parts, n_out = list(parts), parts[0][1].shape[1]
+        self.offset = np.broadcast_to(np.asarray(offset, dtype=np.float64), n_out)
+        self.bounded = all(part.bounded for part, _ in parts)
+        self.smooth = all(part.smooth for part, _ in parts)
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return sum(part.values(X) @ matrix for part, matrix in self.parts) + self.offset
+
+    def ends(self, region: Region) -> Ends:
+        lower, upper, size = self.offset, self.offset, abs(self.offset)
+        for part, matrix in self.parts:
+            low, high = part.ends(region)
+            lower, upper = lower + _least(low, high, matrix), upper - _least(low, high, -matrix)
+            largest = np.maximum(*(np.where(np.isfinite(v), abs(v), 0.0) for v in (low, high)))
+            size = size + largest @ abs(matrix)
+        slack = _ROUNDINGS * region.resolution * len(self.parts) * size
+        return lower - slack, upper + slack
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return sum((part.pull(X, gradient @ matrix.T) for part, matrix in self.parts), np.zeros(()))
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        """Differences of columns are bounded as such; means keep what each member is ahead by."""
+        plain, means = np.zeros((len(labels), len(self.offset))), self._are_means()
+        mean, size = plain.copy(), np.broadcast_to(abs(self.offset), plain.shape)
+        for part, matrix in self.parts:
+            low, high = part.ends(region)
+            for label in np.unique(labels):
+                mine = labels == label
+                plain[mine] += _least(low[mine], high[mine], matrix[:, [label]] - matrix)
+            largest = np.maximum(*(np.where(np.isfinite(v), abs(v), 0.0) for v in (low, high)))
+            size = size + (largest @ (2 * abs(matrix).max(axis=1)))[:, None]
+            if means:
+                lead = part.leads(region, labels)
+                mean += matrix[0, 0] * np.where(np.isfinite(lead), lead, 0.0)
+                mean[np.isneginf(lead)] = -np.inf
+        found = np.maximum(plain, mean) if means else plain
+        found = found + (self.offset[labels][:, None] - self.offset)
+        found = found - _ROUNDINGS * region.resolution * len(self.parts) * size
+        found[np.isnan(found)] = -np.inf
+        np.put_along_axis(found, labels[:, None], np.inf, axis=1)
+        return found
+
+    def _are_means(self) -> bool:
+        """Whether each part is added as it is, times a weight."""
+        return all(
+            matrix.shape[0] == matrix.shape[1]
+            and matrix[0, 0] >= 0
+            and np.array_equal(matrix, matrix[0, 0] * np.eye(len(matrix)))
+            for _, matrix in self.parts
+        )
+
+
+def _least(low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return the least of a product with values between ends, which may be infinite."""
+    up, down = np.maximum(matrix, 0), np.minimum(matrix, 0)
+    sums = [np.where(np.isfinite(v), v, 0.0) @ m for v, m in ((low, up), (high, down))]
+    open_ = [~np.isfinite(v) @ (m != 0) for v, m in ((low, up), (high, down))]
+    return np.where(open_[0] | open_[1], -np.inf, sums[0] + sums[1])
+
+
+class Logs(Response):
+    """The logarithms of probabilities, so that the loss is that of these."""
+
+    def __init__(self, inner: Response) -> None:
+        self.inner, self.bounded, self.smooth = inner, inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(self.inner.values(X), _TINY))
+
+    def ends(self, region: Region) -> Ends:
+        low, high = (np.log(end.clip(_TINY, None)) for end in self.inner.ends(region))
+        return low - region.slack * (1 + abs(low)), high + region.slack * (1 + abs(high))
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        """The logarithm rises by at least as much as a probability does."""
+        lead = self.inner.leads(region, labels)
+        return np.where(lead > 0, lead, margins_of_scores(*self.ends(region), labels))
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self.inner.pull(X, gradient / np.maximum(self.inner.values(X), _TINY))
+
+
+class Difference(Response):
+    """The second score less the first, of which more is known than of the two."""
+
+    def __init__(self, inner: Response) -> None:
+        self.inner, self.bounded, self.smooth = inner, inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return np.diff(self.inner.values(X), axis=1)
+
+    def ends(self, region: Region) -> Ends:
+        ones = np.ones(len(region.low), dtype=np.intp)
+        lower = self.inner.leads(region, ones)[:, :1]
+        upper = -self.inner.leads(region, 0 * ones)[:, 1:]
+        slack = region.slack * np.maximum(abs(lower), abs(upper))
+        return lower - slack, upper + slack
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self.inner.pull(X, np.hstack([-gradient, gradient]))
+
+
+class Shares(Response):
+    """Values that are >= 0 over their sum, as one against the rest is normalised."""
+
+    def __init__(self, inner: Response) -> None:
+        self.inner, self.bounded, self.smooth = inner, inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        values = self.inner.values(X)
+        total = values.sum(axis=1, keepdims=True)
+        uniform = np.full_like(values, 1 / values.shape[1])
+        return np.divide(values, total, out=uniform, where=total != 0)
+
+    def ends(self, region: Region) -> Ends:
+        low, high = self.inner.ends(region)
+        low, high = low.clip(0), high.clip(0)
+        most = high.sum(axis=1, keepdims=True) - high
+        least = low.sum(axis=1, keepdims=True) - low
+        lower = np.divide(low, low + most, out=np.zeros_like(low), where=low > 0)
+        upper = np.divide(high, high + least, out=np.ones_like(high), where=least > 0)
+        return lower - region.slack, upper + region.slack
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        values = self.inner.values(X)
+        total = values.sum(axis=1, keepdims=True)
+        share = self.values(X)
+        inner = gradient - (share * gradient).sum(axis=1, keepdims=True)
+        back = np.divide(inner, total, out=np.zeros_like(inner), where=total != 0)
+        return self.inner.pull(X, back)
+
+
+class Through(Response):
+    """The scores of a model that is given another response, as a stack's last estimator is."""
+
+    def __init__(self, model: Any, inner: Response) -> None:
+        self.model, self.inner = model, inner
+        self.bounded = inner.bounded and hasattr(model, "score_bounds")
+        self.smooth = inner.smooth and hasattr(model, "ascent")
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return Scores(self.model).values(self.inner.values(X))
+
+    def ends(self, region: Region) -> Ends:
+        return self.model.score_bounds(*self.inner.ends(region))
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        low, high = self.inner.ends(region)
+        return Scores(self.model).leads(Region(low, high, region.resolution), labels)
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self.inner.pull(X, Scores(self.model).pull(self.inner.values(X), gradient))
+
+
+class CombinedModel(BoundedModel):
+    """A classifier whose scores are a response with bounds."""
+
+    def __init__(self, response: Response, n_classes: int) -> None:
+        self.response, self.n_classes = response, n_classes
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        return self.response.values(X)
+
+    def score_bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.response.ends(Region(low, high, self.resolution))
+
+    def box_margins(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return self.response.leads(Region(low, high, self.resolution), labels)
+
+    def margins(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
+        box = enclosing_box(X, threat)
+        return self.response.leads(Region(*box, self.resolution, X, threat), labels)
+
+
+class SmoothModel:
+    """A classifier whose scores are a response with gradients."""
+
+    def __init__(self, response: Response, n_classes: int) -> None:
+        self.response, self.n_classes = response, n_classes
+
+    def asarray(self, X: Any) -> np.ndarray:
+        return np.asarray(X, dtype=np.float64)
+
+    def labels(self, y: Any) -> np.ndarray:
+        return np.asarray(y)
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        return self.response.values(X)
+
+    def ascent(
+        self, X: np.ndarray, y: np.ndarray, loss: Any, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores and the gradient of the loss."""
+        logits = self.logits(X)
+        return logits, self.response.pull(X, loss.direction(logits, y))
+
+
+class SmoothCombinedModel(SmoothModel, CombinedModel):
+    """One with both."""
+
+
+def combined_model(response: Response, n_classes: int) -> Any:
+    """Return a combination with what its response has; None if that is neither."""
+    if response.bounded and response.smooth:
+        return SmoothCombinedModel(response, n_classes)
+    if response.bounded:
+        return CombinedModel(response, n_classes)
+    return SmoothModel(response, n_classes) if response.smooth else None
