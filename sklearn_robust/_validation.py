@@ -260,13 +260,20 @@ def value_range(X: Array) -> tuple[np.ndarray, np.ndarray]:
     return ends[0].astype(np.float64), ends[1].astype(np.float64)
 
 
-def check_finite(X: Array, name: str) -> None:
-    """Raise ValueError if `X` has NaN or infinite values, with the count of samples."""
+def check_finite(X: Array, name: str, *, missing: bool = False) -> None:
+    """Raise ValueError if `X` has NaN or infinite values, with the count of samples.
+
+    `missing` says that NaN is allowed.
+    """
     if not is_torch(X) and X.dtype.kind in "iub":
         return
-    bad = ~rows(X).isfinite().all(dim=1) if is_torch(X) else ~np.isfinite(rows(X)).all(axis=1)
+    if missing:
+        bad, what = np.isinf(rows(X)).any(axis=1), "infinite"
+    else:
+        finite = rows(X).isfinite().all(dim=1) if is_torch(X) else np.isfinite(rows(X)).all(axis=1)
+        bad, what = ~finite, "NaN or infinite"
     if bad.any():
-        raise ValueError(f"{name} has NaN or infinite values in {int(bad.sum())} samples.")
+        raise ValueError(f"{name} has {what} values in {int(bad.sum())} samples.")
 
 
 def check_seed(random_state: Any) -> None:

@@ -18,6 +18,7 @@ from sklearn_robust.preprocessing._front import (
     follow_front,
     movable_columns as movable_columns,
 )
+from sklearn_robust.preprocessing._monotone import monotone_sources as monotone_sources
 from sklearn_robust.preprocessing._registry import declare_derivative, register_transformer
 from sklearn_robust.preprocessing._samples import (
     Samples,

@@ -85,20 +85,28 @@ class Samples:
         return (out * self.movable).reshape(self.table.raw.shape)
 
 
-def all_columns(table: Table, movable: np.ndarray) -> Samples:
-    """Return samples all of whose columns are numbers, or truth values that may not move."""
+def all_columns(table: Table, movable: np.ndarray, *, missing: bool = False) -> Samples:
+    """Return samples all of whose columns are numbers, or truth values that may not move.
+
+    `missing` says that NaN is allowed, here and below.
+    """
     if isinstance(table, SparseTable):
         rows = as_floats(table.raw)
         check_finite(rows.data[:, None], "X")
         return Samples(table, rows, None, movable)
-    return Samples(table, table.floats(np.arange(len(movable))), None, movable)
+    return Samples(table, table.floats(np.arange(len(movable)), missing=missing), None, movable)
 
 
 def some_columns(
-    table: Table, columns: np.ndarray, movable: np.ndarray, rest: np.ndarray | None = None
+    table: Table,
+    columns: np.ndarray,
+    movable: np.ndarray,
+    rest: np.ndarray | None = None,
+    *,
+    missing: bool = False,
 ) -> Samples:
     """Return samples seen through `columns`, and `rest`, which is computed from the others."""
-    numbers = table.floats(columns)
+    numbers = table.floats(columns, missing=missing)
     number = np.arange(len(numbers), dtype=np.float64)[:, None]
     parts = [numbers, number] if rest is None else [numbers, number, rest]
     return Samples(table, np.hstack(parts), columns, movable)

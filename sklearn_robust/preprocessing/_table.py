@@ -36,8 +36,11 @@ class Table(Protocol):
     boolean: np.ndarray
     resolution: float
 
-    def floats(self, columns: np.ndarray) -> np.ndarray:
-        """Return columns of numbers as float64; raise ValueError if they are incomplete."""
+    def floats(self, columns: np.ndarray, *, missing: bool = False) -> np.ndarray:
+        """Return columns of numbers as float64; raise ValueError if they are incomplete.
+
+        `missing` says that NaN is allowed.
+        """
 
     def of(self, values: Any, *, all_rows: bool = False) -> Any:
         """Return samples with these values in all columns, in the container of `raw`.
@@ -100,13 +103,13 @@ class FrameTable:
         self.boolean = np.array([kind == nw.Boolean for kind in kinds], dtype=bool)
         self.resolution = _resolution(np.float32 if nw.Float32 in kinds else np.float64)
 
-    def floats(self, columns: np.ndarray) -> np.ndarray:
+    def floats(self, columns: np.ndarray, *, missing: bool = False) -> np.ndarray:
         import narwhals as nw
 
         some = self._frame[:, columns.tolist()]
         values = some.select(nw.all().cast(nw.Float64)).to_numpy()
         values = values.astype(np.float64, copy=False).reshape(len(some), len(columns))
-        check_finite(values, "X")
+        check_finite(values, "X", missing=missing)
         return values
 
     def of(self, values: np.ndarray, *, all_rows: bool = False) -> Any:
@@ -161,10 +164,10 @@ class ArrayTable:
             self.boolean = np.array([all(map(_is_truth, c)) for c in self._flat.T], dtype=bool)
             self.numeric = np.array([all(map(_is_number, c)) for c in self._flat.T], dtype=bool)
 
-    def floats(self, columns: np.ndarray) -> np.ndarray:
+    def floats(self, columns: np.ndarray, *, missing: bool = False) -> np.ndarray:
         every = len(columns) == self._flat.shape[1]
         taken = (self._flat if every else self._flat[:, columns]).astype(np.float64)
-        check_finite(taken, "X")
+        check_finite(taken, "X", missing=missing)
         return taken
 
     def of(self, values: np.ndarray, *, all_rows: bool = False) -> np.ndarray:
@@ -189,9 +192,9 @@ class SparseTable:
         self.boolean = np.zeros(X.shape[1], dtype=bool)
         self.resolution = _resolution(X.dtype)
 
-    def floats(self, columns: np.ndarray) -> np.ndarray:
+    def floats(self, columns: np.ndarray, *, missing: bool = False) -> np.ndarray:
         taken = self.raw[:, columns].toarray().astype(np.float64)
-        check_finite(taken, "X")
+        check_finite(taken, "X", missing=missing)
         return taken
 
     def of(self, values: Any, *, all_rows: bool = False) -> Any:

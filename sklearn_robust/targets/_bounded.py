@@ -53,6 +53,9 @@ class BoundedTarget(Target):
     def certificate_obstacle(self) -> str | None:
         return None
 
+    def certificate(self, method: str) -> str:
+        return "exact" if self.kind == "exact" else method
+
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         """Return which samples are right and have margins above 0 to all other classes."""
         return self._proven(threat, self._open(among))
@@ -99,11 +102,13 @@ class BoundedTarget(Target):
         robust, left = self._left(threat, open_, points)
         exact = self.model.is_exact(threat)
         broken = {"exact" if exact else "bound": len(open_) - int(robust.sum())}
+        kind = "exact"
         if left.any():
             rest = super().attacked(threat, attack, among=left, **run)
             robust &= ~left | rest.robust
             broken |= rest.broken_by
-        return Attacked(robust, broken)
+            kind = rest.kind if rest.robust.any() else kind
+        return Attacked(robust, broken, kind)
 
     def _left(
         self, threat: ThreatModel, index: np.ndarray, points: np.ndarray

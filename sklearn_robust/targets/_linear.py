@@ -74,7 +74,7 @@ class LinearTarget(DifferentiableTarget):
         robust = np.zeros(len(self.clean), dtype=bool)
         for pick in self._pieces(open_):
             robust[pick] = self._worst_case(pick, threat)[1]
-        return Attacked(robust, {"exact": len(open_) - int(robust.sum())})
+        return Attacked(robust, {"exact": len(open_) - int(robust.sum())}, "exact")
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
         if not leaves_choice(attack):
@@ -101,6 +101,9 @@ class LinearTarget(DifferentiableTarget):
     @property
     def certificate_obstacle(self) -> str | None:
         return None
+
+    def certificate(self, method: str) -> str:
+        return "exact"
 
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         return self.attacked(threat, among=among).robust

@@ -69,7 +69,13 @@ def find_target(subject: Subject) -> Target | None:
         for family in _FAMILIES.get(cls, ()):
             if (target := family(subject)) is not None:
                 return target
-    return recognised_target(subject)
+    found = recognised_target(subject)
+    if found is not None:
+        return found
+    # Who asks of another classifier does not pay for the search.
+    from sklearn_robust.targets._trees import tree_target
+
+    return tree_target(subject)
 
 
 def _load(cls: type) -> None:

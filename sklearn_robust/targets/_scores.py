@@ -78,7 +78,7 @@ class UnmovedTarget(Target):
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
     ) -> Attacked:
-        return Attacked(self.certified(threat, "auto", among=among), {"exact": 0})
+        return Attacked(self.certified(threat, "auto", among=among), {"exact": 0}, "exact")
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
         return self.samples.restore(self.rows, all_rows=True)
@@ -86,6 +86,9 @@ class UnmovedTarget(Target):
     @property
     def certificate_obstacle(self) -> str | None:
         return None
+
+    def certificate(self, method: str) -> str:
+        return "exact"
 
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         return self.clean if among is None else self.clean & among

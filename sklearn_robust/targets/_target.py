@@ -59,10 +59,14 @@ class Attacked:
         Right as they are, and at every point that was tried.
     broken_by : dict of str to int
         How many samples each attack broke first.
+    kind : {"exact", "white box", "black box"}
+        Whether `robust` is the truth, or what an attack along gradients or thresholds, or through
+        scores alone, has left of it.
     """
 
     robust: np.ndarray
     broken_by: dict[str, int]
+    kind: str
 
 
 class Target:
@@ -93,14 +97,15 @@ class Target:
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from sklearn.gaussian_process import GaussianProcessClassifier
     >>> from sklearn_robust.targets import make_target
     >>> X, y = load_iris(return_X_y=True)
-    >>> target = make_target(DecisionTreeClassifier(random_state=0).fit(X, y), X, y, epsilon=0.1)
+    >>> clf = GaussianProcessClassifier(random_state=0).fit(X[::5], y[::5])
+    >>> target = make_target(clf, X, y, epsilon=0.1)
     >>> target.kind
     'black box'
     >>> target.obstacle
-    'DecisionTreeClassifier is neither linear nor a network of this library.'
+    'GaussianProcessClassifier is neither linear nor a network of this library.'
     """
 
     kind = "black box"
@@ -202,9 +207,13 @@ class Target:
         for lot, verdict in self._evaluated(threat, attack, self._open(among), **run):
             robust[lot] = verdict.robust
             for record in verdict.records:
-                name = _describe(record.attack)
+                name = describe(record.attack)
                 broken[name] = broken.get(name, 0) + record.n_broken
-        return Attacked(robust, broken)
+        return Attacked(robust, broken, "white box" if self._has_gradients else "black box")
+
+    @property
+    def _has_gradients(self) -> bool:
+        return hasattr(self.model, "ascent")
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
         """Return the points that `attacked` judges, in the container of the raw samples.
@@ -241,7 +250,7 @@ class Target:
 
     def _chosen(self, attack: Any) -> Any:
         """Return the attack meant; a black box is first moved towards samples of other classes."""
-        if hasattr(self.model, "ascent"):
+        if self._has_gradients:
             return get_attack(attack)
         chosen = get_attack(attack, gradients=False)
         if not isinstance(attack, str) or attack not in _BY_SCORES:
@@ -257,6 +266,10 @@ class Target:
     def certificate_obstacle(self) -> str | None:
         """Why `certified` can prove nothing; None if it can. Known before any work."""
         return self.obstacle
+
+    def certificate(self, method: str) -> str:
+        """Return what `certified` is, for a report: the method of the bounds, or exact."""
+        return method
 
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         """Return which samples are proven robust, shape (n_samples,).
@@ -305,7 +318,7 @@ def leaves_choice(attack: Any) -> bool:
     return isinstance(attack, str) and attack in ("auto", "strong")
 
 
-def _describe(attack: Any) -> str:
+def describe(attack: Any) -> str:
     """Return the class of an attack and what tells it from others of its class."""
     name, loss = type(attack).__name__, getattr(attack, "loss", None)
     targets, steps = getattr(attack, "n_targets", None), getattr(attack, "n_steps", None)

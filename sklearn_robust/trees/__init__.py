@@ -2,19 +2,31 @@
 
 from sklearn_robust.trees._decide import Decision, decide
 from sklearn_robust.trees._distance import distances
-from sklearn_robust.trees._errors import NoBoxesError
+from sklearn_robust.trees._errors import NoBoxesError, NoTreesError as NoTreesError
 from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
-from sklearn_robust.trees._readers import disagreements, probes, read_forest
+from sklearn_robust.trees._readers import (
+    disagreements as disagreements,
+    inputs_of as inputs_of,
+    probes as probes,
+    read_forest,
+)
+from sklearn_robust.trees._restate import (
+    NotMonotoneError as NotMonotoneError,
+    Through as Through,
+    missing_ways as missing_ways,
+    raw_thresholds as raw_thresholds,
+)
+from sklearn_robust.trees._search import TreeSearch
 
+# The names that are imported "as" themselves serve the packages above, and are not public.
 __all__ = [
     "CategorySplit",
     "Decision",
     "Forest",
     "NoBoxesError",
     "Tree",
+    "TreeSearch",
     "decide",
-    "disagreements",
     "distances",
-    "probes",
     "read_forest",
 ]

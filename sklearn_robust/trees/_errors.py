@@ -1,7 +1,11 @@
-"""The error for models that are no sums of boxes."""
+"""The errors for models that are no sums of boxes."""
 
 from __future__ import annotations
 
 
 class NoBoxesError(TypeError):
     """The leaves of a model are no boxes, or nobody knows how to read them."""
+
+
+class NoTreesError(NoBoxesError):
+    """A model is not made of trees at all."""

@@ -288,14 +288,24 @@ class Forest:
         mine = (self.feature == feature) & (self.category_row < 0)
         return np.flatnonzero(mine & np.isfinite(self.threshold))
 
-    def restated(self, source: np.ndarray, threshold: np.ndarray, n_features: int) -> Forest:
+    def restated(
+        self,
+        source: np.ndarray,
+        n_features: int,
+        threshold: np.ndarray | None = None,
+        missing_left: np.ndarray | None = None,
+    ) -> Forest:
         """Return the same trees on other columns: feature ``f`` is read from ``source[f]``.
 
-        `threshold` has one value per node.
+        `threshold` and `missing_left` have one value per node; None: as they are.
         """
         other = copy.copy(self)
         other.feature = np.where(self.feature < 0, -1, source[self.feature]).astype(np.intp)
-        other.threshold, other.n_features = np.asarray(threshold, dtype=np.float64), n_features
+        other.n_features = n_features
+        if threshold is not None:
+            other.threshold = threshold
+        if missing_left is not None:
+            other.missing_left = missing_left
         other._read_paths()
         return other
 
@@ -304,7 +314,8 @@ class Forest:
         dtype = np.dtype(dtype)
         if dtype != np.float32 or self.dtype == np.float32:
             return self
-        other = self.restated(np.arange(self.n_features), floor32(self.threshold), self.n_features)
+        same, floor = np.arange(self.n_features), floor32(self.threshold)
+        other = self.restated(same, self.n_features, floor)
         other.dtype = dtype
         return other
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
-from sklearn_robust.trees._values import class_column, class_scores
+from sklearn_robust.trees._values import class_column, class_scores, numbers
 
 # The most codes a category has: one byte less one for missing values.
 _N_CODES = 256
@@ -29,7 +29,7 @@ def read_hist(model: Any) -> Forest:
 def encode_hist(model: Any, X: Any) -> np.ndarray:
     """Return samples with their categories as codes, and those not seen in ``fit`` as missing."""
     if model._preprocessor is None:
-        return np.asarray(X, dtype=np.float64)
+        return numbers(X)
     return model._preprocess_X(X, reset=False)[:, np.argsort(_source(model))]
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust.trees._errors import NoBoxesError
+from sklearn_robust.trees._errors import NoTreesError
 from sklearn_robust.trees._forest import Forest
+from sklearn_robust.trees._values import numbers
 
-# The module that reads the models of a library, by the package (or, of scikit-learn, the class).
+# The module that reads the models of a package.
 _MODULES = {
-    "sklearn": "_sklearn",
+    "sklearn.ensemble": "_sklearn",
+    "sklearn.tree": "_sklearn",
     "xgboost": "_xgboost",
     "lightgbm": "_lightgbm",
     "catboost": "_catboost",
@@ -23,19 +25,57 @@ _MODULES = {
 def read_forest(model: Any) -> Forest:
     """Return a fitted classifier made of trees as a `Forest`.
 
+    Parameters
+    ----------
+    model : classifier
+        Of scikit-learn, XGBoost, LightGBM or CatBoost; none of them is imported for it.
+
+    Returns
+    -------
+    forest : Forest
+        On the input of the model as `inputs_of` gives it.
+
     Raises
     ------
     NoBoxesError
         If the model is not made of trees, or its leaves are no boxes; the message says why.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn_robust.trees import read_forest
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = RandomForestClassifier(10, random_state=0).fit(X, y)
+    >>> forest = read_forest(model)
+    >>> forest.n_trees, bool((forest.predict(X) == model.predict(X)).all())
+    (10, True)
     """
+    module = _module(model)
+    if module is None:
+        raise NoTreesError(f"{type(model).__name__} is not made of trees that can be read.")
+    return module.read(model)
+
+
+def inputs_of(model: Any, Z: Any) -> np.ndarray:
+    """Return what a model is given as the numbers that its `Forest` compares."""
+    encode = getattr(_module(model), "encode", None)
+    if encode is not None:
+        return encode(model, Z)
+    return numbers(Z)
+
+
+def _module(model: Any) -> Any:
+    name = _module_name(model)
+    return None if name is None else importlib.import_module(f"sklearn_robust.trees.{name}")
+
+
+def _module_name(model: Any) -> str | None:
     for cls in type(model).__mro__:
-        name = _MODULES.get(cls.__module__.partition(".")[0])
-        if name is not None:
-            reader: Callable[[Any], Forest] = importlib.import_module(
-                f"sklearn_robust.trees.{name}"
-            ).read
-            return reader(model)
-    raise NoBoxesError(f"{type(model).__name__} is not made of trees that can be read.")
+        for package, name in _MODULES.items():
+            if f"{cls.__module__}.".startswith(f"{package}."):
+                return name
+    return None
 
 
 def probes(forest: Forest, X: np.ndarray, fixed: np.ndarray, n: int, seed: int = 0) -> np.ndarray:

@@ -16,10 +16,10 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import BaseDecisionTree
 
-from sklearn_robust.trees._errors import NoBoxesError
+from sklearn_robust.trees._errors import NoBoxesError, NoTreesError
 from sklearn_robust.trees._forest import Forest, Tree, float32_threshold
-from sklearn_robust.trees._hist import read_hist
-from sklearn_robust.trees._values import class_column, class_scores
+from sklearn_robust.trees._hist import encode_hist, read_hist
+from sklearn_robust.trees._values import class_column, class_scores, numbers
 
 _FORESTS = (RandomForestClassifier, ExtraTreesClassifier)
 
@@ -43,6 +43,13 @@ def read(model: Any) -> Forest:
     if isinstance(model, VotingClassifier) and model.voting == "hard":
         return _hard_votes(model)
     return _averaged(model)
+
+
+def encode(model: Any, Z: Any) -> np.ndarray:
+    """Return what a model is given as the numbers that its trees compare."""
+    if isinstance(model, HistGradientBoostingClassifier):
+        return encode_hist(model, Z)
+    return numbers(Z)
 
 
 def _averaged(model: Any) -> Forest:
@@ -87,7 +94,7 @@ def _members(model: Any) -> tuple[list[Tree], list[float]]:
         return _together(parts, [1.0] * len(parts))
     if isinstance(model, VotingClassifier) and model.voting == "soft":
         return _together([_members(e) for e in model.estimators_], _vote_weights(model))
-    raise NoBoxesError(f"{type(model).__name__} is not a sum of trees that can be read.")
+    raise NoTreesError(f"{type(model).__name__} is not a sum of trees that can be read.")
 
 
 def _together(
@@ -146,6 +153,7 @@ def tree_of(member: Any, value: np.ndarray) -> Tree:
 def _voting_tree(member: Any, classes: np.ndarray, weight: float) -> Tree:
     """Return a tree that gives its weight to the class that it predicts."""
     if not isinstance(member, BaseDecisionTree):
+        _members(member)  # are there trees in it at all?
         raise NoBoxesError(
             f"{type(member).__name__} has one vote, which is not a sum over its leaves."
         )

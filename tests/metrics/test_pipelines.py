@@ -349,8 +349,8 @@ def test_an_attack_on_a_network_returns_from_where_its_preprocessor_clips():
 
 
 BLACK_BOXES = {
-    "tree": make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=4, random_state=0)),
-    "forest": RandomForestClassifier(5, random_state=0),
+    "tree": make_pipeline(FunctionTransformer(np.sin), DecisionTreeClassifier(random_state=0)),
+    "forest": make_pipeline(FunctionTransformer(np.sin), RandomForestClassifier(5)),
     "kernel": make_pipeline(MinMaxScaler(), SVC()),
     "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(3, metric="canberra")),
     "quantiles": make_pipeline(QuantileTransformer(n_quantiles=20), LogisticRegression()),

@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_robust import RobustFCClassifier, input_gradients
 from sklearn_robust.metrics import (
@@ -81,15 +81,16 @@ def test_one_radius_agrees_with_the_scores(models, digits):
 
 def test_scores_alone_prove_nothing(digits):
     X, y, X_test, y_test = digits
-    forest = RandomForestClassifier(10, random_state=0).fit(X, y)
+    forest = make_pipeline(FunctionTransformer(np.sin), RandomForestClassifier(10, random_state=0))
+    forest.fit(X, y)
     report = evaluate_robustness(forest, X_test[:40], y_test[:40], [0.1], attack="square")
     assert np.isnan(report.radii[0].certified)
     assert report.radii[0].attacked < report.radii[0].clean
-    assert report.certificate.startswith("none: RandomForestClassifier")
+    assert report.certificate.startswith("none: step 'functiontransformer'")
     with pytest.warns(BlackBoxWarning, match="attacked through its scores alone") as caught:
         evaluate_robustness(forest, X_test[:10], y_test[:10], [0.1], diagnostics=False)
     assert caught[0].filename == __file__
-    with pytest.raises(TypeError, match="RandomForestClassifier cannot be certified"):
+    with pytest.raises(TypeError, match="Pipeline cannot be certified"):
         certified_score(forest, X_test, y_test, epsilon=0.1)
 
 

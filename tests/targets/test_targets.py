@@ -11,7 +11,12 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassif
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MaxAbsScaler, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
@@ -103,7 +108,8 @@ def test_a_report_runs_the_attack_it_is_given_and_says_what_that_is():
 @pytest.mark.filterwarnings("ignore::sklearn_robust.BlackBoxWarning")
 @pytest.mark.parametrize("attack", ["auto", Square(50)], ids=["auto", "square"])
 def test_the_score_and_the_report_of_a_black_box_are_the_same_number(attack):
-    clf = DecisionTreeClassifier(max_depth=4, random_state=0).fit(X, Y)
+    tree = DecisionTreeClassifier(max_depth=4, random_state=0)
+    clf = make_pipeline(FunctionTransformer(np.sin), tree).fit(X, Y)
     score = robust_score(clf, X, Y, epsilon=0.1, attack=attack)
     (radius,) = evaluate_robustness(clf, X, Y, 0.1, attack=attack, diagnostics=False).radii
     assert radius.attacked == score and radius.attacked_is == "black box"
@@ -232,7 +238,7 @@ def test_perturbed_frames_keep_the_types_of_fractions_the_index_and_what_is_not_
     frame = frame.iloc[:, :3].astype({"alcohol": np.float32}).set_axis(np.arange(178) + 50)
     frame["kind"] = pd.Categorical(np.where(y > 1, "a", "b"))
     clf = HistGradientBoostingClassifier(max_iter=5).fit(frame, y.to_numpy())
-    X_adv = perturb(clf, frame, y, epsilon=0.3, attack="square")
+    X_adv = perturb(clf, frame, y, epsilon=0.3)
     assert X_adv.dtypes.equals(frame.dtypes) and X_adv.index.equals(frame.index)
     assert X_adv["kind"].equals(frame["kind"])
 

@@ -1,0 +1,92 @@
+"""A tree model behind transformers of single columns, as trees on the rows that attacks see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_robust.preprocessing import (
+    CannotFollowError,
+    Samples,
+    all_columns,
+    dense,
+    monotone_sources,
+    movable_columns,
+    some_columns,
+)
+from sklearn_robust.targets._categories import declared_categories
+from sklearn_robust.targets._subject import Steps, Subject
+from sklearn_robust.trees import (
+    Forest,
+    NotMonotoneError,
+    Through,
+    inputs_of,
+    missing_ways,
+    raw_thresholds,
+)
+
+
+def follow_trees(subject: Subject, forest: Forest) -> tuple[Samples, Forest]:
+    """Return the samples as rows, and the trees of the classifier on these rows.
+
+    Rows hold the columns that can move, the number of the sample, and what the trees are given that
+    is made from the other columns, categories as codes.
+
+    Raises
+    ------
+    CannotFollowError
+        If a transformer mixes columns or may turn the order of values round.
+    """
+    table = subject.table
+    try:
+        movable, sources = _sources(subject, forest)
+        if not subject.steps and movable.all():
+            return dense(all_columns(table, movable, missing=True)), forest
+        fixed = sources < 0
+        Z = inputs_of(subject.classifier, _transformed(subject.steps, table.raw))
+        carried = np.flatnonzero(movable)
+        samples = some_columns(table, carried, movable, Z[:, fixed], missing=True)
+        place = np.searchsorted(carried, sources)
+        place[fixed] = len(carried) + 1 + np.arange(fixed.sum())
+        return samples, _restated(subject, samples, forest, (place, fixed))
+    except NotMonotoneError as error:
+        raise CannotFollowError(str(error)) from None
+
+
+def _sources(subject: Subject, forest: Forest) -> tuple[np.ndarray, np.ndarray]:
+    """Return which raw columns move, and which of them each feature of the trees is made from.
+
+    What a category is made from does not move.
+    """
+    movable = movable_columns(subject.steps, subject.table, subject.raw_threat.epsilon)
+    sources = monotone_sources(subject.steps, subject.table, movable)
+    category = declared_categories(subject.classifier, forest.n_features)
+    category[forest.feature[forest.category_row >= 0]] = True
+    movable[sources[category & (sources >= 0)]] = False
+    return movable, np.where((sources >= 0) & movable[sources], sources, -1)
+
+
+def _transformed(steps: Steps, X: Any) -> Any:
+    for _, step in steps:
+        X = step.transform(X)
+    return X
+
+
+def _restated(
+    subject: Subject, samples: Samples, forest: Forest, layout: tuple[np.ndarray, np.ndarray]
+) -> Forest:
+    (place, fixed), rows = layout, samples.rows
+    if not subject.steps or not len(rows):
+        return forest.restated(place, rows.shape[1])
+    clip = samples.threat(subject.raw_threat).clip_values
+    low, high = (-np.inf, np.inf) if clip is None else clip
+    # fmin and fmax pass by what is missing.
+    low, high = np.fmin(low, np.fmin.reduce(rows)), np.fmax(high, np.fmax.reduce(rows))
+
+    def inputs(some: np.ndarray) -> np.ndarray:
+        return inputs_of(subject.classifier, _transformed(subject.steps, samples.restore(some)))
+
+    through = Through(inputs, rows[0], np.where(fixed, -1, place), low, high)
+    missing = missing_ways(forest, through) if np.isnan(rows).any() else None
+    return forest.restated(place, rows.shape[1], raw_thresholds(forest, through), missing)
