@@ -21,10 +21,13 @@ from sklearn_robust.trees import (
     Forest,
     NotMonotoneError,
     Through,
+    float32_threshold,
     inputs_of,
     missing_ways,
     raw_thresholds,
 )
+
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
 def follow_trees(subject: Subject, forest: Forest) -> tuple[Samples, Forest]:
@@ -39,9 +42,12 @@ def follow_trees(subject: Subject, forest: Forest) -> tuple[Samples, Forest]:
         If a transformer mixes columns or may turn the order of values round.
     """
     table = subject.table
+    if not subject.steps and getattr(table.raw, "dtype", None) == np.float32:
+        # Rows of doubles are rounded before the model sees them.
+        forest = forest.with_thresholds(float32_threshold(forest.threshold))
     try:
         movable, sources = _sources(subject, forest)
-        if not subject.steps and movable.all():
+        if movable.all() and not _changes(subject):
             return dense(all_columns(table, movable, missing=True)), forest
         fixed = sources < 0
         Z = inputs_of(subject.classifier, _transformed(subject.steps, table.raw))
@@ -52,6 +58,13 @@ def follow_trees(subject: Subject, forest: Forest) -> tuple[Samples, Forest]:
         return samples, _restated(subject, samples, forest, (place, fixed))
     except NotMonotoneError as error:
         raise CannotFollowError(str(error)) from None
+
+
+def _changes(subject: Subject) -> bool:
+    """Whether what the trees are given is not the rows: transformed, or columns are rounded."""
+    single = getattr(subject.table.raw, "dtype", None) == np.float32
+    coarse = subject.table.resolution > float(np.finfo(np.float64).eps)
+    return bool(subject.steps) or (coarse and not single)
 
 
 def _sources(subject: Subject, forest: Forest) -> tuple[np.ndarray, np.ndarray]:
@@ -77,10 +90,12 @@ def _restated(
     subject: Subject, samples: Samples, forest: Forest, layout: tuple[np.ndarray, np.ndarray]
 ) -> Forest:
     (place, fixed), rows = layout, samples.rows
-    if not subject.steps or not len(rows):
+    if not _changes(subject) or not len(rows):
         return forest.restated(place, rows.shape[1])
     clip = samples.threat(subject.raw_threat).clip_values
     low, high = (-np.inf, np.inf) if clip is None else clip
+    if getattr(subject.table.raw, "dtype", None) == np.float16:
+        low, high = np.maximum(low, -_LARGEST_HALF), np.minimum(high, _LARGEST_HALF)
     # fmin and fmax pass by what is missing.
     low, high = np.fmin(low, np.fmin.reduce(rows)), np.fmax(high, np.fmax.reduce(rows))
 

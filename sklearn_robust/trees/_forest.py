@@ -309,13 +309,16 @@ class Forest:
         other._read_paths()
         return other
 
+    def with_thresholds(self, threshold: np.ndarray) -> Forest:
+        """Return the same trees with other thresholds, one value per node."""
+        return self.restated(np.arange(self.n_features), self.n_features, threshold)
+
     def on(self, dtype: Any) -> Forest:
         """Return the same trees for data of a precision, whose numbers lie on either side of T."""
         dtype = np.dtype(dtype)
         if dtype != np.float32 or self.dtype == np.float32:
             return self
-        same, floor = np.arange(self.n_features), floor32(self.threshold)
-        other = self.restated(same, self.n_features, floor)
+        other = self.with_thresholds(floor32(self.threshold))
         other.dtype = dtype
         return other
 

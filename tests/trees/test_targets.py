@@ -174,6 +174,31 @@ def test_columns_that_stay_and_radii_by_column(data):
     np.testing.assert_array_equal(moved[:, 0], X[:, 0])
 
 
+@pytest.mark.parametrize("front", [[], [StandardScaler()]])
+@pytest.mark.parametrize("container", ["float32", "float16", "frame"])
+def test_samples_of_lower_precision(container, front, data):
+    X, y = data
+    X = (X + 1e-4).astype(np.float32)
+    if container == "float16":
+        X = X.astype(np.float16)
+    if container == "frame":
+        X = pd.DataFrame(X.astype(np.float64), columns=["a", "b", "c"]).astype({"b": np.float32})
+    model = make_pipeline(*front, _forest()).fit(X, y)
+    target = make_target(model, X, y, epsilon=RADIUS)
+    found = target.attacked(target.threat)
+    assert found.kind == "exact"
+    np.testing.assert_array_equal(target.certified(target.threat, "auto"), found.robust)
+    moved = perturb(model, X, y, epsilon=RADIUS)
+    np.testing.assert_array_equal(model.predict(moved) == y, found.robust)
+    exact = np.asarray(X, dtype=np.float64)
+    truth = robust_score(
+        make_pipeline(*front, _forest()).fit(exact, y), exact, y, epsilon=RADIUS
+    )  # fmt: skip
+    assert abs(found.robust.mean() - truth) < 0.04
+    moved = np.asarray(moved, dtype=np.float64)
+    assert (abs(moved - exact) <= RADIUS + 2 * (container == "float16") * 1e-3 + 1e-6).all()
+
+
 def _mixed(data):
     X, y = data
     rng = np.random.default_rng(0)
