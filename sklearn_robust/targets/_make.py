@@ -7,13 +7,9 @@ from typing import Any
 from sklearn_robust.preprocessing import CannotFollowError
 from sklearn_robust.targets import (
     _bayes as _bayes,
-<<<<<<< HEAD
-    _disguised as _disguised,
-    _neighbours as _neighbours,
-=======
     _combinations as _combinations,
     _disguised as _disguised,
->>>>>>> 653609e (ENH Combinations of classifiers ask their members)
+    _neighbours as _neighbours,
 )
 from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._scores import score_target
