@@ -16,6 +16,17 @@ from sklearn_robust.bounds._bounded import (
 )
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._distances import Distance as Distance
+from sklearn_robust.bounds._kernel_scores import (
+    KernelModel as KernelModel,
+    KernelScores as KernelScores,
+    KernelVotes as KernelVotes,
+)
+from sklearn_robust.bounds._kernels import (
+    RBF as RBF,
+    Kernel as Kernel,
+    Polynomial as Polynomial,
+    Sigmoid as Sigmoid,
+)
 from sklearn_robust.bounds._linear import (
     linear_distances,
     worst_case_correct,

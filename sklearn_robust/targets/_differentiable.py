@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -144,17 +145,17 @@ class ModelBehind:
     def ascent(
         self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        logits, gradient = self._back(X, y, loss, guide)
+        logits, gradient = self._back(X, y, loss, guide, self.inner.ascent)
         # A derivative may be infinite in places, as that of a square root is at 0.
         return logits, np.nan_to_num(gradient, posinf=_STEEP, neginf=-_STEEP)
 
     def derivative(
         self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self._back(X, y, loss, pull)
+        return self._back(X, y, loss, pull, getattr(self.inner, "derivative", self.inner.ascent))
 
     def _back(
-        self, X: np.ndarray, y: np.ndarray, loss: Loss, rule: Rule
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, rule: Rule, slopes: Callable
     ) -> tuple[np.ndarray, np.ndarray]:
-        logits, gradient = self.inner.ascent(self.block(X), y, loss)
+        logits, gradient = slopes(self.block(X), y, loss)
         return logits, rule(self.block, X, gradient)

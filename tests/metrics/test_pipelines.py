@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.metrics.pairwise import laplacian_kernel
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline, make_union
@@ -351,7 +352,7 @@ def test_an_attack_on_a_network_returns_from_where_its_preprocessor_clips():
 BLACK_BOXES = {
     "tree": make_pipeline(FunctionTransformer(np.sin), DecisionTreeClassifier(random_state=0)),
     "forest": make_pipeline(FunctionTransformer(np.sin), RandomForestClassifier(5)),
-    "kernel": make_pipeline(MinMaxScaler(), SVC()),
+    "kernel": make_pipeline(MinMaxScaler(), SVC(kernel=laplacian_kernel)),
     "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(3, metric="canberra")),
     "quantiles": make_pipeline(QuantileTransformer(n_quantiles=20), LogisticRegression()),
     "polynomial": make_pipeline(StandardScaler(), PolynomialFeatures(2), LogisticRegression()),
