@@ -22,10 +22,10 @@ from sklearn_robust.bounds._kernel_scores import (
     KernelVotes as KernelVotes,
 )
 from sklearn_robust.bounds._kernels import (
-    RBF as RBF,
     Kernel as Kernel,
-    Polynomial as Polynomial,
-    Sigmoid as Sigmoid,
+    PolynomialKernel as PolynomialKernel,
+    RBFKernel as RBFKernel,
+    SigmoidKernel as SigmoidKernel,
 )
 from sklearn_robust.bounds._linear import (
     linear_distances,

@@ -232,8 +232,8 @@ class KernelScores(KernelModel):
 
     >>> import numpy as np
     >>> from sklearn_robust.attacks import ThreatModel
-    >>> from sklearn_robust.bounds import RBF, KernelScores
-    >>> model = KernelScores(RBF(1.0), np.array([[0.0], [2.0]]), np.eye(2), np.zeros(2))
+    >>> from sklearn_robust.bounds import RBFKernel, KernelScores
+    >>> model = KernelScores(RBFKernel(1.0), np.array([[0.0], [2.0]]), np.eye(2), np.zeros(2))
     >>> x, y = np.array([[0.5]]), np.array([0])
     >>> [bool(model.margins(x, y, ThreatModel(e))[0, 1] > 0) for e in (0.3, 0.51)]
     [True, False]

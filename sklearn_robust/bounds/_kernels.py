@@ -58,7 +58,7 @@ class Kernel(ABC):
         return rest.min(axis=0), rest.max(axis=0)
 
 
-class RBF(Kernel):
+class RBFKernel(Kernel):
     """``exp(-gamma |x - s|^2)``."""
 
     of_distance = True
@@ -77,7 +77,7 @@ class RBF(Kernel):
             return [-np.log(-m / self.gamma) / self.gamma]
 
 
-class Polynomial(Kernel):
+class PolynomialKernel(Kernel):
     """``(gamma x . s + coef0)^degree``."""
 
     def __init__(self, gamma: float, coef0: float, degree: int) -> None:
@@ -109,7 +109,7 @@ class Polynomial(Kernel):
         return [(base - self.coef0) / self.gamma for base in bases]
 
 
-class Sigmoid(Kernel):
+class SigmoidKernel(Kernel):
     """``tanh(gamma x . s + coef0)``."""
 
     def __init__(self, gamma: float, coef0: float) -> None:

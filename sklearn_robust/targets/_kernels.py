@@ -9,13 +9,13 @@ from scipy import sparse
 from sklearn.svm import SVC, NuSVC
 
 from sklearn_robust.bounds import (
-    RBF,
     Kernel,
     KernelModel,
     KernelScores,
     KernelVotes,
-    Polynomial,
-    Sigmoid,
+    PolynomialKernel,
+    RBFKernel,
+    SigmoidKernel,
 )
 from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._registry import register_target
@@ -35,14 +35,14 @@ def svm_target(subject: Subject) -> Target | None:
 def _svm_kernel(classifier: Any) -> Kernel | None:
     gamma, name = float(classifier._gamma), classifier.kernel
     if name == "linear":
-        return Polynomial(1.0, 0.0, 1)
+        return PolynomialKernel(1.0, 0.0, 1)
     if name == "rbf":
-        return RBF(gamma) if gamma > 0 else None
+        return RBFKernel(gamma) if gamma > 0 else None
     if gamma == 0:
         return None
     if name == "poly":
-        return Polynomial(gamma, classifier.coef0, int(classifier.degree))
-    return Sigmoid(gamma, classifier.coef0) if name == "sigmoid" else None
+        return PolynomialKernel(gamma, classifier.coef0, int(classifier.degree))
+    return SigmoidKernel(gamma, classifier.coef0) if name == "sigmoid" else None
 
 
 def _svm_model(classifier: Any, kernel: Kernel) -> KernelModel:

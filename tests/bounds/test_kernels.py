@@ -8,24 +8,24 @@ from sklearn.svm import SVC
 
 from sklearn_robust.attacks import Margin, ThreatModel
 from sklearn_robust.bounds import (
-    RBF,
     KernelScores,
     KernelVotes,
-    Polynomial,
-    Sigmoid,
+    PolynomialKernel,
+    RBFKernel,
+    SigmoidKernel,
 )
 from sklearn_robust.bounds._quadratics import least_quadratic
 from sklearn_robust.bounds._reach import Reach
 from sklearn_robust.targets._kernels import _svm_kernel, _svm_model
 
 KERNELS = [
-    RBF(0.7),
-    Polynomial(0.5, 1.0, 2),
-    Polynomial(0.5, 0.3, 3),
-    Polynomial(-0.5, 0.0, 4),
-    Polynomial(1.0, 0.0, 1),
-    Polynomial(1.0, 0.5, 0),
-    Sigmoid(0.8, -0.3),
+    RBFKernel(0.7),
+    PolynomialKernel(0.5, 1.0, 2),
+    PolynomialKernel(0.5, 0.3, 3),
+    PolynomialKernel(-0.5, 0.0, 4),
+    PolynomialKernel(1.0, 0.0, 1),
+    PolynomialKernel(1.0, 0.5, 0),
+    SigmoidKernel(0.8, -0.3),
 ]
 NORMS = ["linf", "l2", "l1"]
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -103,7 +103,7 @@ def test_margins_lie_below_those_on_a_dense_grid(kernel, norm):
 def test_small_sets_are_bounded_to_second_order():
     rng = np.random.default_rng(2)
     model = KernelScores(
-        RBF(0.5), rng.standard_normal((20, 5)), rng.standard_normal((2, 20)), np.zeros(2)
+        RBFKernel(0.5), rng.standard_normal((20, 5)), rng.standard_normal((2, 20)), np.zeros(2)
     )
     X = rng.standard_normal((4, 5))
     labels, gaps = model.logits(X).argmax(axis=1), []
@@ -158,7 +158,7 @@ def test_the_sums_are_those_of_libsvm(kernel, n_classes):
 def test_votes_are_proven_only_for_a_class_that_wins_all_its_pairs():
     centres = np.array([[0.0], [1.0], [2.0]])
     cycle = np.array([[1.0, 0, 0], [-1.0, 0, 0], [0, 1.0, 0]])  # 0 beats 1, 2 beats 0, 1 beats 2
-    model = KernelVotes(RBF(0.1), centres, cycle, np.zeros(3), 3, break_ties=False)
+    model = KernelVotes(RBFKernel(0.1), centres, cycle, np.zeros(3), 3, break_ties=False)
     x = np.array([[0.5]])
     assert model.logits(x).argmax() == 0
     assert not (model.margins(x, np.array([0]), ThreatModel(0.01)) > 0).all()
@@ -168,7 +168,7 @@ def test_votes_are_proven_only_for_a_class_that_wins_all_its_pairs():
 def test_numbers_out_of_range_prove_nothing_false(scale):
     rng = np.random.default_rng(4)
     X, y = rng.standard_normal((40, 2)), rng.integers(0, 2, 40)
-    for kernel in (RBF(1.0), Polynomial(1.0, 1.0, 3), Sigmoid(1.0, 0.0)):
+    for kernel in (RBFKernel(1.0), PolynomialKernel(1.0, 1.0, 3), SigmoidKernel(1.0, 0.0)):
         weights = np.vstack([np.zeros(40), 2.0 * y - 1])
         model = KernelScores(kernel, scale * X, weights, np.zeros(2))
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
