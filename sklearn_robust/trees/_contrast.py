@@ -7,8 +7,8 @@ import numpy as np
 from sklearn_robust.trees._cells import Cells
 from sklearn_robust.trees._sums import starts, summing_error
 
-# Steps that gain less than this share of the margin are rounding.
-_LEAST_GAIN = 1e-12
+# Moves that save less than this share of the price are rounding.
+_LEAST_SAVING = 1e-9
 # Leaves of exact forests hold whole multiples of 1 / this.
 _PER_UNIT = 1024
 
@@ -70,6 +70,9 @@ class Contrast:
         self.start = starts(self.tree)
         self.row, self.axis = (np.cumsum(keep) - 1)[cells.row[tests]], cells.axis[tests]
         self.first, self.last = cells.first[tests], cells.last[tests]
+        # How far sums over tests may be off: moves that gain less might go round in circles.
+        size = 2 * abs(self.gain).sum() + 2 * abs(self.gain[self.row]).sum()
+        self._noise = 0.0 if exact else summing_error(len(self.gain) + 2 * len(self.row), size)
         if exact:
             self._exact_limits(bottom[varies], wins_ties)
         else:
@@ -146,7 +149,7 @@ class Contrast:
             if base.price is not None:
                 change[base.totals(cells, base.price) > base.budget] = -np.inf
             best = int(change.argmax())
-            if not change[best] > _LEAST_GAIN * (1 + abs(value)):
+            if not change[best] > self._noise:
                 return cells, value
             self._move(cells, best)
 
@@ -158,7 +161,7 @@ class Contrast:
             stays = value + change >= self.sure + 2 * self.rounding
             total = np.where(stays, base.totals(cells, base.price), np.inf)
             best = int(total.argmin()) if len(total) else 0
-            if not (len(total) and total[best] < base.total(cells) * (1 - _LEAST_GAIN)):
+            if not (len(total) and total[best] < base.total(cells) * (1 - _LEAST_SAVING)):
                 break
             self._move(cells, best)
         return cells

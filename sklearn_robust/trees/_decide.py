@@ -111,7 +111,7 @@ def decide(
     broken[right] = False
     batches = batches_of(right, n_jobs)
     work = (
-        delayed(_outcomes)(judge, (X[batch], labels[batch]), (threat, threat.geometry))
+        delayed(outcomes_of)(judge, (X[batch], labels[batch]), (threat, threat.geometry))
         for batch in batches
     )
     done = with_progress(parallel(n_jobs)(work), len(batches), "tree ensemble", verbose)
@@ -143,7 +143,7 @@ def batches_of(index: np.ndarray, n_jobs: int | None) -> list[np.ndarray]:
     return [index[start : start + size] for start in range(0, len(index), size)]
 
 
-def _outcomes(
+def outcomes_of(
     judge: Judge, data: tuple[np.ndarray, np.ndarray], set_: tuple[ThreatModel, Norm]
 ) -> list[Outcome]:
     """Return what is found for samples that are right."""

@@ -76,8 +76,11 @@ class Regions:
         return low.astype(np.float64), high.astype(np.float64)
 
     def price(self, moved: np.ndarray, x: np.ndarray, feature: np.ndarray) -> np.ndarray:
-        """Return what moves of single features cost, free of what rounding may have added."""
-        ulp = self.resolution * (abs(x) + moved)
+        """Return what moves of single features cost, free of what rounding may have added.
+
+        A little less than `ThreatModel.contains` reckons, which rounds once more on its way.
+        """
+        ulp = 1.25 * self.resolution * (abs(x) + moved)
         return ((moved - ulp).clip(0) / self.radius[feature]) ** self.power
 
     def contains(self, points: np.ndarray, index: np.ndarray) -> np.ndarray:
