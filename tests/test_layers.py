@@ -34,12 +34,14 @@ LAYERS = (
     {"_show_versions"},
     {"__main__"},
 )
-# Bounds judge samples by the models of attacks; otherwise layers stand side by side.
+# Bounds judge samples by the models of attacks, and trees are one of the models that have bounds;
+# otherwise layers stand side by side.
 ALONGSIDE = {
     ("_levels", "_arrays"),
     ("_norms", "_arrays"),
     ("_norms", "_levels"),
     ("bounds", "attacks"),
+    ("trees", "bounds"),
 }
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

@@ -265,3 +265,16 @@ def _(subject: Subject) -> Target | None:
     inner = member_subject(subject, subject.classifier.estimator_)
     whole = replace(inner, estimator=subject.estimator, y=subject.y)
     return find_target(whole)
+
+
+@register_target(VotingClassifier)
+@register_target(BaggingClassifier)
+@register_target(AdaBoostClassifier)
+def _(subject: Subject) -> Target | None:
+    """A sum of trees is searched as a whole, before its members are asked."""
+    from sklearn_robust.targets._trees import tree_target  # others do not pay for the search
+
+    try:
+        return tree_target(subject)
+    except CannotFollowError:
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from sklearn_robust.preprocessing import (
     CannotFollowError,
@@ -42,14 +43,15 @@ def follow_trees(subject: Subject, forest: Forest) -> tuple[Samples, Forest]:
         If a transformer mixes columns or may turn the order of values round.
     """
     table = subject.table
-    if not subject.steps and getattr(table.raw, "dtype", None) == np.float32:
+    if not subject.steps and is_single(table.raw):
         # Rows of doubles are rounded before the model sees them.
         forest = forest.with_thresholds(float32_threshold(forest.threshold))
     try:
         movable, sources = _sources(subject, forest)
-        if movable.all() and not _changes(subject):
-            return dense(all_columns(table, movable, missing=True)), forest
         fixed = sources < 0
+        if movable.all() and not fixed.any():
+            samples = dense(all_columns(table, movable, missing=True))
+            return samples, _restated(subject, samples, forest, (sources, fixed))
         Z = inputs_of(subject.classifier, _transformed(subject.steps, table.raw))
         carried = np.flatnonzero(movable)
         samples = some_columns(table, carried, movable, Z[:, fixed], missing=True)
@@ -62,9 +64,13 @@ def follow_trees(subject: Subject, forest: Forest) -> tuple[Samples, Forest]:
 
 def _changes(subject: Subject) -> bool:
     """Whether what the trees are given is not the rows: transformed, or columns are rounded."""
-    single = getattr(subject.table.raw, "dtype", None) == np.float32
-    coarse = subject.table.resolution > float(np.finfo(np.float64).eps)
-    return bool(subject.steps) or (coarse and not single)
+    raw, coarse = subject.table.raw, subject.table.resolution > float(np.finfo(np.float64).eps)
+    return bool(subject.steps) or (coarse and not is_single(raw) and not sparse.issparse(raw))
+
+
+def is_single(raw: Any) -> bool:
+    """Whether samples are an array in single precision, in which points are rounded."""
+    return isinstance(raw, np.ndarray) and raw.dtype == np.float32
 
 
 def _sources(subject: Subject, forest: Forest) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +97,8 @@ def _restated(
 ) -> Forest:
     (place, fixed), rows = layout, samples.rows
     if not _changes(subject) or not len(rows):
-        return forest.restated(place, rows.shape[1])
+        same = np.array_equal(place, np.arange(rows.shape[1]))
+        return forest if same else forest.restated(place, rows.shape[1])
     clip = samples.threat(subject.raw_threat).clip_values
     low, high = (-np.inf, np.inf) if clip is None else clip
     if getattr(subject.table.raw, "dtype", None) == np.float16:

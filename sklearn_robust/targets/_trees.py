@@ -9,13 +9,13 @@ import numpy as np
 
 from sklearn_robust._norms import power
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import ScoreModel
 from sklearn_robust.preprocessing import CannotFollowError, Samples
-from sklearn_robust.targets._scores import RawScores, scores_of
+from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Attacked, Target, describe
-from sklearn_robust.targets._tree_front import follow_trees
+from sklearn_robust.targets._tree_front import follow_trees, is_single
 from sklearn_robust.trees import (
+    BoundedForest,
     Forest,
     NoBoxesError,
     NoTreesError,
@@ -81,17 +81,12 @@ class TreeTarget(Target):
 
     def __init__(self, subject: Subject, samples: Samples, forest: Forest) -> None:
         self.forest = forest
-        scores = scores_of(subject.estimator)
-        given: Any = _ForestScores(forest) if scores is None else RawScores(scores, samples)
-        model = ScoreModel(given, len(subject.estimator.classes_))
         name = type(subject.classifier).__name__
-        super().__init__(
-            subject, samples, model, f"{name} is constant between the thresholds of its trees."
-        )
+        obstacle = f"{name} is constant between the thresholds of its trees."
+        super().__init__(subject, samples, BoundedForest(forest), obstacle)
         self._states: dict[tuple, np.ndarray] = {}
-        raw = getattr(samples.table.raw, "dtype", None)
         # Single precision moves from one of its own numbers to the next.
-        single = samples.columns is None and raw == np.float32
+        single = samples.columns is None and is_single(samples.table.raw)
         self._search_rows = self.rows.astype(np.float32) if single else self.rows
 
     def check(self, attack: Any = "auto") -> None:
@@ -195,16 +190,6 @@ class TreeTarget(Target):
         return lower, upper
 
 
-class _ForestScores:
-    """The scores of the trees, for a model that gives none; travels to other processes."""
-
-    def __init__(self, forest: Forest) -> None:
-        self.forest = forest
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return self.forest.scores(rows)
-
-
 def _budget(attack: Any) -> TreeSearch | None:
     """Return the search that is meant by an attack, None if it is another one."""
     if isinstance(attack, TreeSearch):
@@ -212,16 +197,16 @@ def _budget(attack: Any) -> TreeSearch | None:
     return _BUDGETS.get(attack) if isinstance(attack, str) else None
 
 
-def tree_target(subject: Subject) -> TreeTarget | None:
+def tree_target(subject: Subject) -> Target | None:
     """Return the target of a classifier made of trees, None for others.
 
     What was read is held against the classifier's own predictions, on the samples and at points
-    that lie on thresholds.
+    that lie on thresholds. Behind transformers that mix columns it is known by bounds only.
 
     Raises
     ------
     CannotFollowError
-        If it cannot be read, what stands before it cannot be undone, or what was read is not what
+        If it cannot be read, what stands before it cannot be followed, or what was read is not what
         it predicts.
     """
     try:
@@ -235,7 +220,12 @@ def tree_target(subject: Subject) -> TreeTarget | None:
             f"trees are not searched in the norm {subject.raw_threat.norm!r}, in which the prices "
             "of moves of single columns do not add up."
         )
-    target = TreeTarget(subject, *follow_trees(subject, forest))
+    try:
+        target = TreeTarget(subject, *follow_trees(subject, forest))
+    except CannotFollowError as error:
+        if len(forest.category_table):
+            raise
+        return _mixed(subject, forest, error)
     n_wrong, n = _differences(target) if len(target.rows) else (0, 0)
     if n_wrong:
         raise CannotFollowError(
@@ -243,6 +233,14 @@ def tree_target(subject: Subject) -> TreeTarget | None:
             f"library reads them, at {n_wrong} of {n} points."
         )
     return target
+
+
+def _mixed(subject: Subject, forest: Forest, error: CannotFollowError) -> Target:
+    """Return the target of trees behind transformers that mix columns."""
+    try:
+        return bounded_target(subject, BoundedForest(forest))
+    except CannotFollowError:
+        raise error from None
 
 
 def _differences(target: TreeTarget) -> tuple[int, int]:

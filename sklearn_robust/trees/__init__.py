@@ -1,5 +1,6 @@
 """Tree ensembles as sums of boxes: readers of fitted models, exact search, distances."""
 
+from sklearn_robust.trees._bounded import BoundedForest
 from sklearn_robust.trees._decide import Decision, decide
 from sklearn_robust.trees._distance import distances
 from sklearn_robust.trees._errors import NoBoxesError, NoTreesError as NoTreesError
@@ -25,6 +26,7 @@ from sklearn_robust.trees._search import TreeSearch
 
 # The names that are imported "as" themselves serve the packages above, and are not public.
 __all__ = [
+    "BoundedForest",
     "CategorySplit",
     "Decision",
     "Forest",

@@ -6,17 +6,22 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     ExtraTreesClassifier,
+    GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
+    StackingClassifier,
     VotingClassifier,
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -41,8 +46,10 @@ from sklearn_robust import (
     robust_score,
 )
 from sklearn_robust.attacks import Square
-from sklearn_robust.targets import make_target
-from sklearn_robust.trees import TreeSearch
+from sklearn_robust.preprocessing import CannotFollowError
+from sklearn_robust.targets import Subject, make_target
+from sklearn_robust.targets._tree_front import follow_trees
+from sklearn_robust.trees import TreeSearch, read_forest
 
 RADIUS = 0.3
 
@@ -323,7 +330,7 @@ def test_a_model_that_thinks_anew_is_a_black_box(data):
 def test_transformers_that_mix_or_turn_round_are_named(data):
     X, y = data
     for front, reason in (
-        (PCA(2), "step 'pca': PCA is not known"),
+        (FunctionTransformer(np.sin), "FunctionTransformer is not known"),
         (FunctionTransformer(np.negative), "FunctionTransformer is not known"),
         (
             FeatureUnion([("turned", StandardScaler())], transformer_weights={"turned": -1.0}),
@@ -331,8 +338,44 @@ def test_transformers_that_mix_or_turn_round_are_named(data):
         ),
     ):
         model = make_pipeline(front, _forest()).fit(X, y)
-        with pytest.warns(BlackBoxWarning, match=reason):
-            robust_score(model, X[:5], y[:5], epsilon=0.01)
+        target = make_target(model, X[:5], y[:5], epsilon=0.01)
+        with pytest.raises(CannotFollowError, match=reason):
+            follow_trees(Subject.of(model, X[:5], y[:5], epsilon=0.01), read_forest(model[-1]))
+        with pytest.warns(BlackBoxWarning):
+            target.check()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: make_pipeline(PCA(2), _forest()),
+        lambda: make_pipeline(
+            StandardScaler(), PCA(3), HistGradientBoostingClassifier(max_iter=5, max_depth=3)
+        ),
+        lambda: make_pipeline(
+            StandardScaler(), CalibratedClassifierCV(_forest(), cv=2, ensemble=False)
+        ),
+        lambda: OneVsRestClassifier(HistGradientBoostingClassifier(max_iter=5, max_depth=3)),
+        lambda: StackingClassifier(
+            [("forest", _forest()), ("boosted", GradientBoostingClassifier(n_estimators=3))],
+            LogisticRegression(), cv=2,
+        ),
+    ],
+    ids=["pca", "scaled pca", "calibrated", "one-vs-rest", "stacked"],
+)  # fmt: skip
+def test_what_mixes_columns_or_members_has_bounds_on_both_sides(make, data):
+    X, y = data
+    model, epsilon = make().fit(X, y), 0.05
+    target = make_target(model, X, y, epsilon=epsilon)
+    assert target.certificate_obstacle is None
+    proven = target.certified(target.threat, "auto")
+    assert 0.1 < proven.mean() <= target.clean.mean()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        tries = X + rng.choice([-1, 1, 0.5], X.shape) * epsilon
+        assert (model.predict(tries) == y)[proven].all()
+    attacked = robust_score(model, X, y, epsilon=epsilon, attack=Square(n_queries=30))
+    assert proven.mean() <= attacked <= model.score(X, y)
 
 
 def test_without_a_budget_both_bounds_are_given_and_the_report_says_so(data):
