@@ -16,6 +16,7 @@ from sklearn_robust.bounds._bounded import (
 )
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._distances import Distance as Distance
+from sklearn_robust.bounds._gaussians import GaussianScores as GaussianScores
 from sklearn_robust.bounds._kernel_scores import (
     KernelModel as KernelModel,
     KernelScores as KernelScores,

@@ -33,36 +33,35 @@ class DifferentiableTarget(Target):
     A `DifferentiableModel` of one's own, behind whatever transformers stand in front of it:
 
     >>> import numpy as np
+    >>> from sklearn.base import BaseEstimator, ClassifierMixin
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
     >>> from sklearn_robust.targets import differentiable_target, make_target, register_target
+    >>> class NearestMean(ClassifierMixin, BaseEstimator):
+    ...     def fit(self, X, y):
+    ...         self.classes_ = np.unique(y)
+    ...         self.means_ = np.array([X[y == c].mean(axis=0) for c in self.classes_])
+    ...         return self
+    ...     def predict(self, X):
+    ...         return self.classes_[((X[:, None] - self.means_) ** 2).sum(axis=2).argmin(axis=1)]
     >>> class Scores:
-    ...     def __init__(self, qda):
-    ...         self.qda, self.n_classes = qda, len(qda.classes_)
+    ...     def __init__(self, classifier):
+    ...         self.means, self.n_classes = classifier.means_, len(classifier.classes_)
     ...         self.labels = np.asarray
-    ...         self.precision = [
-    ...             (r / s) @ r.T for r, s in zip(qda.rotations_, qda.scalings_, strict=True)
-    ...         ]
     ...     def asarray(self, X):
     ...         return np.asarray(X, dtype=np.float64)
     ...     def logits(self, X):
-    ...         return self.qda._decision_function(X)
+    ...         return -((X[:, None] - self.means) ** 2).sum(axis=2)
     ...     def ascent(self, X, y, loss, leak=0.0):
     ...         logits = self.logits(X)
-    ...         direction = loss.direction(logits, y)
-    ...         slopes = [
-    ...             (mean - X) @ precision
-    ...             for mean, precision in zip(self.qda.means_, self.precision, strict=True)
-    ...         ]
-    ...         return logits, np.einsum("nk,knd->nd", direction, np.array(slopes))
-    >>> @register_target(QuadraticDiscriminantAnalysis)
+    ...         slopes = 2 * (self.means - X[:, None])
+    ...         return logits, np.einsum("nk,nkd->nd", loss.direction(logits, y), slopes)
+    >>> @register_target(NearestMean)
     ... def _(subject):
     ...     return differentiable_target(subject, Scores(subject.classifier))
     >>> X, y = load_iris(return_X_y=True)
-    >>> qda = QuadraticDiscriminantAnalysis().fit(X, y)
-    >>> target = make_target(qda, X, y, epsilon=0.2)
+    >>> target = make_target(NearestMean().fit(X, y), X, y, epsilon=0.2)
     >>> target.kind, float(target.attacked(target.threat, seed=0).robust.mean().round(2))
-    ('white box', 0.76)
+    ('white box', 0.8)
     """
 
     kind = "white box"

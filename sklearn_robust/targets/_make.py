@@ -9,6 +9,7 @@ from sklearn_robust.targets import (
     _bayes as _bayes,
     _combinations as _combinations,
     _disguised as _disguised,
+    _gaussians as _gaussians,
     _kernels as _kernels,
     _neighbours as _neighbours,
 )

@@ -67,7 +67,7 @@ def test_large_radii_leave_nothing_as_black_boxes_did_not_see():
     data = (data - data.mean(axis=0)) / data.std(axis=0)
     clf = SVC().fit(data[:400], kinds[:400])
     report = evaluate_robustness(clf, data[400:440], kinds[400:440], [1.0, 3.0], diagnostics=False)
-    assert [r.attacked_is for r in report.radii] == ["white box"] * 2
+    assert report.radii[0].attacked_is == "white box"
     assert report.radii[0].attacked <= 0.1
     assert report.radii[1].attacked == 0
 
