@@ -10,13 +10,23 @@ import numpy as np
 import pandas as pd
 from hypothesis import assume, strategies as st
 from scipy import sparse
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -57,6 +67,22 @@ CLASSIFIERS = {
         categorical_features=[0], max_iter=3, min_samples_leaf=3
     ),
     "neighbours": lambda: KNeighborsClassifier(3),
+    "nearest": lambda: KNeighborsClassifier(1),
+    "pairs": lambda: OneVsOneClassifier(LogisticRegression()),
+    "vote": lambda: VotingClassifier(
+        [("tree", DecisionTreeClassifier(max_depth=3, random_state=0)), ("nb", GaussianNB())],
+        voting="soft",
+    ),
+    "votes": lambda: VotingClassifier(
+        [
+            ("tree", DecisionTreeClassifier(max_depth=3, random_state=0)),
+            ("nb", GaussianNB()),
+            ("lr", LogisticRegression()),
+        ]
+    ),
+    "boosted": lambda: AdaBoostClassifier(n_estimators=3, random_state=0),
+    "calibrated": lambda: CalibratedClassifierCV(LinearSVC(random_state=0), cv=2),
+    "quadratic": lambda: QuadraticDiscriminantAnalysis(reg_param=0.1),
     "bayes": GaussianNB,
     "kernel": SVC,
     "convolution": lambda: RobustCNNClassifier(
@@ -220,9 +246,11 @@ def _fitted(name: str, front: str, X: Any, y: np.ndarray, *, mixed: bool, thresh
         classifier = FixedThresholdClassifier(classifier, threshold=0.3, pos_label=np.unique(y)[1])
     if mixed:
         numbers = [c for c in _names(X) if c not in ("kind",)]
+        # scikit-learn passes on columns of pandas and polars only.
+        plain = MinMaxScaler() if hasattr(X, "combine_chunks") else "passthrough"
         first = make_column_transformer(
             (OneHotEncoder(sparse_output=False), ["kind"]),
-            (make_pipeline(*steps) if steps else "passthrough", numbers),
+            (make_pipeline(*steps) if steps else plain, numbers),
         )
         steps = (first,)
     with warnings.catch_warnings():
