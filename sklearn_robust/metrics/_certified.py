@@ -30,7 +30,7 @@ def certified_score(
     Parameters
     ----------
     estimator : classifier
-        Fitted: a network of this library, a linear classifier, or a pipeline of transformers
+        Fitted: a network (see `robust_score`), a linear classifier, or a pipeline of transformers
         that the library can follow and one of these.
     X, y, sample_weight, epsilon, norm, clip_values
         As in `robust_score`.

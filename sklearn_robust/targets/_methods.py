@@ -36,8 +36,9 @@ def robust_score(
 
     - a linear classifier, also behind scalers, PCA, column selections or any other affine
       transformer, is one linear function of X: the result is exact;
-    - a network of this library, or a linear classifier behind a differentiable transformer, is
-      attacked along the gradient with respect to X: the result is an upper bound;
+    - a network (of this library or skorch, scikit-learn's ``MLPClassifier``, a torch module), or a
+      linear classifier behind a differentiable transformer, is attacked along the gradient with
+      respect to X: the result is an upper bound;
     - any other classifier is attacked through its scores alone, and a `BlackBoxWarning` says so:
       the upper bound is a looser one.
 
@@ -48,7 +49,8 @@ def robust_score(
     Parameters
     ----------
     estimator : classifier
-        Fitted; a Pipeline, a search over hyperparameters or a FrozenEstimator is looked into.
+        Fitted; a Pipeline, a search over hyperparameters or a FrozenEstimator is looked into. Or a
+        trained ``torch.nn.Module``, for the labels 0 to n_classes - 1.
     X : array-like of shape (n_samples, n_features) or as the estimator takes it
         Complete; columns that hold no numbers, and those that a OneHotEncoder or another encoder of
         categories reads, are left alone. So is a boolean column of a data frame, though
@@ -178,7 +180,7 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
     Parameters
     ----------
     estimator : classifier
-        A fitted network of this library or any fitted linear classifier, alone or behind
+        A fitted network (see `robust_score`) or any fitted linear classifier, alone or behind
         transformers that can be followed. The scores of a linear classifier are taken for logits,
         whatever it was trained with.
     X : array-like of shape (n_samples, n_features) or as the estimator takes it

@@ -12,7 +12,6 @@ from sklearn_robust.attacks import TorchModel
 from sklearn_robust.preprocessing import CannotFollowError
 from sklearn_robust.targets._endings import as_logits
 from sklearn_robust.targets._foreign import ForeignTarget, foreign_target, read_array, some_of
-from sklearn_robust.targets._registry import register_target
 from sklearn_robust.targets._subject import Subject
 
 
@@ -49,6 +48,6 @@ class ModuleClassifier(ClassifierMixin, BaseEstimator):
         return model.logits(model.asarray(X)).argmax(1).cpu().numpy()
 
 
-@register_target(ModuleClassifier)
-def _(subject: Subject) -> ForeignTarget:
+def family_of(subject: Subject) -> ForeignTarget:
+    """Return the target of a module on its own input."""
     return foreign_target(subject, subject.classifier.module, indices=True)

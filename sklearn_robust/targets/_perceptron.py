@@ -9,7 +9,6 @@ from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from sklearn_robust.targets._foreign import ForeignTarget, foreign_target
-from sklearn_robust.targets._registry import register_target
 from sklearn_robust.targets._subject import Subject
 
 _ACTIVATIONS = {
@@ -20,8 +19,7 @@ _ACTIVATIONS = {
 }
 
 
-@register_target(MLPClassifier)
-def _(subject: Subject) -> ForeignTarget | None:
+def family_of(subject: Subject) -> ForeignTarget | None:
     """Return the target of a perceptron for one label a sample, as its layers compute it."""
     perceptron = subject.classifier
     n_classes = len(perceptron.classes_)

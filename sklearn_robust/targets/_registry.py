@@ -12,10 +12,11 @@ from sklearn_robust.targets._target import Target
 Family = Callable[[Subject], Target | None]
 
 _FAMILIES: dict[type, tuple[Family, ...]] = {}
-# Networks of other libraries, for which torch is not imported before somebody has one: package and
-# class by name, and the module here that registers it.
-_ELSEWHERE = {
+# Networks, for which torch is not imported before somebody has one: package and class by name, and
+# the module here with its family of the name `family_of`.
+_NETWORKS = {
     "sklearn.MLPClassifier": "_perceptron",
+    "sklearn_robust.ModuleClassifier": "_module",
     "skorch.NeuralNetBinaryClassifier": "_skorch",
     "skorch.NeuralNetClassifier": "_skorch",
 }
@@ -52,7 +53,6 @@ def register_target(cls: type) -> Callable[[Family], Family]:
         raise TypeError(f"cls must be a class, got {cls!r}.")
 
     def register(family: Family) -> Family:
-        _load(cls)  # what is known of it comes before what is new
         _FAMILIES[cls] = (family, *_FAMILIES.get(cls, ()))
         return family
 
@@ -65,8 +65,7 @@ def find_target(subject: Subject) -> Target | None:
     What was registered last is asked first; what nobody has registered may turn out to be linear.
     """
     for cls in type(subject.classifier).__mro__:
-        _load(cls)
-        for family in _FAMILIES.get(cls, ()):
+        for family in (*_FAMILIES.get(cls, ()), *_of_network(cls)):
             if (target := family(subject)) is not None:
                 return target
     found = recognised_target(subject)
@@ -78,8 +77,9 @@ def find_target(subject: Subject) -> Target | None:
     return tree_target(subject)
 
 
-def _load(cls: type) -> None:
-    """Let the library's own module on a class of another library register it."""
-    name = _ELSEWHERE.get(f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}")
-    if name is not None:
-        importlib.import_module(f"sklearn_robust.targets.{name}")
+def _of_network(cls: type) -> tuple[Family, ...]:
+    """Return the family of a class that is a network, if it is one."""
+    name = _NETWORKS.get(f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}")
+    if name is None:
+        return ()
+    return (importlib.import_module(f"sklearn_robust.targets.{name}").family_of,)

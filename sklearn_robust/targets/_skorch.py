@@ -8,7 +8,6 @@ from skorch.classifier import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 from sklearn_robust.targets._foreign import ForeignTarget, foreign_target
-from sklearn_robust.targets._registry import register_target
 from sklearn_robust.targets._subject import Subject
 
 # What leads from samples to predictions; a subclass may do something of its own in it.
@@ -18,30 +17,16 @@ _PREDICTING = (
 )
 
 
-@register_target(NeuralNetClassifier)
-def _(subject: Subject) -> ForeignTarget:
-    """Return the target of a net with an output for each class, or one probability."""
+def family_of(subject: Subject) -> ForeignTarget:
+    """Return the target of a net: with an output for each class, or with one and a threshold."""
     net = subject.classifier
+    binary = isinstance(net, NeuralNetBinaryClassifier)
     return foreign_target(
         subject,
         net.module_,
         indices=True,
-        obstacle=_obstacle(net, NeuralNetClassifier),
-        threshold=0.5,
-        squashed=_squashes(net),
-    )
-
-
-@register_target(NeuralNetBinaryClassifier)
-def _(subject: Subject) -> ForeignTarget:
-    """Return the target of a net with one output, which predicts above its threshold."""
-    net = subject.classifier
-    return foreign_target(
-        subject,
-        net.module_,
-        indices=True,
-        obstacle=_obstacle(net, NeuralNetBinaryClassifier),
-        threshold=float(net.threshold),
+        obstacle=_obstacle(net, NeuralNetBinaryClassifier if binary else NeuralNetClassifier),
+        threshold=float(net.threshold) if binary else 0.5,
         squashed=_squashes(net),
     )
 

@@ -105,7 +105,7 @@ class Target:
     >>> target.kind
     'black box'
     >>> target.obstacle
-    'GaussianProcessClassifier is neither linear nor a network of this library.'
+    'GaussianProcessClassifier is neither linear nor a network.'
     """
 
     kind = "black box"
