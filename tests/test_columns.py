@@ -18,6 +18,7 @@ from sklearn_robust.attacks import PGD, ThreatModel
 from sklearn_robust.inspection import InputGradientDisplay
 from sklearn_robust.linear_model import epsilon_max
 from sklearn_robust.metrics import certified_score, perturb
+from sklearn_robust.preprocessing import as_table
 
 X, Y = load_wine(return_X_y=True, as_frame=True)
 RADIUS = 0.1 * X.std()
@@ -135,3 +136,11 @@ def test_columns_that_are_not_named_stay_and_have_no_range(form):
 def test_a_series_that_fits_no_column_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_no_columns_of_a_frame_are_as_many_rows(library):
+    frame = {"a": [1.0, 2.0, 3.0]}
+    module = pytest.importorskip(library)
+    table = as_table(module.table(frame) if library == "pyarrow" else module.DataFrame(frame))
+    assert table.floats(np.zeros(0, dtype=int)).shape == (3, 0)
