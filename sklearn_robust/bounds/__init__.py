@@ -20,6 +20,7 @@ from sklearn_robust.bounds._gaussians import GaussianScores as GaussianScores
 from sklearn_robust.bounds._kernel_scores import (
     KernelModel as KernelModel,
     KernelScores as KernelScores,
+    KernelShares as KernelShares,
     KernelVotes as KernelVotes,
 )
 from sklearn_robust.bounds._kernels import (

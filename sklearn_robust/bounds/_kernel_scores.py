@@ -25,6 +25,7 @@ from sklearn_robust.bounds._reach import Reach
 
 # Times that lines are laid.
 _ROUNDS = 6
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 class KernelModel(BoundedModel):
@@ -35,7 +36,14 @@ class KernelModel(BoundedModel):
     kernel : Kernel
     centres : ndarray of shape (n_centres, n_features)
     n_classes : int
+
+    Attributes
+    ----------
+    double : bool
+        Whether the classifier computes in float64, whatever it is given.
     """
+
+    double = True
 
     def __init__(self, kernel: Kernel, centres: np.ndarray, n_classes: int) -> None:
         self.kernel, self.centres, self.n_classes = kernel, centres, n_classes
@@ -97,7 +105,8 @@ class KernelModel(BoundedModel):
         weights, offsets = self.duels(label)
         others = np.flatnonzero(np.arange(self.n_classes) != label)
         weights, offsets = weights[others], offsets[others]
-        relaxation = Relaxation(self.kernel, self.centres, Reach(x, threat), threat)
+        unit = EPS if self.double else self.resolution
+        relaxation = Relaxation(self.kernel, self.centres, Reach(x, threat), threat, unit)
         margins = np.full(self.n_classes, np.inf)
         margins[others], met = relaxation.bound(weights, offsets)
         points = relaxation.reach.point(met.reshape(-1, met.shape[-1]))
@@ -109,7 +118,12 @@ class Relaxation:
     """The kernels of all centres over the set around one sample."""
 
     def __init__(
-        self, kernel: Kernel, centres: np.ndarray, reach: Reach, threat: ThreatModel
+        self,
+        kernel: Kernel,
+        centres: np.ndarray,
+        reach: Reach,
+        threat: ThreatModel,
+        unit: float = EPS,
     ) -> None:
         self.kernel, self.reach, n = kernel, reach, centres.shape[1]
         delta, free = centres - reach.x, reach.free
@@ -118,7 +132,7 @@ class Relaxation:
         if kernel.of_distance:
             self.q, self.g = (delta**2).sum(axis=1), -2 * delta[:, free]
             self.low, self.high = self._distances(centres, low, high)
-            size = self.high
+            size = (largest + np.linalg.norm(centres, axis=1)) ** 2  # of the expanded form
         else:
             self.q, self.g = centres @ reach.x, centres[:, free]
             pull = self.g * reach.radii
@@ -130,9 +144,10 @@ class Relaxation:
             self.low = self.low.clip(0, None)
         f = np.maximum(abs(kernel(self.low)), abs(kernel(self.high)))
         steep = kernel.steepest(self.low, self.high)
-        # What a term consists of, in absolute values, for bounds of what rounding does to sums.
-        self.size = size
-        self.terms = f + steep * size
+        # What rounding may do to a term, and to lines per slope; sums add up as many roundings.
+        self.size = EPS * size
+        self.terms = unit * (f + steep * self.high * kernel.of_distance) + EPS * steep * size
+        self.terms += np.finfo(np.float32 if unit > EPS else np.float64).tiny
         self.n_roundings = 4 * (len(centres) + n + 64)
 
     def _distances(
@@ -213,7 +228,7 @@ class Relaxation:
     def _slack(self, a: np.ndarray, m: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Return what rounding may do to the sums, here and where the classifier adds them up."""
         size = (abs(a) * (self.terms + abs(m) * self.size)).sum(axis=1)
-        return self.n_roundings * EPS * (size + abs(offsets))
+        return self.n_roundings * (size + EPS * abs(offsets))
 
 
 class KernelScores(KernelModel):
@@ -256,6 +271,25 @@ class KernelScores(KernelModel):
     ) -> tuple[np.ndarray, np.ndarray]:
         logits = self.logits(X)
         return logits, self.pulled(X, loss.direction(logits, y), self.weights)
+
+
+class KernelShares(KernelScores):
+    r"""The class with the largest share of a sum of kernels, with weights >= 0.
+
+    Shares may be as small as numbers get, so that logits are logarithms.
+    """
+
+    double = False
+
+    def logits(self, X: np.ndarray) -> np.ndarray:
+        return np.log(super().logits(X).clip(_TINY, None))
+
+    def ascent(
+        self, X: np.ndarray, y: np.ndarray, loss: Loss, leak: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        logits = self.logits(X)
+        # Of tiny sums the logarithm alone is left: weights are as they would be without underflow.
+        return logits, self.pulled(X, loss.direction(logits, y) * np.exp(-logits), self.weights)
 
 
 class KernelVotes(KernelModel):

@@ -21,6 +21,8 @@ from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_
 _COPIES = 16
 # Roundings by which a point of the set may be off: stored, compared, cast.
 _ROUNDINGS = 8
+# How many times its rounding a feature that does not move gets as its radius, for each feature.
+_SPARE = 100
 # Of the scores, by which the highest may miss the class that is predicted.
 _TOLERANCE = 1e-5
 
@@ -78,7 +80,7 @@ class BoundedTarget(Target):
         largest: Any = abs(self.rows).max(axis=0) if self.rows.shape[0] else np.zeros(len(epsilon))
         size = np.ravel(largest.toarray() if sparse.issparse(largest) else largest) + epsilon
         slack = _ROUNDINGS * self.samples.table.resolution * size
-        wide = np.where(epsilon > 0, epsilon + slack, 0.0)
+        wide = np.where(epsilon > 0, _inflated(epsilon, slack, threat), 0.0)
         if threat.clip_values is None:
             return replace(threat, epsilon=wide)
         ends = (np.broadcast_to(np.ravel(v), wide.shape) for v in threat.clip_values)
@@ -387,7 +389,21 @@ def _wider(threat: ThreatModel, slack: np.ndarray) -> ThreatModel:
     clip = threat.clip_values
     if clip is not None:
         clip = clip[0] - _finite(slack, clip[0]), clip[1] + _finite(slack, clip[1])
-    return replace(threat, epsilon=threat.epsilon + slack, clip_values=clip)
+    return replace(threat, epsilon=_inflated(threat.epsilon, slack, threat), clip_values=clip)
+
+
+def _inflated(epsilon: np.ndarray, slack: np.ndarray, threat: ThreatModel) -> np.ndarray:
+    r"""Return radii of a ball that holds every point of the ball moved by up to `slack`.
+
+    .. math:: \|(\epsilon \circ u + \sigma) / w\| \le 1 + \|s / w\| \quad\text{for } w \ge \epsilon
+
+    Where nothing was to move, w is much larger than the slack, so that the second term is small.
+    """
+    if threat.norm == "linf":
+        return epsilon + slack
+    wide = np.where(epsilon > 0, epsilon + slack, _SPARE * len(slack) * slack)
+    share = np.divide(slack, wide, out=np.zeros(len(slack)), where=wide > 0)
+    return wide * (1 + threat.geometry.length(share[None])[0])
 
 
 def _finite(slack: np.ndarray, bound: np.ndarray) -> np.ndarray:

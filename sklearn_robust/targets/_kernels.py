@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.gaussian_process import GaussianProcessClassifier, kernels
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 from sklearn.svm import SVC, NuSVC
 
 from sklearn_robust.bounds import (
     Kernel,
     KernelModel,
     KernelScores,
+    KernelShares,
     KernelVotes,
     PolynomialKernel,
     RBFKernel,
@@ -30,6 +33,48 @@ def svm_target(subject: Subject) -> Target | None:
     classifier = subject.classifier
     kernel = _svm_kernel(classifier)
     return None if kernel is None else bounded_target(subject, _svm_model(classifier, kernel))
+
+
+@register_target(LabelPropagation)
+@register_target(LabelSpreading)
+def propagation_target(subject: Subject) -> Target | None:
+    """Return the target of label propagation under the rbf kernel, None under others."""
+    classifier = subject.classifier
+    if classifier.kernel != "rbf" or not classifier.gamma > 0:
+        return None
+    shares = np.asarray(classifier.label_distributions_, dtype=np.float64).T
+    kernel, centres = RBFKernel(float(classifier.gamma)), _dense(classifier.X_).astype(np.float64)
+    return bounded_target(subject, KernelShares(kernel, centres, shares, np.zeros(len(shares))))
+
+
+@register_target(GaussianProcessClassifier)
+def process_target(subject: Subject) -> Target | None:
+    """Return the target of a Gaussian process for two classes under an isotropic rbf kernel."""
+    classifier = subject.classifier
+    if len(classifier.classes_) != 2:
+        return None
+    inner = classifier.base_estimator_
+    factor, gamma = _rbf_parts(inner.kernel_)
+    if gamma is None:
+        return None
+    weights = factor * np.vstack([np.zeros(len(inner.y_train_)), inner.y_train_ - inner.pi_])
+    centres = np.asarray(inner.X_train_, dtype=np.float64)
+    return bounded_target(subject, KernelScores(RBFKernel(gamma), centres, weights, np.zeros(2)))
+
+
+def _rbf_parts(kernel: Any) -> tuple[float, float | None]:
+    """Return a kernel between different points as a factor and gamma; None: it is another."""
+    if isinstance(kernel, kernels.RBF):
+        length = np.ravel(kernel.length_scale)
+        return 1.0, float(0.5 / length[0] ** 2) if (length == length[0]).all() else None
+    if isinstance(kernel, kernels.Sum) and isinstance(kernel.k2, kernels.WhiteKernel):
+        return _rbf_parts(kernel.k1)
+    if isinstance(kernel, kernels.Product):
+        for constant, rest in ((kernel.k1, kernel.k2), (kernel.k2, kernel.k1)):
+            if isinstance(constant, kernels.ConstantKernel):
+                factor, gamma = _rbf_parts(rest)
+                return float(constant.constant_value) * factor, gamma
+    return 1.0, None
 
 
 def _svm_kernel(classifier: Any) -> Kernel | None:

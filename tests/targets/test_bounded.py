@@ -1,5 +1,7 @@
 """Classifiers whose scores can be bounded: proofs hold, whatever stands in front of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -12,6 +14,7 @@ from sklearn_robust import certified_score, evaluate_robustness, perturb, robust
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import BoundedModel, enclosing_box
 from sklearn_robust.targets import _registry, bounded_target, make_target, register_target
+from sklearn_robust.targets._bounded import _inflated
 
 WINE, KINDS = load_wine(return_X_y=True)
 
@@ -161,3 +164,15 @@ def test_a_subclass_that_predicts_otherwise_is_not_taken_for_its_parent():
     target = make_target(clf, WINE, KINDS > 0, epsilon=1.0)
     assert target.kind == "black box"
     assert "another class than its scores favour" in target.certificate_obstacle
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_balls_hold_their_points_after_rounding(norm):
+    rng = np.random.default_rng(0)
+    slack, epsilon = 0.01 * rng.random(6), np.array([0.1, 0.5, 0.0, 1.0, 0.2, 0.0])
+    threat = ThreatModel(epsilon, norm)
+    wide = replace(threat, epsilon=_inflated(epsilon, slack, threat))
+    around, origin = threat.around(np.zeros((500, 6))), np.zeros((500, 6))
+    for draw in (around.sample(rng), around.furthest(rng.standard_normal((500, 6)))):
+        assert wide.contains(draw + slack * rng.choice([-1, 1], draw.shape), origin).all()
+    assert (wide.epsilon[epsilon > 0] < 1.5 * (epsilon + slack)[epsilon > 0]).all()

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.decomposition import PCA
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 from sklearn.svm import SVC, NuSVC
 
 from sklearn_robust import input_gradients, robust_score
@@ -88,6 +91,58 @@ def test_gradients_and_distances_agree_with_the_decision_function():
     distance = adversarial_distance(clf, held, labels, norm="l2")
     attacked = robust_score(clf, held, labels, epsilon=0.3, norm="l2", random_state=0)
     assert abs((distance > 0.3).mean() - attacked) <= 0.04
+
+
+TWO = Y > 0
+OTHERS = {
+    "propagation": (LabelPropagation(gamma=2), slice(None)),
+    "spreading": (LabelSpreading(gamma=2), slice(None)),
+    "process": (GaussianProcessClassifier(2 * RBF(0.8), optimizer=None), TWO),
+    "noisy": (GaussianProcessClassifier(RBF() + WhiteKernel(0.1), optimizer=None), TWO),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_sums_of_kernels_are_bounded_on_both_sides(name, dtype):
+    clf, some = OTHERS[name]
+    mask = np.zeros(len(X), dtype=bool)
+    mask[some] = True
+    data = X.astype(dtype)
+    pipe = make_pipeline(StandardScaler(), clf).fit(data[FIT & mask], Y[FIT & mask])
+    held, labels = data[~FIT & mask], Y[~FIT & mask]
+    target = make_target(pipe, held, labels, epsilon=0.05)
+    assert target.kind == "white box"
+    rng, seen = np.random.default_rng(0), []
+    for factor in (1, 10):
+        threat = target.threat.scaled(factor)
+        proven = target.certified(threat, "auto")
+        robust = target.attacked(threat, seed=0).robust
+        assert (proven <= robust).all()
+        around = threat.around(target.rows)
+        for _ in range(30):
+            moved = around.sample(rng).astype(dtype)
+            assert (pipe.predict(moved) == labels)[proven].all()
+        seen.append((proven.mean(), robust.mean()))
+    assert seen[0][0] > 0.5
+    assert seen[1] < seen[0]
+
+
+def test_where_all_kernels_underflow_nothing_is_proven():
+    for dtype in (np.float32, np.float64):
+        clf = LabelPropagation(gamma=2).fit(X[FIT], Y[FIT])
+        far = (X[:3] + 100).astype(dtype)
+        with np.errstate(invalid="ignore"):
+            target = make_target(clf, far, np.zeros(3, dtype=int), epsilon=0.1)
+            assert not target.certified(target.threat, "auto").any()
+
+
+@pytest.mark.parametrize(
+    "kernel", [RBF([1.0, 2.0, 1.0, 1.0]), Matern(), ConstantKernel() + RBF()], ids=str
+)
+def test_processes_with_other_kernels_stay_black_boxes(kernel):
+    clf = GaussianProcessClassifier(kernel, optimizer=None).fit(X[TWO], Y[TWO])
+    assert make_target(clf, X[TWO], Y[TWO], epsilon=0.1).kind == "black box"
 
 
 def test_a_kernel_of_ones_own_stays_a_black_box():
