@@ -9,6 +9,7 @@ TITLES = {
     "inspection": "Displays",
     "attacks": "Attacks",
     "bounds": "Certificates",
+    "trees": "Tree ensembles",
     "datasets": "Data",
     "targets": "A classifier as its adversary meets it",
     "preprocessing": "Transformers as formulas",

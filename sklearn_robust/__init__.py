@@ -94,6 +94,7 @@ _SUBPACKAGES = (
     "neural_network",
     "preprocessing",
     "targets",
+    "trees",
 )
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

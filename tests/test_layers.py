@@ -140,6 +140,7 @@ def _modules_after(code):
         "bounds",
         "datasets",
         "preprocessing",
+        "trees",
         "targets",
         "linear_model",
         "metrics",

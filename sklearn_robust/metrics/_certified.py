@@ -25,13 +25,14 @@ def certified_score(
     .. math:: \frac{1}{n} \sum_i [F(x') = y_i \text{ is proven for all } x' \in A(x_i)]
 
     A lower bound of the robust accuracy; exact for linear classifiers, also behind affine
-    transformers. Never above `robust_score` of the same threat model.
+    transformers, and for tree ensembles, where the search of a sample ends. Never above
+    `robust_score` of the same threat model.
 
     Parameters
     ----------
     estimator : classifier
-        Fitted: a network (see `robust_score`), a linear classifier, or a pipeline of transformers
-        that the library can follow and one of these.
+        Fitted: a network (see `robust_score`), a linear classifier, trees, or a pipeline of
+        transformers that the library can follow and one of these.
     X, y, sample_weight, epsilon, norm, clip_values
         As in `robust_score`.
     method : {"auto", "ibp", "crown-ibp", "crown", "alpha-crown"}, default="auto"

@@ -20,13 +20,15 @@ def adversarial_distance(
     unit: Any = 1.0,
     n_steps: int = 100,
     n_targets: int = 4,
-) -> np.ndarray:
+    return_bounds: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     r"""Return how far an adversary must move each sample until it is misclassified.
 
     .. math:: d_i = \min \{ \|x' - x_i\| : F(x') \ne y_i \}
 
-    Exact for linear classifiers, also behind affine transformers and inside a box. For networks
-    an upper bound, by the fast minimum-norm attack. One run gives the accuracy at every radius:
+    Exact for linear classifiers, also behind affine transformers and inside a box, and for tree
+    ensembles, where the search of a sample ends. For networks an upper bound, by the fast
+    minimum-norm attack. One run gives the accuracy at every radius:
     ``np.mean(d > epsilon)``.
 
     Parameters
@@ -43,12 +45,16 @@ def adversarial_distance(
         In what distances are measured, for every column or for each; 0: the column stays as it is.
     n_steps, n_targets
         Of the attack, see `sklearn_robust.attacks.FMN`.
+    return_bounds : bool, default=False
+        Whether to return what is proven from below, too.
 
     Returns
     -------
     distance : ndarray of shape (n_samples,)
         In units of `unit`, those of X by default; 0 where the sample is misclassified, inf where no
-        mistake was found, or the box holds none.
+        mistake was found, or the box holds none. With ``return_bounds=True`` the pair
+        ``(lower, upper)``: a proven lower bound, 0 where nothing is proven, and the distance of the
+        nearest mistake found.
 
     Raises
     ------
@@ -73,4 +79,6 @@ def adversarial_distance(
     """
     attack = FMN(n_steps, n_targets)
     target = make_target(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
+    if return_bounds:
+        return target.distance_bounds(target.threat, attack)
     return target.distances(target.threat, attack)

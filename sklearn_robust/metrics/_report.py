@@ -29,7 +29,7 @@ class RadiusResult:
         Accuracy at the worst points found: an upper bound of the robust accuracy.
     attacked_is : {"exact", "white box", "black box"}
         What that number is: the robust accuracy itself, or what an attack along gradients or
-        through scores alone has left of it.
+        thresholds, or through scores alone, has left of it.
     certified : float
         Share of samples proven robust: a lower bound; NaN if nothing could be certified.
     certified_is : {"exact", "certified", "none"}

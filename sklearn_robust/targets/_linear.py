@@ -117,6 +117,12 @@ class LinearTarget(DifferentiableTarget):
         )
         return distance
 
+    def distance_bounds(
+        self, unit: ThreatModel, attack: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        distance = self.distances(unit, attack)
+        return distance, distance
+
 
 def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> DifferentiableTarget:
     """Return the target of a classifier with scores ``Z @ coef.T + intercept`` on its own input Z.

@@ -36,6 +36,9 @@ def robust_score(
 
     - a linear classifier, also behind scalers, PCA, column selections or any other affine
       transformer, is one linear function of X: the result is exact;
+    - a tree ensemble, of scikit-learn, XGBoost, LightGBM or CatBoost, also behind transformers that
+      treat each column by itself, is searched through its thresholds: the result is exact, but for
+      samples that exceed a budget (see `sklearn_robust.trees.TreeSearch`);
     - a network (of this library or skorch, scikit-learn's ``MLPClassifier``, a torch module), or a
       linear classifier behind a differentiable transformer, is attacked along the gradient with
       respect to X: the result is an upper bound;
@@ -52,7 +55,8 @@ def robust_score(
         Fitted; a Pipeline, a search over hyperparameters or a FrozenEstimator is looked into. Or a
         trained ``torch.nn.Module``, for the labels 0 to n_classes - 1.
     X : array-like of shape (n_samples, n_features) or as the estimator takes it
-        Complete; columns that hold no numbers, and those that a OneHotEncoder or another encoder of
+        Complete, but for tree ensembles that take missing values: what is missing stays missing.
+        Columns that hold no numbers, and those that a OneHotEncoder or another encoder of
         categories reads, are left alone. So is a boolean column of a data frame, though
         scores count it as 0 or 1; an array of nothing else is one of numbers.
     y : array-like of shape (n_samples,)

@@ -96,6 +96,12 @@ class UnmovedTarget(Target):
     def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
         return np.where(self.clean, np.inf, 0.0)
 
+    def distance_bounds(
+        self, unit: ThreatModel, attack: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        distance = self.distances(unit, attack)
+        return distance, distance
+
     def gradients(self) -> np.ndarray:
         return self.samples.scatter(np.zeros(self.rows.shape))
 

@@ -300,6 +300,13 @@ class Target:
             f"{self.obstacle} Use robust_score with attack='square' at the radii of interest."
         )
 
+    def distance_bounds(
+        self, unit: ThreatModel, attack: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return between which bounds each distance lies; 0 where nothing is proven."""
+        upper = self.distances(unit, attack)
+        return np.zeros_like(upper), upper
+
     def gradients(self) -> np.ndarray:
         """Return the gradients of the cross-entropy with respect to the raw samples."""
         raise TypeError(

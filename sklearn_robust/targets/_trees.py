@@ -181,7 +181,9 @@ class TreeTarget(Target):
         """
         return self.distance_bounds(unit)[1]
 
-    def distance_bounds(self, unit: ThreatModel) -> tuple[np.ndarray, np.ndarray]:
+    def distance_bounds(
+        self, unit: ThreatModel, attack: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return between which bounds each distance lies, in units of the radius of `unit`."""
         assert self.labels is not None
         lower, upper, _ = distances(

@@ -39,6 +39,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust import (
     BlackBoxWarning,
+    adversarial_distance,
     certified_score,
     evaluate_robustness,
     make_robust_scorer,
@@ -407,6 +408,27 @@ def test_other_attacks_still_run_through_scores_and_leave_more(data):
     assert at.certified == exact and at.certified_is == "certified"
     scorer = make_robust_scorer(RADIUS, attack=TreeSearch(50))
     assert scorer(model, X, y) == exact
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("front", [[], [StandardScaler()]])
+def test_distances_are_the_radii_at_which_samples_fall(norm, front, data):
+    X, y = data
+    model = make_pipeline(*front, _forest()).fit(X, y)
+    options = {"norm": norm, "unit": [0.5, 1.0, 2.0], "clip_values": (-4, 4)}
+    lower, upper = adversarial_distance(model, X, y, return_bounds=True, **options)
+    np.testing.assert_array_equal(adversarial_distance(model, X, y, **options), upper)
+    np.testing.assert_array_equal(upper == 0, model.predict(X) != y)
+    finite = np.isfinite(upper)
+    np.testing.assert_allclose(lower[finite], upper[finite], rtol=2e-6)
+    assert (lower <= upper).all()
+    for radius in np.quantile(upper[upper > 0], [0.2, 0.5, 0.8]):
+        for side in (1 - 1e-5, 1 + 1e-5):
+            score = robust_score(
+                model, X, y, epsilon=radius * side * np.array(options["unit"]), norm=norm,
+                clip_values=(-4, 4),
+            )  # fmt: skip
+            assert score == (upper > radius * side).mean()
 
 
 def test_votes_without_probabilities_are_searched_too(data):
