@@ -67,6 +67,11 @@ if TYPE_CHECKING:  # what type checkers and editors see
         Scale as Scale,
     )
     from sklearn_robust.bounds._averages import register_average as register_average
+    from sklearn_robust.bounds._bent import (
+        GELU as GELU,
+        SiLU as SiLU,
+        Softplus as Softplus,
+    )
     from sklearn_robust.bounds._certified_network import (
         certifiable as certifiable,
         certified_network as certified_network,
@@ -102,7 +107,10 @@ _TORCH_BACKED = {
     "MaxPool": "_images",
     "Nonlinear": "_layers",
     "Scale": "_affine",
+    "GELU": "_bent",
+    "SiLU": "_bent",
     "Sigmoid": "_smooth",
+    "Softplus": "_bent",
     "Tanh": "_smooth",
     "UnsupportedLayerError": "_layers",
     "certifiable": "_certified_network",

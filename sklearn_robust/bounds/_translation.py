@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sklearn_robust.bounds._activations import Clamp, LeakyReLU
 from sklearn_robust.bounds._affine import Dense, Reshape, Scale
+from sklearn_robust.bounds._bent import GELU, SiLU, Softplus
 from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
 from sklearn_robust.bounds._layers import UnsupportedLayerError
 from sklearn_robust.bounds._smooth import Sigmoid, Tanh
@@ -160,6 +161,11 @@ def _leaky(layer: nn.LeakyReLU) -> list[Any]:
     return [LeakyReLU(slope)]
 
 
+def _gelu(layer: nn.GELU) -> list[Any]:
+    _require(layer.approximate == "none", "approximate='tanh'", "Use approximate='none'.")
+    return [GELU()]
+
+
 for _type, _equivalent in {
     nn.Linear: _linear,
     nn.Conv2d: _conv,
@@ -170,6 +176,10 @@ for _type, _equivalent in {
     nn.Hardtanh: lambda layer: [Clamp(layer.min_val, layer.max_val)],  # and ReLU6, a subclass
     nn.Tanh: lambda layer: [Tanh()],
     nn.Sigmoid: lambda layer: [Sigmoid()],
+    nn.Softplus: lambda layer: [Softplus(layer.beta, layer.threshold)],
+    nn.LogSigmoid: lambda layer: [Scale(-1.0), Softplus(1.0, 40.0), Scale(-1.0)],
+    nn.SiLU: lambda layer: [SiLU()],
+    nn.GELU: _gelu,
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
     nn.ZeroPad2d: lambda layer: [ZeroPad(layer.padding)],

@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import erfc
 from torch import nn
 
 from sklearn_robust.attacks import PGD, Margin, ThreatModel, TorchModel
-from sklearn_robust.bounds import Sigmoid, Tanh, certified_network, margin_bounds
+from sklearn_robust.bounds import (
+    GELU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+    certifiable,
+    certified_network,
+    margin_bounds,
+)
 from sklearn_robust.bounds._margins import METHODS
 
 DOUBLE = torch.float64
@@ -16,10 +26,23 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+def gelu(z):
+    """In terms of erfc, which is exact to the last bits on both sides."""
+    return z * erfc(-np.asarray(z, dtype=float) / np.sqrt(2)) / 2
+
+
+def softplus(z):
+    """As torch computes it: the identity above 20."""
+    return np.where(z > 20, z, np.log1p(np.exp(np.minimum(z, 20))))
+
+
 # In more bits than the layers have.
 KINDS = {
     "tanh": (Tanh(), np.tanh, nn.Tanh),
     "sigmoid": (Sigmoid(), sigmoid, nn.Sigmoid),
+    "silu": (SiLU(), lambda z: z * sigmoid(z), nn.SiLU),
+    "gelu": (GELU(), gelu, nn.GELU),
+    "softplus": (Softplus(), softplus, nn.Softplus),
 }
 
 
@@ -64,7 +87,7 @@ def test_lines_touch_the_function(kind):
     step = (high - low) / 1000
     # Between two points of the grid, a function of curvature at most 1 falls by their distance
     # squared; beyond |z| = 40 the functions are straight.
-    near = np.maximum(abs(low), abs(high)) < 40
+    near = np.maximum(abs(low), abs(high)) < (19 if kind == "softplus" else 40)
     assert (above.min(0)[near] <= step[near] ** 2 + 1e-12).all()
     assert (below.min(0)[near] <= step[near] ** 2 + 1e-12).all()
 
@@ -146,7 +169,18 @@ def test_bounds_have_gradients_for_certified_training(kind):
         assert any(g.abs().max() > 0 for g in gradients)
 
 
-@pytest.mark.parametrize("function", [torch.tanh, torch.sigmoid, nn.functional.tanh])
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.tanh,
+        torch.sigmoid,
+        nn.functional.tanh,
+        nn.functional.gelu,
+        nn.functional.silu,
+        nn.functional.softplus,
+        nn.functional.logsigmoid,
+    ],
+)
 def test_functions_are_followed_as_the_modules_are(function):
     class Net(nn.Module):
         def __init__(self):
@@ -159,3 +193,26 @@ def test_functions_are_followed_as_the_modules_are(function):
     net, X = Net(), torch.rand(10, 4).numpy()
     y = net(torch.as_tensor(X)).argmax(1).numpy()
     assert certified_network(net, X, y, ThreatModel(1e-3)).mean() > 0.5
+
+
+@pytest.mark.parametrize("beta", [0.5, 4.0])
+def test_softplus_has_a_step_where_torch_leaves_the_formula(beta):
+    """Above the threshold it is the identity, 1e-2 less here than just below."""
+    layer, module = Softplus(beta, 3.0), nn.Softplus(beta, 3.0)
+    z = torch.linspace(-10, 10, 20001, dtype=DOUBLE)
+    values = module(z)
+    for width in (1, 10, 300, 5000, 20000):
+        low, high = z[:-width], z[width:]
+        least, most = layer.interval(low, high, 1e-16)
+        lines = layer.enclose(low, high, 1e-16)
+        for share in np.linspace(0, 1, 41):
+            at = torch.arange(len(low)) + round(share * width)
+            x, g = z[at], values[at]
+            assert ((least <= g) & (g <= most)).all()
+            assert (lines.lower_slope * x + lines.lower <= g).all()
+            assert (lines.upper_slope * x + lines.upper >= g).all()
+
+
+def test_the_other_gelu_is_refused():
+    module = nn.Sequential(nn.Linear(2, 2), nn.GELU(approximate="tanh"))
+    assert "approximate='tanh'" in certifiable(module, torch.zeros(1, 2))
