@@ -42,6 +42,7 @@ from sklearn_robust.bounds._neighbours import (
     NeighbourVotes as NeighbourVotes,
 )
 from sklearn_robust.bounds._polynomials import Polynomials
+from sklearn_robust.bounds._radius import RadiusVotes as RadiusVotes
 from sklearn_robust.bounds._responses import (
     Difference as Difference,
     Elementwise as Elementwise,

@@ -39,9 +39,9 @@ def least_form(reach: Reach, Q: np.ndarray, c: np.ndarray) -> tuple[float, np.nd
         return 0.0, c
     if not (np.isfinite(Q).all() and np.isfinite(c).all()):  # overflow
         return -np.inf, np.zeros(len(c))
-    found = [_over_box(reach, Q, c)]
-    if reach.norm.name in ("l2", "l1"):
-        found.append(_over_ball(Q, c))
+    found = [_over_ball(Q, c)] if reach.norm.name in ("l2", "l1") else []
+    if reach.norm.name != "l2" or reach.floor is not None:  # or the ball is all there is
+        found.append(_over_box(reach, Q, c))
     least, u = max(found, key=lambda pair: pair[0])
     return least, reach.project(u[None])[0]
 

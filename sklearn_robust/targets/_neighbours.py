@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 
-from sklearn_robust.bounds import Distance, NearestNeighbour, NeighbourVotes
+from sklearn_robust.bounds import Distance, NearestNeighbour, NeighbourVotes, RadiusVotes
 from sklearn_robust.targets._bounded import BoundedDifferentiableTarget, bounded_target
 from sklearn_robust.targets._registry import register_target
 from sklearn_robust.targets._subject import Subject
@@ -37,16 +37,48 @@ class NeighbourTarget(BoundedDifferentiableTarget):
         )
 
 
+class RadiusTarget(NeighbourTarget):
+    """Votes within a radius: where there are none, the classifier has no class for a sample."""
+
+    def _judge(self, rows: Any) -> np.ndarray:
+        """Return the predicted classes; -1 for outliers that belong to none, or are refused."""
+        raw = self.samples.restore(rows)
+        try:
+            predicted = np.ravel(np.asarray(self.estimator.predict(raw)))
+        except ValueError as error:
+            if len(rows) == 1 and "No neighbors found" in str(error):
+                return np.array([-1])
+            if len(rows) == 1:
+                raise
+            half = len(rows) // 2
+            return np.concatenate([self._judge(rows[:half]), self._judge(rows[half:])])
+        index = np.searchsorted(self.classes_, predicted).clip(None, len(self.classes_) - 1)
+        return np.where(self.classes_[index] == predicted, index, -1)
+
+
+@register_target(RadiusNeighborsClassifier)
+def radius_target(subject: Subject) -> Target | None:
+    """Return the target of a `RadiusNeighborsClassifier` under a Minkowski distance."""
+    classifier: RadiusNeighborsClassifier = subject.classifier
+    distance = _distance(classifier)
+    own = type(classifier).predict is RadiusNeighborsClassifier.predict
+    if distance is None or not own or not _plain(classifier):
+        return None
+    rows, unit = _training_rows(classifier)
+    votes = RadiusVotes(
+        rows, np.asarray(classifier._y), len(classifier.classes_), float(classifier.radius),
+        distance, unanimous=classifier.weights == "distance", unit=unit,
+    )  # fmt: skip
+    return bounded_target(subject, votes, RadiusTarget)
+
+
 @register_target(KNeighborsClassifier)
 def neighbours_target(subject: Subject) -> Target | None:
     """Return the target of a `KNeighborsClassifier` under a Minkowski distance, None of others."""
     classifier: KNeighborsClassifier = subject.classifier
     distance = _distance(classifier)
-    plain = classifier.weights in ("uniform", "distance") and not getattr(
-        classifier, "outputs_2d_", True
-    )
     own = type(classifier).predict is KNeighborsClassifier.predict
-    if distance is None or not plain or not own:
+    if distance is None or not own or not _plain(classifier):
         return None
     rows, unit = _training_rows(classifier)
     classes, n_classes = np.asarray(classifier._y), len(classifier.classes_)
@@ -57,6 +89,12 @@ def neighbours_target(subject: Subject) -> Target | None:
     unanimous = k > 1 and classifier.weights == "distance"
     votes = NeighbourVotes(rows, classes, n_classes, k, distance, unanimous=unanimous, unit=unit)
     return bounded_target(subject, votes, NeighbourTarget)
+
+
+def _plain(classifier: Any) -> bool:
+    """Whether votes are weighted in a way that is known, for a single output."""
+    named = isinstance(classifier.weights, str) and classifier.weights in ("uniform", "distance")
+    return named and not getattr(classifier, "outputs_2d_", True)
 
 
 def _distance(classifier: Any) -> Distance | None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.decomposition import PCA
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -145,3 +145,49 @@ def test_an_attack_that_is_named_is_the_one_that_runs():
     named = target.attacked(target.threat, "pgd")
     assert "exact" not in named.broken_by
     assert isinstance(target._chosen("auto"), AttackEnsemble)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev"])
+def test_votes_within_a_radius_are_bounded_on_both_sides(metric, norm):
+    clf = RadiusNeighborsClassifier(1.2, metric=metric, outlier_label=0)
+    pipe, rng = _fitted(StandardScaler(), clf), np.random.default_rng(0)
+    target, seen = make_target(pipe, HELD, HELD_Y, epsilon=0.02, norm=norm), []
+    assert target.kind == "white box"
+    for factor in (1, 20):
+        threat = target.threat.scaled(factor)
+        proven = target.certified(threat, "auto")
+        robust = target.attacked(threat, seed=0).robust
+        assert (proven <= robust).all()
+        around = threat.around(target.rows)
+        for _ in range(100):
+            assert (pipe.predict(around.sample(rng)) == HELD_Y)[proven].all()
+        seen.append((proven.mean(), robust.mean()))
+    assert seen[0][0] > 0.4
+    assert seen[1] < seen[0]
+
+
+def test_votes_within_a_radius_hold_on_a_dense_grid():
+    rows = X[FIT][:, 2:]
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41)] * 2), axis=-1).reshape(-1, 2)
+    for weights in ("uniform", "distance"):
+        clf = RadiusNeighborsClassifier(0.7, weights=weights, outlier_label=-1)
+        clf.fit(rows, Y[FIT])
+        proven = 0
+        for epsilon in (0.05, 0.3):
+            target = make_target(clf, HELD[:, 2:], HELD_Y, epsilon=epsilon)
+            safe = target.certified(target.threat, "auto")
+            for x, y in zip(HELD[safe][:, 2:], HELD_Y[safe], strict=True):
+                assert (clf.predict(x + epsilon * grid) == y).all()
+            proven += safe.sum()
+        assert proven > 0
+
+
+@pytest.mark.filterwarnings("ignore:Outlier label -1 is not in training classes")
+def test_a_sample_that_is_refused_or_an_outlier_is_a_mistake():
+    for label in (None, -1):
+        clf = RadiusNeighborsClassifier(0.6, outlier_label=label).fit(X[FIT], Y[FIT])
+        moved = np.vstack([HELD[:2], HELD[:2] + 50])
+        target = make_target(clf, moved, np.zeros(4, dtype=int), epsilon=0.1)
+        assert target.clean.tolist() == [True, True, False, False]
+        assert robust_score(clf, HELD, HELD_Y, epsilon=3.0, random_state=0) < 0.2
