@@ -2,6 +2,7 @@
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._batched import BatchedSearch
 from sklearn_robust.attacks._direct import DirectAttack
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._ensemble import AttackEnsemble, get_attack
@@ -58,6 +59,7 @@ __all__ = [
     "Attack",
     "AttackEnsemble",
     "AttackRecord",
+    "BatchedSearch",
     "CrossEntropy",
     "DifferentiableModel",
     "DirectAttack",

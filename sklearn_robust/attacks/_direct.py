@@ -80,7 +80,10 @@ class DirectAttack(SearchAttack):
         candidates, classes = self._known(run)
         best, height = run.X, margin.value(model.logits(run.X), y)
         open_ = y == y
-        for nearest in _nearest(run, candidates, classes, self.n_neighbors).T:
+        order = nearest_of_other_classes(
+            run.threat, run.X, to_numpy(y), candidates, classes, self.n_neighbors
+        )
+        for nearest in order.T:
             points = around.project(where_rows(open_, candidates[nearest], best))
             logits = model.logits(points[open_])
             value = replace_rows(height, open_, margin.value(logits, y[open_]))
@@ -102,18 +105,24 @@ class DirectAttack(SearchAttack):
         return candidates, to_numpy(run.model.logits(candidates)).argmax(axis=1)
 
 
-def _nearest(run: Run, candidates: Array, classes: np.ndarray, n_neighbors: int) -> np.ndarray:
+def nearest_of_other_classes(
+    threat: ThreatModel,
+    X: Array,
+    y: np.ndarray,
+    candidates: Array,
+    classes: np.ndarray,
+    n_neighbors: int,
+) -> np.ndarray:
     """Return candidates of other classes for each sample, nearest first, by index.
 
     Distances are taken in units of the radius. All samples have as many as the one with the most,
     those of their own class come last.
     """
-    y = to_numpy(run.y)
     same = classes == y[:, None]
     size = min(n_neighbors, int((~same).sum(axis=1).max(initial=0)))
     order = np.zeros((len(y), size), dtype=np.intp)
-    for piece in pieces(len(y), len(candidates) * row_bytes(run.X)) if size else ():
-        distance = _distances(run.threat, run.X[piece], candidates)
+    for piece in pieces(len(y), len(candidates) * row_bytes(X)) if size else ():
+        distance = _distances(threat, X[piece], candidates)
         distance[same[piece]] = np.inf
         order[piece] = to_numpy(sort_rows(distance)[1])[:, :size]
     return order

@@ -8,6 +8,7 @@ from typing import Any
 from sklearn_robust._arrays import Array, replace_rows, rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks._apgd import APGD
+from sklearn_robust.attacks._batched import BatchedSearch
 from sklearn_robust.attacks._diverse import DiversePGD
 from sklearn_robust.attacks._fgsm import FGSM
 from sklearn_robust.attacks._losses import is_right
@@ -133,8 +134,8 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     ----------
     attack : {"auto", "strong", "fgsm", "pgd", "apgd", "diverse", "fmn", "square"} or an attack
     gradients : bool, default=True
-        Whether the model gives gradients. Where it does not, "auto" is `Square` with 1000 queries,
-        and "strong" that and then one with 5000.
+        Whether the model gives gradients. Where it does not, "auto" is `BatchedSearch`, and
+        "strong" a longer one and then `Square` with 5000 queries.
 
     Returns
     -------
@@ -148,8 +149,8 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     Examples
     --------
     >>> from sklearn_robust.attacks import get_attack
-    >>> [member.n_queries for member in get_attack("strong", gradients=False).attacks]
-    [1000, 5000]
+    >>> [type(member).__name__ for member in get_attack("strong", gradients=False).attacks]
+    ['BatchedSearch', 'Square']
     >>> [type(member).__name__ for member in get_attack("auto").attacks]
     ['DiversePGD', 'APGD', 'WhereMasked']
     """
@@ -167,6 +168,7 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
             f"PGD(n_steps=100), got {attack!r}."
         )
     if not gradients and attack in ("auto", "strong"):
-        few = Square(1000)
-        return few if attack == "auto" else AttackEnsemble([few, Square(5000)])
+        if attack == "auto":
+            return BatchedSearch()
+        return AttackEnsemble([BatchedSearch(n_rounds=48), Square(5000)])
     return ATTACKS[attack]()

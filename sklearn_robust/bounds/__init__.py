@@ -17,6 +17,14 @@ from sklearn_robust.bounds._bounded import (
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._distances import Distance as Distance
 from sklearn_robust.bounds._gaussians import GaussianScores as GaussianScores
+from sklearn_robust.bounds._joined import (
+    Difference as Difference,
+    Linear as Linear,
+    Logs as Logs,
+    Shares as Shares,
+    Through as Through,
+    combined_model as combined_model,
+)
 from sklearn_robust.bounds._kernel_scores import (
     KernelModel as KernelModel,
     KernelScores as KernelScores,
@@ -44,17 +52,11 @@ from sklearn_robust.bounds._neighbours import (
 from sklearn_robust.bounds._polynomials import Polynomials
 from sklearn_robust.bounds._radius import RadiusVotes as RadiusVotes
 from sklearn_robust.bounds._responses import (
-    Difference as Difference,
     Elementwise as Elementwise,
-    Linear as Linear,
-    Logs as Logs,
     Response as Response,
     Scores as Scores,
-    Shares as Shares,
     Softmax as Softmax,
-    Through as Through,
     Votes as Votes,
-    combined_model as combined_model,
 )
 from sklearn_robust.bounds._sums import SmoothSumModel, SumModel
 

@@ -74,7 +74,7 @@ def evaluate_robustness(
     ValueError
         If `epsilons` holds no radius or one below 0, and as in `robust_score`.
     TypeError
-        If the library can follow neither the estimator's formulas nor its scores.
+        If the estimator is no classifier.
 
     Warns
     -----

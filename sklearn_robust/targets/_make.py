@@ -53,7 +53,7 @@ def make_target(
         If a parameter breaks its rule, X leaves `clip_values` or is incomplete, or y does not have
         one label for each sample.
     TypeError
-        If `estimator` is no classifier, or gives no scores.
+        If `estimator` is no classifier.
 
     Examples
     --------

@@ -42,8 +42,8 @@ def robust_score(
     - a network (of this library or skorch, scikit-learn's ``MLPClassifier``, a torch module), or a
       linear classifier behind a differentiable transformer, is attacked along the gradient with
       respect to X: the result is an upper bound;
-    - any other classifier is attacked through its scores alone, and a `BlackBoxWarning` says so:
-      the upper bound is a looser one.
+    - any other classifier is attacked through its scores alone, or its labels where it has none,
+      and a `BlackBoxWarning` says so: the upper bound is a looser one.
 
     What counts is the estimator's own ``predict`` at the points found. Every sample counts in the
     denominator and the sample itself is a candidate, so the result never exceeds
@@ -75,10 +75,10 @@ def robust_score(
         the adversary's reach.
     attack : str or an attack, default="auto"
         "auto": exact where that is possible, else the fast part of the standard ensemble, for
-        scores `Square` with 1000 queries. "strong": the whole ensemble, for scores a longer
-        `Square` too. By name, also as "square", it begins with rows of X of other classes, see
-        `DirectAttack`. "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack
-        with settings of its own is passed as an object, such as ``attacks.PGD(n_steps=100)``.
+        scores `BatchedSearch`. "strong": the whole ensemble, for scores a longer search and
+        `Square` too. By name, also as "square", these begin with rows of X of other classes.
+        "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack with settings of
+        its own is passed as an object, such as ``attacks.PGD(n_steps=100)``.
     random_state : int, RandomState, Generator or None, default=0
         Seed of the attacks.
     n_jobs : int, optional
@@ -97,7 +97,7 @@ def robust_score(
         If a parameter breaks its rule, X leaves `clip_values` or is incomplete, the scores are NaN,
         or the attack needs gradients and there are none.
     TypeError
-        If the library can follow neither the estimator's formulas nor its scores.
+        If the estimator is no classifier.
 
     Warns
     -----

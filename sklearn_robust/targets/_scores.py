@@ -35,17 +35,9 @@ _SURE = -float(np.log(_TINY))  # the logit of a probability that is 1 but for th
 def score_target(subject: Subject, obstacle: str) -> Target:
     """Return the target of a classifier that answers and says no more.
 
-    Raises
-    ------
-    TypeError
-        If it has no scores either.
+    Where it has no scores either, its labels stand for them.
     """
     scores = scores_of(subject.estimator)
-    if scores is None:
-        raise TypeError(
-            f"{type(subject.estimator).__name__} cannot be followed ({obstacle}), and it has "
-            "neither decision_function nor predict_proba for an attack that needs scores only."
-        )
     movable = movable_columns(subject.steps, subject.table) & ~_declared(subject)
     samples = (
         all_columns(subject.table, movable)
@@ -58,11 +50,9 @@ def score_target(subject: Subject, obstacle: str) -> Target:
     return cls(subject, samples, model, obstacle)
 
 
-def unmoved_target(subject: Subject, obstacle: str) -> Target | None:
+def unmoved_target(subject: Subject, obstacle: str) -> Target:
     """Return the target of a classifier that answers alike whatever an adversary does."""
     samples, scores = dense(subject.front.samples), scores_of(subject.estimator)
-    if scores is None:
-        return None
     model = ScoreModel(RawScores(scores, samples), len(subject.estimator.classes_))
     return UnmovedTarget(subject, samples, model, obstacle)
 
@@ -145,17 +135,20 @@ class RawScores:
             raise
 
 
-def scores_of(estimator: Any) -> Callable[[Any], np.ndarray] | None:
-    """Return the function from samples to scores, shape (n_samples, n_classes); None: it has none.
+def scores_of(estimator: Any) -> Callable[[Any], np.ndarray]:
+    """Return the function from samples to scores, shape (n_samples, n_classes).
 
     The scores are those of `decision_function` where there is one, else the logarithm of
-    `predict_proba`, which goes on falling where a probability is 1 to the last digit. With a
-    threshold of its own (scikit-learn's `FixedThresholdClassifier`) they are relative to it.
+    `predict_proba`, which goes on falling where a probability is 1 to the last digit, else 1 for
+    the predicted class and 0 for the others. With a threshold of its own (scikit-learn's
+    `FixedThresholdClassifier`) they are relative to it.
     """
     estimator = _scoring(estimator)
     if hasattr(estimator, "decision_function"):
         return _Decision(estimator)
-    return _LogProbability(estimator) if hasattr(estimator, "predict_proba") else None
+    if hasattr(estimator, "predict_proba"):
+        return _LogProbability(estimator)
+    return _Labels(estimator)
 
 
 def _scoring(estimator: Any) -> Any:
@@ -212,6 +205,16 @@ class _Decision:
     def __call__(self, X: np.ndarray) -> np.ndarray:
         scores = np.asarray(self.estimator.decision_function(X))
         return np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
+
+
+class _Labels:
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __call__(self, X: np.ndarray) -> np.ndarray:
+        classes = self.estimator.classes_
+        found = np.searchsorted(classes, np.ravel(np.asarray(self.estimator.predict(X))))
+        return np.eye(len(classes))[found]
 
 
 class _LogProbability:

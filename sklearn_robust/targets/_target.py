@@ -21,8 +21,10 @@ from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import (
     AttackEnsemble,
+    BatchedSearch,
     DirectAttack,
     Model,
+    Square,
     Verdict,
     evaluate,
     get_attack,
@@ -38,6 +40,9 @@ _FOUND = 4
 _BY_SCORES = ("auto", "strong", "square")
 # Samples among which those of other classes are sought.
 _MOST_CANDIDATES = 2000
+# Features up to which a search in rounds of many points finds what one by one would.
+_FEW = 32
+_QUERIES = 1000
 
 
 class BlackBoxWarning(UserWarning):
@@ -258,9 +263,17 @@ class Target:
         n = self.rows.shape[0]
         most = int(min(n, _MOST_CANDIDATES, max(1, piece_bytes() // row_bytes(self.rows))))
         spread = np.linspace(0, n - 1, most).round().astype(np.intp)
-        direct = DirectAttack(dense_rows(self.rows[spread]), self.predicted[spread])
+        known: dict[str, Any] = {
+            "candidates": dense_rows(self.rows[spread]),
+            "classes": self.predicted[spread],
+        }
         members: tuple[Any, ...] = getattr(chosen, "attacks", (chosen,))
-        return AttackEnsemble([replace(members[0], start=direct), *members[1:]])
+        first, *others = members
+        if isinstance(first, BatchedSearch):
+            if self.rows.shape[1] > _FEW:  # many features: one change after another leads further
+                others = [Square(_QUERIES, start=DirectAttack(**known)), *others]
+            return AttackEnsemble([replace(first, **known), *others])
+        return AttackEnsemble([replace(first, start=DirectAttack(**known)), *others])
 
     @property
     def certificate_obstacle(self) -> str | None:

@@ -215,16 +215,6 @@ def test_networks_are_seen_with_gradients_and_all_else_through_scores(robust_fc,
     assert isinstance(make_target(robust_fc, X).model, TorchModel)
     forest = RandomForestClassifier(2, random_state=0).fit(digits[0][:100], digits[1][:100])
     assert isinstance(make_target(forest, X, epsilon=0.1).model, ScoreModel)
-    with pytest.raises(TypeError, match="neither decision_function nor predict_proba"):
-        make_target(_NoScores().fit(), X, epsilon=0.1)
-
-
-class _NoScores(KNeighborsClassifier):
-    predict_proba = property()  # an attribute that raises is one that is not there
-
-    def fit(self):
-        self.classes_ = np.arange(2)
-        return self
 
 
 def test_scores_of_the_wrong_shape_are_refused():

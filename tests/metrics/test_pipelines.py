@@ -665,14 +665,16 @@ def test_what_cannot_be_measured_is_refused():
         input_gradients(tree, X, Y)
 
 
-def test_no_formula_and_no_scores_are_refused():
+def test_where_there_are_no_formula_and_no_scores_labels_are_attacked():
     hard = VotingClassifier([("a", LogisticRegression())])
     pipe = make_pipeline(QuantileTransformer(n_quantiles=20), hard).fit(X, Y)
-    message = (
-        "VotingClassifier is neither linear nor .* neither decision_function nor predict_proba"
-    )
-    with pytest.raises(TypeError, match=message):
-        robust_score(pipe, X, Y, epsilon=1.0)
+    epsilon = 0.3 * X.std(axis=0)
+    with pytest.warns(BlackBoxWarning, match="VotingClassifier|QuantileTransformer"):
+        found = robust_score(pipe, X, Y, epsilon=epsilon)
+    inner = make_pipeline(QuantileTransformer(n_quantiles=20), LogisticRegression()).fit(X, Y)
+    with pytest.warns(BlackBoxWarning):
+        by_scores = robust_score(inner, X, Y, epsilon=epsilon)
+    assert by_scores - 0.02 <= found <= pipe.score(X, Y) - 0.1
 
 
 def test_scores_that_are_nan_are_refused():

@@ -178,9 +178,13 @@ def test_a_registered_family_answers_every_question(stump_family, cls):
     assert np.flatnonzero(input_gradients(clf, X, y).any(axis=0)).tolist() == [0]
 
 
-def test_without_its_family_it_has_no_scores_to_attack():
-    with pytest.raises(TypeError, match="Stump cannot be followed"):
-        robust_score(Stump().fit(X, Y > 0), X, Y > 0, epsilon=0.1)
+def test_without_its_family_its_labels_are_attacked():
+    y = (X[:, 0] > 13).astype(int)
+    clf = Stump().fit(X, y)
+    with pytest.warns(BlackBoxWarning, match="Stump is neither linear"):
+        found = robust_score(clf, X, y, epsilon=0.5)
+    right = clf.predict(X) == y
+    assert found == np.mean(right & (abs(X[:, 0] - clf.threshold_) > 0.5))
 
 
 def test_a_family_that_declines_leaves_the_classifier_to_what_else_is_known(monkeypatch):
