@@ -135,7 +135,7 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
     attack : {"auto", "strong", "fgsm", "pgd", "apgd", "diverse", "fmn", "square"} or an attack
     gradients : bool, default=True
         Whether the model gives gradients. Where it does not, "auto" is `BatchedSearch`, and
-        "strong" a longer one and then `Square` with 5000 queries.
+        "strong" that and then `Square` with 5000 queries.
 
     Returns
     -------
@@ -168,7 +168,6 @@ def get_attack(attack: str | Attack, *, gradients: bool = True) -> Attack:
             f"PGD(n_steps=100), got {attack!r}."
         )
     if not gradients and attack in ("auto", "strong"):
-        if attack == "auto":
-            return BatchedSearch()
-        return AttackEnsemble([BatchedSearch(n_rounds=48), Square(5000)])
+        fast = BatchedSearch()
+        return fast if attack == "auto" else AttackEnsemble([fast, Square(5000)])
     return ATTACKS[attack]()

@@ -14,7 +14,7 @@ from sklearn_robust import certified_score, evaluate_robustness, perturb, robust
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.bounds import BoundedModel, enclosing_box
 from sklearn_robust.targets import _registry, bounded_target, make_target, register_target
-from sklearn_robust.targets._bounded import _inflated
+from sklearn_robust.targets._behind import inflated
 
 WINE, KINDS = load_wine(return_X_y=True)
 
@@ -171,7 +171,7 @@ def test_balls_hold_their_points_after_rounding(norm):
     rng = np.random.default_rng(0)
     slack, epsilon = 0.01 * rng.random(6), np.array([0.1, 0.5, 0.0, 1.0, 0.2, 0.0])
     threat = ThreatModel(epsilon, norm)
-    wide = replace(threat, epsilon=_inflated(epsilon, slack, threat))
+    wide = replace(threat, epsilon=inflated(epsilon, slack, threat))
     around, origin = threat.around(np.zeros((500, 6))), np.zeros((500, 6))
     for draw in (around.sample(rng), around.furthest(rng.standard_normal((500, 6)))):
         assert wide.contains(draw + slack * rng.choice([-1, 1], draw.shape), origin).all()
