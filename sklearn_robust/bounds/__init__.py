@@ -50,6 +50,10 @@ from sklearn_robust.bounds._neighbours import (
     NeighbourVotes as NeighbourVotes,
 )
 from sklearn_robust.bounds._polynomials import Polynomials
+from sklearn_robust.bounds._processes import (
+    Process as Process,
+    ProcessShares as ProcessShares,
+)
 from sklearn_robust.bounds._radius import RadiusVotes as RadiusVotes
 from sklearn_robust.bounds._responses import (
     Elementwise as Elementwise,

@@ -17,10 +17,13 @@ from sklearn_robust.bounds import (
     KernelShares,
     KernelVotes,
     PolynomialKernel,
+    Process,
+    ProcessShares,
     RBFKernel,
     SigmoidKernel,
 )
 from sklearn_robust.targets._bounded import bounded_target
+from sklearn_robust.targets._differentiable import differentiable_target
 from sklearn_robust.targets._registry import register_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
@@ -49,10 +52,13 @@ def propagation_target(subject: Subject) -> Target | None:
 
 @register_target(GaussianProcessClassifier)
 def process_target(subject: Subject) -> Target | None:
-    """Return the target of a Gaussian process for two classes under an isotropic rbf kernel."""
+    """Return the target of a Gaussian process under isotropic rbf kernels.
+
+    Two classes are told apart by the sign of a sum of kernels, more by shares without bounds.
+    """
     classifier = subject.classifier
     if len(classifier.classes_) != 2:
-        return None
+        return _several_processes(subject)
     inner = classifier.base_estimator_
     factor, gamma = _rbf_parts(inner.kernel_)
     if gamma is None:
@@ -60,6 +66,21 @@ def process_target(subject: Subject) -> Target | None:
     weights = factor * np.vstack([np.zeros(len(inner.y_train_)), inner.y_train_ - inner.pi_])
     centres = np.asarray(inner.X_train_, dtype=np.float64)
     return bounded_target(subject, KernelScores(RBFKernel(gamma), centres, weights, np.zeros(2)))
+
+
+def _several_processes(subject: Subject) -> Target | None:
+    classifier = subject.classifier
+    if classifier.multi_class != "one_vs_rest":
+        return None
+    processes, members = [], classifier.base_estimator_.estimators_
+    for member in members:
+        factor, gamma = _rbf_parts(member.kernel_)
+        if gamma is None:
+            return None
+        weights, own = member.y_train_ - member.pi_, member.kernel_.diag(member.X_train_[:1])[0]
+        processes.append(Process(gamma, factor, weights, member.W_sr_, member.L_, float(own)))
+    rows = np.asarray(members[0].X_train_, dtype=np.float64)
+    return differentiable_target(subject, ProcessShares(rows, processes))
 
 
 def _rbf_parts(kernel: Any) -> tuple[float, float | None]:

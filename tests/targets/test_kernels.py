@@ -145,6 +145,23 @@ def test_processes_with_other_kernels_stay_black_boxes(kernel):
     assert make_target(clf, X[TWO], Y[TWO], epsilon=0.1).kind == "black box"
 
 
+def test_processes_of_three_classes_are_followed_along_their_shares():
+    clf = GaussianProcessClassifier(1.5 * RBF(0.7), optimizer=None).fit(X[FIT], Y[FIT])
+    target, step = make_target(clf, HELD, HELD_Y, epsilon=0.3), 1e-5
+    assert target.kind == "white box"
+    shares = np.exp(target.model.logits(HELD))
+    expected = clf.predict_proba(HELD)
+    np.testing.assert_allclose(shares / shares.sum(axis=1, keepdims=True), expected, rtol=1e-6)
+    gradient = input_gradients(clf, HELD, HELD_Y)
+    for k in range(4):
+        move = step * np.eye(4)[k]
+        up, down = (-np.log(clf.predict_proba(HELD + s * move)) for s in (1, -1))
+        numeric = (up - down)[np.arange(len(HELD)), HELD_Y] / (2 * step)
+        np.testing.assert_allclose(gradient[:, k], numeric, rtol=1e-3, atol=1e-5)
+    few = make_target(clf, HELD[::3], HELD_Y[::3], epsilon=0.5)
+    assert few.attacked(few.threat, "pgd", seed=0).robust.mean() < few.clean.mean()
+
+
 def test_a_kernel_of_ones_own_stays_a_black_box():
     clf = SVC(kernel=lambda a, b: a @ b.T).fit(X[FIT], Y[FIT])
     assert make_target(clf, HELD, HELD_Y, epsilon=0.1).kind == "black box"
