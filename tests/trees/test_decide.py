@@ -79,6 +79,28 @@ def test_single_precision_has_its_own_points_beside_a_threshold(make_problem, no
     assert_true(problem, ThreatModel(0.4, norm))
 
 
+def test_constant_and_repeated_columns(make_problem):
+    problem = make_problem(
+        RandomForestClassifier(6, max_depth=4, random_state=0),
+        change=lambda X: np.column_stack([X[:, 0], np.ones(len(X)), X[:, 0]]),
+    )
+    for norm, epsilon in (("linf", 0.4), ("l2", 0.5), ("l1", 0.6)):
+        assert_true(problem, ThreatModel(epsilon, norm))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_models_of_other_libraries(make_problem, library, n_classes):
+    package = pytest.importorskip(library)
+    if library == "xgboost":
+        model = package.XGBClassifier(n_estimators=5, max_depth=3, n_jobs=1)
+    else:
+        model = package.LGBMClassifier(n_estimators=5, num_leaves=6, verbose=-1, n_jobs=1)
+    problem = make_problem(model, n_classes)
+    for norm, epsilon in (("linf", 0.4), ("l2", 0.5), ("l1", 0.6)):
+        assert_true(problem, ThreatModel(epsilon, norm))
+
+
 def test_a_radius_that_ends_on_a_threshold_is_the_set_of_floats(make_problem):
     """Whole numbers split half-way: half a step down is left, half a step up is not yet right."""
     problem = make_problem(HistGradientBoostingClassifier(max_iter=8), change=np.round)
