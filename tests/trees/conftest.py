@@ -24,7 +24,7 @@ MODELS = {
     "tree": DecisionTreeClassifier(random_state=0),
     "shallow tree": DecisionTreeClassifier(max_depth=3, random_state=0),
     "forest": RandomForestClassifier(N + 1, max_depth=4, random_state=0),
-    "forest of votes": RandomForestClassifier(4, max_depth=6, random_state=0),
+    "forest of votes": RandomForestClassifier(4, random_state=0),
     "forest of shares": RandomForestClassifier(N, min_samples_leaf=3, max_depth=4, random_state=0),
     "random trees": ExtraTreesClassifier(N, max_depth=4, random_state=0),
     "bagging": BaggingClassifier(

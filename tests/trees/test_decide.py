@@ -7,7 +7,8 @@ from sklearn import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from sklearn_robust.attacks import ThreatModel
-from sklearn_robust.trees import _program, decide, read_forest
+from sklearn_robust.trees import _branch, _program, decide, read_forest
+from sklearn_robust.trees._judge import Judge
 
 CLIP = (-1.5, 1.5)
 THREATS = {
@@ -182,6 +183,27 @@ def test_a_budget_of_no_programs_leaves_samples_open_and_decides_none_wrong(make
     assert 0 < open_.sum() < len(open_)
     assert not (found.proven & ~truth).any()
     assert not (found.broken & truth).any()
+
+
+def test_votes_that_tie_go_to_the_first_class(make_problem):
+    """Margins of whole votes are often 0, which is a mistake of one class alone."""
+    problem = make_problem(RandomForestClassifier(4, random_state=0))
+    assert problem.forest.exact
+    threat = ThreatModel(0.2)
+    firsts = [problem.inside(i, threat) for i in np.flatnonzero(problem.labels == 0)]
+    margins = [np.diff(problem.forest.scores(P), axis=1).max() for P in firsts]
+    assert 0 in margins
+    assert_true(problem, threat)
+    assert_true(problem, ThreatModel(0.2, "l2"))
+
+
+def test_the_search_alone_decides_everything(make_problem, monkeypatch):
+    """No move is tried and no solution rounded: what is broken is found in single cells."""
+    monkeypatch.setattr(Judge, "_attacked", lambda *args: None)
+    monkeypatch.setattr(_branch, "_rounded", lambda *args: None)
+    problem = make_problem(RandomForestClassifier(6, max_depth=3, random_state=0), 3, n=10)
+    for norm in ("linf", "l2"):
+        assert_true(problem, ThreatModel(0.4, norm), max_nodes=100_000)
 
 
 def test_answers_do_not_depend_on_workers(make_problem):
