@@ -76,8 +76,9 @@ class Veritas:
             need = _least(self._forest, label, int(rival))
             if rival == label or naive[rival] < need:
                 continue
-            search = self._search(label, int(rival), need, box)
+            trees = self._sums_of(label, int(rival))
             clock = time.process_time()
+            search = self._search(trees, need, box)
             reason = str(search.step_for(self._seconds, 100))
             spent += time.process_time() - clock
             if search.num_solutions() and search.get_solution(0).output >= need:
@@ -86,18 +87,21 @@ class Veritas:
                 robust = None
         return Said(robust, 1e3 * spent)
 
-    def _search(self, label: int, rival: int, need: float, box: list[Any]) -> Any:
-        from veritas import Config, HeuristicType
-
+    def _sums_of(self, label: int, rival: int) -> Any:
         if (label, rival) not in self._sums:
             self._sums[label, rival] = self._sum(label, rival)
+        return self._sums[label, rival]
+
+    def _search(self, trees: Any, need: float, box: list[Any]) -> Any:
+        from veritas import Config, HeuristicType
+
         config = Config(HeuristicType.MAX_OUTPUT)
         config.stop_when_optimal = True
         config.max_focal_size, config.focal_eps = 1000, 0.5
         config.ignore_state_when_worse_than = need
         config.stop_when_atleast_bound_better_than = need
         config.stop_when_num_solutions_exceeds = 1
-        return config.get_search(self._sums[label, rival], box)
+        return config.get_search(trees, box)
 
     def _sum(self, label: int, rival: int) -> Any:
         from veritas import AddTree, AddTreeType
