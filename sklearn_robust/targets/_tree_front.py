@@ -103,12 +103,14 @@ def _restated(
     low, high = (-np.inf, np.inf) if clip is None else clip
     if getattr(subject.table.raw, "dtype", None) == np.float16:
         low, high = np.maximum(low, -_LARGEST_HALF), np.minimum(high, _LARGEST_HALF)
-    # fmin and fmax pass by what is missing.
-    low, high = np.fmin(low, np.fmin.reduce(rows)), np.fmax(high, np.fmax.reduce(rows))
+    # fmin and fmax pass by what is missing, and a column of nothing else may be anywhere.
+    least, largest = (np.nan_to_num(end.reduce(rows)) for end in (np.fmin, np.fmax))
+    low, high = np.minimum(low, least), np.maximum(high, largest)
 
     def inputs(some: np.ndarray) -> np.ndarray:
         return inputs_of(subject.classifier, _transformed(subject.steps, samples.restore(some)))
 
-    through = Through(inputs, rows[0], np.where(fixed, -1, place), low, high)
+    source = np.where(fixed, -1, place)
+    through = Through(inputs, rows[0], source, least, largest, low, high)
     missing = missing_ways(forest, through) if np.isnan(rows).any() else None
     return forest.restated(place, rows.shape[1], raw_thresholds(forest, through), missing)

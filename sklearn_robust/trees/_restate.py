@@ -10,13 +10,13 @@ import numpy as np
 from sklearn_robust.trees._forest import Forest
 
 # Raw values are sought up to this size, which single precision can hold.
-_LARGEST = 1e30
+_FAR = 1e30
 # Neighbours of a crossing, in steps of one double, that have to lie on their side of it.
 _NEAR = (1, 2, 3, 4, 16, 256, 2**16, 2**32)
 
 
 class NotMonotoneError(ValueError):
-    """A transformer does not keep the order of values near a threshold."""
+    """A transformer does not keep the order of values near a threshold, or takes none."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,17 @@ class Through:
         A row that can be taken for the other columns while one is looked at.
     source : int ndarray of shape (n_features,)
         Of which value of a row each feature is a non-decreasing function; -1: of none.
+    least, largest : ndarrays of shape (n_values,)
+        The range of each value among the samples.
     low, high : ndarrays of shape (n_values,)
-        The range of each value in which the transformers are defined.
+        The range of each value in which the transformers are defined, no smaller than that.
     """
 
     inputs: Callable[[np.ndarray], np.ndarray]
     row: np.ndarray
     source: np.ndarray
+    least: np.ndarray
+    largest: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
@@ -47,6 +51,46 @@ class Through:
         rows[:, self.source[features]] = values
         with np.errstate(all="ignore"):
             return self.inputs(rows)[:, features]
+
+    def ends(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far down and up the values of some features can be followed.
+
+        A power may overflow far from the samples.
+        """
+        source = self.source[features]
+        down = np.maximum(np.minimum(self.least[source], -_FAR), self.low[source])
+        up = np.minimum(np.maximum(self.largest[source], _FAR), self.high[source])
+        if self._takes(features, np.stack([down, up])):
+            return down, up
+        return (
+            self._furthest(features, self.least[source], down),
+            self._furthest(features, self.largest[source], up),
+        )
+
+    def _furthest(self, features: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:
+        """Return for each feature the furthest double from a value of it that is taken."""
+        found = far.copy()
+        for k, feature in enumerate(features[:, None]):
+
+            def takes(key: int, feature: np.ndarray = feature) -> bool:
+                return self._takes(feature, _double(np.array([[key]])))
+
+            good, bad = int(_number(near[k])), int(_number(far[k]))
+            if takes(bad):
+                continue
+            if not takes(good):
+                raise NotMonotoneError("a transformer does not take samples with a value moved.")
+            while abs(bad - good) > 1:
+                middle = (good + bad) // 2
+                good, bad = (middle, bad) if takes(middle) else (good, middle)
+            found[k] = _double(np.array(good))
+        return found
+
+    def _takes(self, features: np.ndarray, values: np.ndarray) -> bool:
+        try:
+            return bool(np.isfinite(self.at(features, values)).all())
+        except ValueError:
+            return False
 
 
 def raw_thresholds(forest: Forest, through: Through) -> np.ndarray:
@@ -101,9 +145,7 @@ def _distinct(source: np.ndarray) -> list[np.ndarray]:
 
 def _crossings(through: Through, features: np.ndarray, T: np.ndarray) -> np.ndarray:
     """Return the largest doubles that are sent up to T, shape of T."""
-    source = through.source[features]
-    first = np.broadcast_to(_number(np.maximum(through.low[source], -_LARGEST)), T.shape)
-    last = np.broadcast_to(_number(np.minimum(through.high[source], _LARGEST)), T.shape)
+    first, last = (np.broadcast_to(_number(end), T.shape) for end in through.ends(features))
 
     def is_left(keys: np.ndarray) -> np.ndarray:
         # What a transformer is not defined for lies below all that it is defined for.
@@ -134,7 +176,7 @@ def _check_monotone(
 
 def _number(x: np.ndarray) -> np.ndarray:
     """Return integers in the order of doubles."""
-    key = np.asarray(x, dtype=np.float64).view(np.int64)
+    key = np.atleast_1d(np.asarray(x, dtype=np.float64)).view(np.int64).reshape(np.shape(x))
     return np.where(key < 0, key ^ np.int64(2**63 - 1), key)
 
 

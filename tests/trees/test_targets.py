@@ -447,3 +447,15 @@ def test_search_of_what_is_no_tree_ensemble_says_so(data):
         robust_score(model, X, y, epsilon=RADIUS, attack=TreeSearch())
     with pytest.raises(ValueError, match="max_nodes"):
         TreeSearch(max_nodes=-1)
+
+
+def test_what_overflows_is_followed_as_far_as_it_goes(data):
+    X, y = data
+    trees = _forest()
+    model = make_pipeline(FunctionTransformer(np.exp), StandardScaler(), trees).fit(X, y)
+    with pytest.raises(ValueError, match="infinity"), np.errstate(all="ignore"):
+        model.predict(np.full((1, 3), 1e30))
+    truth = _survivors(model, (model[:-1].transform, trees), X, y, X - RADIUS, X + RADIUS)
+    target = make_target(model, X, y, epsilon=RADIUS)
+    np.testing.assert_array_equal(target.certified(target.threat, "auto"), truth)
+    np.testing.assert_array_equal(target.attacked(target.threat).robust, truth)
