@@ -66,19 +66,25 @@ class Question:
         return self.leaves[np.repeat(varies, size)], float(self.top[~varies, rival].sum())
 
 
-@dataclass(frozen=True)
+@dataclass
 class Holds:
-    """Whether a rival wins in given cells: the model itself is asked where sums are too close."""
+    """Whether a rival wins in given cells: the model itself is asked where sums are too close.
+
+    `denied` says that it was asked, and that the true class won.
+    """
 
     predict: Predict
     contrast: Contrast
     label: int
+    denied: bool = False
 
     def __call__(self, cells: np.ndarray, margin: float) -> bool:
         contrast = self.contrast
         if margin >= contrast.sure + contrast.rounding:
             return True
-        return bool(self.predict(contrast.cells.point(cells)[None])[0] != self.label)
+        wins = bool(self.predict(contrast.cells.point(cells)[None])[0] != self.label)
+        self.denied |= not wins
+        return wins
 
 
 @dataclass(frozen=True)
@@ -115,9 +121,9 @@ class Judge:
 
     def verdict(self, question: Question, cut: Callable[[np.ndarray], Cells]) -> Outcome:
         """Return what can be found out about a sample; `cut` makes cells of leaves."""
-        open_, proven = [], True
-        for rival in question.rivals:
-            contrast = self._contrast(question, int(rival), cut)
+        open_, close, proven = [], [], True
+        for rival in map(int, question.rivals):
+            contrast = self._contrast(question, rival, cut)
             if contrast.naive() < contrast.need or contrast.added() < contrast.need:
                 continue
             holds = Holds(self.predict, contrast, question.label)
@@ -125,21 +131,58 @@ class Judge:
             if found is not None:
                 return Outcome(False, contrast.cells.point(contrast.shortened(found)))
             if len(contrast.start) > 1:
-                open_.append((contrast, holds))
-            elif not len(contrast.start):
-                proven &= self._is_constant(question)
-        for contrast, holds in open_:
+                open_.append((rival, contrast, holds))
+            elif self._is_close(question, rival, holds):
+                close.append(rival)
+        for rival, contrast, holds in open_:
             end = branch(contrast, holds, self.max_nodes)
+            if end.cells is not None:
+                return Outcome(False, contrast.cells.point(contrast.shortened(end.cells)))
+            proven &= end.proven
+            if end.proven and self._is_close(question, rival, holds):
+                close.append(rival)
+        for rival in close:
+            contrast = self._contrast(question, rival, cut, whole=True)
+            if not len(contrast.start):
+                return Outcome(False, None)
+            end = branch(contrast, Holds(self.predict, contrast, question.label), self.max_nodes)
             if end.cells is not None:
                 return Outcome(False, contrast.cells.point(contrast.shortened(end.cells)))
             proven &= end.proven
         return Outcome(proven, None)
 
+    def _is_close(self, question: Question, rival: int, holds: Holds) -> bool:
+        """Whether other cells than those that were asked might round another way.
+
+        A rival that is as good as the true class is so in all cells where the same leaves of the
+        trees count in which the margin varies. Where both scores move together in other trees,
+        their sums may round differently from cell to cell of these.
+        """
+        lots = question.leaves, holds.contrast.cells.leaves  # all, and those within the budget
+        return holds.denied and any(self._moves_along(lot, question.label, rival) for lot in lots)
+
+    def _moves_along(self, leaves: np.ndarray, label: int, rival: int) -> bool:
+        """Whether there is a tree in which the scores of two classes move, and their margin not."""
+        if not len(leaves):
+            return False
+        start, own = starts(self.forest.tree[leaves]), self.forest.value[leaves, label]
+        gain = self.forest.value[leaves, rival] - own
+        varies, moves = (
+            np.maximum.reduceat(v, start) > np.minimum.reduceat(v, start) for v in (gain, own)
+        )
+        return bool((moves & ~varies).any())
+
     def _contrast(
-        self, question: Question, rival: int, cut: Callable[[np.ndarray], Cells]
+        self,
+        question: Question,
+        rival: int,
+        cut: Callable[[np.ndarray], Cells],
+        *,
+        whole: bool = False,
     ) -> Contrast:
+        """Return the contrast of a rival; with `whole` on cells that no tree has thresholds in."""
         forest, label = self.forest, question.label
-        leaves, constant = question.where_varies(rival)
+        leaves, constant = (question.leaves, 0.0) if whole else question.where_varies(rival)
         cells = cut(leaves)
         leaves = cells.leaves
         return Contrast(
@@ -166,12 +209,3 @@ class Judge:
             if margin >= contrast.need and holds(cells, margin):
                 return cells
         return None
-
-    def _is_constant(self, question: Question) -> bool:
-        """Whether the true class has one score everywhere, as the rival then has.
-
-        Otherwise the sums of both may round differently from cell to cell.
-        """
-        own = self.forest.value[question.leaves, question.label]
-        top = np.maximum.reduceat(own, question.start)
-        return bool((top == np.minimum.reduceat(own, question.start)).all())
