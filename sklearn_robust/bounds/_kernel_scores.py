@@ -11,6 +11,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
 from sklearn_robust.bounds._bounded import EPS, BoundedModel
 from sklearn_robust.bounds._kernels import Kernel
+from sklearn_robust.bounds._parabolas import apply, parabola_bound
 from sklearn_robust.bounds._reach import Reach
 from sklearn_robust.bounds._relaxations import Relaxation
 
@@ -98,7 +99,12 @@ class KernelModel(BoundedModel):
         relaxation = Relaxation(self.kernel, self.centres, Reach(x, threat), threat, unit)
         margins = np.full(self.n_classes, np.inf)
         margins[others], met = relaxation.bound(weights, offsets)
-        points = relaxation.reach.point(met.reshape(-1, met.shape[-1]))
+        met = met.reshape(-1, met.shape[-1])
+        for k, c in enumerate(others):
+            if not margins[c] > 0 and apply(relaxation):
+                value, further = parabola_bound(relaxation, weights[k], offsets[k])
+                margins[c], met = max(margins[c], value), np.vstack([met, further])
+        points = relaxation.reach.point(met)
         seen = self.values(points, weights, offsets).min(axis=1)
         return margins, points[seen.argmin()]
 

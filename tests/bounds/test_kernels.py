@@ -14,8 +14,10 @@ from sklearn_robust.bounds import (
     RBFKernel,
     SigmoidKernel,
 )
+from sklearn_robust.bounds._parabolas import _phi, apply, parabola_bound
 from sklearn_robust.bounds._quadratics import least_quadratic
 from sklearn_robust.bounds._reach import Reach
+from sklearn_robust.bounds._relaxations import Relaxation
 from sklearn_robust.targets._kernels import _svm_kernel, _svm_model
 
 KERNELS = [
@@ -98,6 +100,31 @@ def test_margins_lie_below_those_on_a_dense_grid(kernel, norm):
             assert (bound[others] <= least[others]).all()
             proven += (bound > 0).all()
     assert proven > 0
+
+
+def test_parabolas_lie_above_the_kernel_and_below_what_chords_leave():
+    s = -np.geomspace(1e-9, 20, 300)
+    for start in (s, np.zeros(300)):
+        r = start + np.linspace(0, 1, 60)[:, None] * (30 - start)  # gamma (q - q0), from its least
+        above = 1 - r + _phi(start) * r**2
+        assert (np.exp(-r) <= above + 1e-15 * np.exp(abs(start))).all()
+    rng = np.random.default_rng(6)
+    centres, weights = rng.standard_normal((60, 12)), rng.standard_normal((2, 60))
+    model = KernelScores(RBFKernel(0.05), centres, weights, np.zeros(2))
+    gains = []
+    for x in rng.standard_normal((5, 12)):
+        threat = ThreatModel(0.8, "l2")
+        relaxation = Relaxation(model.kernel, centres, Reach(x, threat), threat)
+        assert apply(relaxation)
+        a = weights[0] - weights[1]
+        chords, _ = relaxation.bound(a[None], np.zeros(1))
+        value, met = parabola_bound(relaxation, a, 0.0)
+        inside = threat.around(np.tile(x, (3000, 1))).sample(rng)
+        points = np.vstack([inside, relaxation.reach.point(met)])
+        seen = (model.values(points, a[None], np.zeros(1))).min()
+        assert value <= seen
+        gains.append((seen - chords[0]) / (seen - value))
+    assert min(gains) > 2  # less than half the gap
 
 
 def test_small_sets_are_bounded_to_second_order():
