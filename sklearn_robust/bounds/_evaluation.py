@@ -40,6 +40,21 @@ def spacing_of(module: nn.Module) -> float:
 
     That of its coarsest tensor, or of TF32 and bfloat16 where torch may use these for float32. A
     module without tensors computes in the precision of its input, float32.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    spacing : float
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import spacing_of
+    >>> spacing_of(torch.nn.Linear(2, 2)) == 2**-23, spacing_of(torch.nn.Linear(2, 2).double())
+    (True, 2.220446049250313e-16)
     """
     tensors = (*module.parameters(), *module.buffers())
     floats = [t for t in tensors if t.is_floating_point() or t.is_complex()]

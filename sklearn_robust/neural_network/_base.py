@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -253,23 +252,6 @@ class BaseRobustClassifier(
             objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
         noise = torch.Generator(device).manual_seed(team().own_seed(seeds[2]))
         self.net_ = make_net(self, objective, generator, noise, dtype=dtype, plan=plan)
-
-    def _adopt(self, shape: tuple[int, ...], classes: np.ndarray) -> None:
-        """Become fitted by a module that is trained already, on samples of that shape."""
-        if self.preprocessor is not None:
-            raise ValueError(
-                "preprocessor has no data to be fitted to. Put a fitted one and this classifier "
-                "into a Pipeline."
-            )
-        self.input_shape_, self.n_features_in_ = shape, math.prod(shape)
-        self.input_factor_ = 1.0
-        self._check_parameters()
-        sample = np.zeros((1, *shape))
-        with torch.inference_mode(False), torch.enable_grad():
-            plan = make_plan(self, sample, whole=False)
-            self._start(sample, classes[:1], None, classes, plan, keep_module=False)
-            self.n_iter_, self.loss_ = 0, float("nan")
-            self._settle(self._model().asarray(sample))
 
     def _make_module(
         self,

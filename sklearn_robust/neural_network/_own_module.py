@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 
 from sklearn_robust.neural_network._adoption import adopted, own_precision
 from sklearn_robust.neural_network._base import BaseRobustClassifier
 from sklearn_robust.neural_network._parameters import SharedParameters
+from sklearn_robust.neural_network._plan import make_plan
 from sklearn_robust.neural_network._trial import is_lazy, materialize
 
 
@@ -136,6 +139,23 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         clf = cls(network, **shared)
         clf._adopt(shape, labels)
         return clf
+
+    def _adopt(self, shape: tuple[int, ...], classes: np.ndarray) -> None:
+        """Become fitted by a module that is trained already, on samples of that shape."""
+        if self.preprocessor is not None:
+            raise ValueError(
+                "preprocessor has no data to be fitted to. Put a fitted one and this classifier "
+                "into a Pipeline."
+            )
+        self.input_shape_, self.n_features_in_ = shape, math.prod(shape)
+        self.input_factor_ = 1.0
+        self._check_parameters()
+        sample = np.zeros((1, *shape))
+        with torch.inference_mode(False), torch.enable_grad():
+            plan = make_plan(self, sample, whole=False)
+            self._start(sample, classes[:1], None, classes, plan, keep_module=False)
+            self.n_iter_, self.loss_ = 0, float("nan")
+            self._settle(self._model().asarray(sample))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

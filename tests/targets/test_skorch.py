@@ -330,3 +330,31 @@ def test_margins_below_what_float32_resolves_are_not_certified():
     zero = np.zeros(200, dtype=int)
     assert net.score(X[TEST], zero) > 0
     assert certified_score(net, X[TEST], zero, epsilon=0.0) == 0
+
+
+def test_what_is_certified_at_the_boundary_is_predicted_in_batches_of_any_size():
+    """Halving between samples of two classes ends where float32 says now one, now the other."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(5, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(),
+                               nn.Linear(64, 4))  # fmt: skip
+    net = NeuralNetClassifier(module, criterion=nn.CrossEntropyLoss).initialize()
+    rows = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    says = net.predict(rows)
+    apart = np.flatnonzero(says[::2] != says[1::2])
+    start, near, far = rows[::2][apart], rows[::2][apart], rows[1::2][apart]
+    for _ in range(40):
+        middle = ((near.astype(np.float64) + far) / 2).astype(np.float32)
+        same = (net.predict(middle) == says[::2][apart])[:, None]
+        near, far = np.where(same, middle, near), np.where(same, far, middle)
+    steps = (0, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+    points = np.concatenate([near + np.float32(step) * (start - near) for step in steps])
+    says = net.predict(points)
+    target = make_target(net, points, says, epsilon=0.0)
+    proven = target.certified(target.threat, "auto")
+    stable = np.ones(len(points), dtype=bool)
+    for size in (1, 17):
+        stable &= net.set_params(batch_size=size).predict(points) == says
+    assert stable[proven].all()
+    assert not stable.all()
+    assert proven[-len(near) :].mean() > 0.9  # a hundredth of the way from the boundary
