@@ -75,9 +75,10 @@ def robust_score(
         the adversary's reach.
     attack : str or an attack, default="auto"
         "auto": exact where that is possible, else the fast part of the standard ensemble, for
-        scores `BatchedSearch`. "strong": the whole ensemble, for scores `Square` too. By name, also as "square", these begin with rows of X of other classes.
-        "pgd" and other names: see `sklearn_robust.attacks.get_attack`. An attack with settings of
-        its own is passed as an object, such as ``attacks.PGD(n_steps=100)``.
+        scores `BatchedSearch`. "strong": the whole ensemble, for scores `Square` too. By name,
+        also as "square", these begin with rows of X of other classes. "pgd" and other names: see
+        `sklearn_robust.attacks.get_attack`. An attack with settings of its own is passed as an
+        object, such as ``attacks.PGD(n_steps=100)``.
     random_state : int, RandomState, Generator or None, default=0
         Seed of the attacks.
     n_jobs : int, optional
