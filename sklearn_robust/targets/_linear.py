@@ -12,8 +12,14 @@ from sklearn_robust._linear_scores import class_scores, two_rows
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import LinearModel
-from sklearn_robust.bounds import linear_distances, worst_case_correct, worst_case_points
-from sklearn_robust.preprocessing import Affine, Samples
+from sklearn_robust.bounds import (
+    BoundedLinearModel,
+    linear_distances,
+    worst_case_correct,
+    worst_case_points,
+)
+from sklearn_robust.preprocessing import Affine, CannotFollowError, Samples
+from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._differentiable import DifferentiableTarget, differentiable_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_choice
@@ -127,7 +133,8 @@ class LinearTarget(DifferentiableTarget):
 def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> DifferentiableTarget:
     """Return the target of a classifier with scores ``Z @ coef.T + intercept`` on its own input Z.
 
-    Behind affine transformers it is linear in the raw samples too, otherwise differentiable.
+    Behind affine transformers it is linear in the raw samples too, otherwise differentiable, and
+    bounded where the transformers have bounds.
 
     Parameters
     ----------
@@ -146,11 +153,21 @@ def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> Differe
     """
     front, intercept = subject.front, np.broadcast_to(np.ravel(intercept), len(coef))
     if not isinstance(front.block, Affine):
-        return differentiable_target(subject, LinearModel(*two_rows(coef, intercept)))
+        return _behind_curves(subject, two_rows(coef, intercept))
     matrix, offset = front.block.matrix, front.block.offset
     on_rows = np.asarray(coef @ matrix.T), intercept + coef @ offset
     target = LinearTarget(subject, front.samples, *on_rows)
     target.on_input = coef, intercept
+    return target
+
+
+def _behind_curves(subject: Subject, rows: tuple[np.ndarray, np.ndarray]) -> DifferentiableTarget:
+    """Return the target of a linear classifier behind a logarithm, or what else is not affine."""
+    try:
+        target = bounded_target(subject, BoundedLinearModel(*rows))
+    except CannotFollowError:  # there are no bounds of what a transformer makes of a range
+        return differentiable_target(subject, LinearModel(*rows))
+    assert isinstance(target, DifferentiableTarget)
     return target
 
 

@@ -17,7 +17,7 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCo
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
 
@@ -142,6 +142,18 @@ def test_a_combination_of_linear_classifiers_is_nearly_decided():
     threat = {"epsilon": 0.2 * IRIS.std(axis=0)}
     attacked = robust_score(clf, IRIS, SPECIES, **threat)
     assert attacked - certified_score(clf, IRIS, SPECIES, **threat) <= 0.02
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_linear_classifier_behind_a_logarithm_is_bounded(norm):
+    clf = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), L).fit(PETALS, SPECIES)
+    target = make_target(clf, PETALS, SPECIES, epsilon=0.3 * PETALS.std(axis=0), norm=norm)
+    certified = target.certified(target.threat, "auto")
+    robust = on_a_grid(clf, PETALS, SPECIES, target.threat)
+    assert (certified <= robust).all()
+    # A ball is bounded through the box around it.
+    assert certified.mean() >= robust.mean() - {"linf": 0.05, "l2": 0.3}[norm]
+    assert (certified <= target.attacked(target.threat, seed=0).robust).all()
 
 
 def test_a_member_that_nobody_knows_leaves_the_whole_a_black_box():
