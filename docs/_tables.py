@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import quick, table1
+from benchmarks import quick, table1, trees
 from benchmarks._results import format_table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -69,6 +69,20 @@ def speed_of_training():
     return f"{format_table(['model', 'training', 'attack'], body)}\n\n{note}"
 
 
+def speed_of_trees():
+    """Return what deciding samples of tree ensembles costs, beside Veritas."""
+    content = _load("trees")
+    note = (
+        f"Shares in per cent of {content['samples']} samples, {content['trees']} trees each, CPU "
+        f"time on one thread of {content['processor']} beside other work. Veritas: "
+        f"{content['peer_samples']} of the samples, at most {content['seconds']:g} s for a class."
+    )
+    lines = "\n".join(
+        f"- {part['line'][0].upper()}{part['line'][1:]}." for part in content["summary"]
+    )
+    return f"{trees.table(content['rows'])}\n\n{note}\n\n{lines}"
+
+
 def provenance():
     """Return where every result file came from."""
     header = ["file", "date", "processor", "cores", "python", "torch", "scikit-learn"]
@@ -86,7 +100,15 @@ def provenance():
     return format_table(header, body)
 
 
-TABLES = (robust_accuracy, linear, speed_of_attacks, speed_of_solver, speed_of_training, provenance)
+TABLES = (
+    robust_accuracy,
+    linear,
+    speed_of_attacks,
+    speed_of_solver,
+    speed_of_training,
+    speed_of_trees,
+    provenance,
+)
 
 
 def write(folder):

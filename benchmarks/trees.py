@@ -1,0 +1,244 @@
+"""Tree ensembles, decided exactly: how many samples, at what cost, next to Veritas and a black box.
+
+Each model is trained on one half of a data set; the first samples of the other are judged. Radii
+are in standard deviations of each column, or in the values of images. Times are those of the CPU
+on one thread: of a sample judged alone, and the mean of all at once with the model's own
+predictions; "distance" is that of the nearest mistake, to 1e-6. Veritas gets the same trees as
+doubles and a limit of time for each rival class, and its conversion is not counted; beside it,
+"ours" is the mean of the same samples. The black box is the search by scores alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
+
+from benchmarks._results import rows_table
+from benchmarks._resume import ResultFile
+from benchmarks._tree_referees import Veritas
+from benchmarks._tree_settings import SETTINGS, Setting, make_model
+from sklearn_robust import robust_score
+from sklearn_robust.attacks import ThreatModel
+from sklearn_robust.trees import Forest, decide, distances, read_forest
+from sklearn_robust.trees._decide import outcomes_of
+from sklearn_robust.trees._judge import Judge
+
+N_DISTANCES = 2  # samples
+HEADING = (
+    "data | model | norm, radius | clean | robust | open | ms: median | mean | max | distance "
+    "| Veritas: open | ms | ours | black box"
+)
+LINE = (
+    "{data} | {model} | {norm} {epsilon:g} | {clean:.1%} | {robust:.1%} | {open:.1%} "
+    "| {median:.1f} | {mean:.1f} | {max:.0f} | {distance} | {veritas_open} | {veritas_ms} "
+    "| {ours_ms} | {black_box}"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="leave out the larger data")
+    parser.add_argument("--data", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--models", nargs="+", help="some of the models alone")
+    parser.add_argument("--trees", type=int, default=100, help="of each model (%(default)s)")
+    parser.add_argument("--samples", type=int, default=100, help="to judge (%(default)s)")
+    parser.add_argument(
+        "--peer-samples", type=int, default=30, help="for Veritas and distances (%(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=1.0, help="of Veritas for a class")
+    parser.add_argument(
+        "--black-box", nargs="*", choices=SETTINGS, default=["iris"],
+        help="data on which the black box is run, at the middle radius: for minutes",
+    )  # fmt: skip
+    parser.add_argument("--fresh", action="store_true", help="measure again")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Judge all samples; write trees.json and trees.png."""
+    names = ("seed", "trees", "samples", "peer_samples", "seconds")
+    about = {name: getattr(args, name) for name in names}
+    result = ResultFile(args.output / "trees.json", about, fresh=args.fresh, threads=1)
+    with threadpool_limits(1):
+        for name in args.data:
+            setting = SETTINGS[name]
+            if setting.quick or not args.quick:
+                _run(args, name, setting, result)
+    print("\n" + table(result.rows))
+    for line in summary(result.rows):
+        print(line)
+    result.write(summary=[{"line": line} for line in summary(result.rows)])
+    draw(result.rows, args.output / "trees.png")
+
+
+def _run(args: argparse.Namespace, name: str, setting: Setting, result: ResultFile) -> None:
+    data = None
+    for model_name in setting.models:
+        if args.models and model_name not in args.models:
+            continue
+        missing = list(result.missing(_plan(name, model_name, setting)))
+        if not missing:
+            continue
+        data = setting.split(args.seed) if data is None else data
+        X, X_test, y, y_test = data
+        model = make_model(model_name, args.trees, args.seed).fit(X, y)
+        case = Case(setting, model, X_test[: args.samples], y_test[: args.samples], setting.unit(X))
+        for wanted in missing:
+            result.add({**wanted, **case.measured(args, wanted)})
+            print(table(result.rows[-1:]).splitlines()[-1], flush=True)
+
+
+def _plan(name: str, model: str, setting: Setting) -> Iterator[dict[str, Any]]:
+    for norm, radii in setting.radii.items():
+        for epsilon in radii:
+            yield {"data": name, "model": model, "norm": norm, "epsilon": epsilon}
+
+
+class Case:
+    """A fitted model and samples to judge."""
+
+    def __init__(
+        self, setting: Setting, model: Any, X: np.ndarray, y: np.ndarray, unit: np.ndarray
+    ) -> None:
+        self.setting, self.model, self.X, self.y, self.unit = setting, model, X, y, unit
+        self.labels = np.searchsorted(model.classes_, y)
+        self.forest: Forest = read_forest(model)
+        self.right = np.flatnonzero(self.predict(X) == self.labels)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.model.classes_, self.model.predict(X))
+
+    def measured(self, args: argparse.Namespace, wanted: dict[str, Any]) -> dict[str, Any]:
+        threat = ThreatModel(
+            wanted["epsilon"] * self.unit, wanted["norm"], self.setting.clip_values
+        )
+        peers = self.right[: args.peer_samples]
+        judged = self._judged(threat)
+        robust = judged.pop("proven")
+        row = {"classes": len(self.model.classes_), "leaves": len(self.forest.tree), **judged}
+        if threat.norm == "linf" and not self.setting.fixed:
+            row |= self._veritas(args.seconds, peers, threat, robust)
+            row["ours_ms"] = self._together(peers, threat)
+        radii = self.setting.radii[threat.norm]
+        if wanted["epsilon"] == radii[len(radii) // 2]:
+            if threat.norm == "linf" or wanted["model"] == self.setting.models[0]:
+                row["distance"] = self._distance(peers, threat)
+            if wanted["data"] in args.black_box and threat.norm == "linf":
+                row |= self._black_box(threat)
+        return row
+
+    def _judged(self, threat: ThreatModel) -> dict[str, Any]:
+        args = self.forest, self.predict, self.X, self.labels, threat
+        found, seconds = timed(lambda: decide(*args))
+        judge, ms = Judge(self.forest, self.predict, 200), np.zeros(len(self.X))
+        for i in self.right:
+            sample = self.X[i : i + 1], self.labels[i : i + 1]
+            ms[i] = 1e3 * timed(partial(outcomes_of, judge, sample, (threat, threat.geometry)))[1]
+        return {
+            "clean": len(self.right) / len(self.X),
+            "robust": found.proven.mean(),
+            "open": (~found.proven & ~found.broken).mean(),
+            "median": np.median(ms),
+            "mean": 1e3 * seconds / len(self.X),
+            "max": ms.max(),
+            "proven": found.proven,
+        }
+
+    def _together(self, peers: np.ndarray, threat: ThreatModel) -> float:
+        """Return the milliseconds for each of some samples, judged at once as `decide` does."""
+        judge, data = Judge(self.forest, self.predict, 200), (self.X[peers], self.labels[peers])
+        seconds = timed(partial(outcomes_of, judge, data, (threat, threat.geometry)))[1]
+        return 1e3 * seconds / max(len(peers), 1)
+
+    def _distance(self, peers: np.ndarray, threat: ThreatModel) -> float:
+        """Return the CPU time of a distance to 1e-6, in milliseconds."""
+        pick = peers[:N_DISTANCES]
+        args = self.forest, self.predict, self.X[pick], self.labels[pick], threat
+        return 1e3 * timed(lambda: distances(*args))[1] / max(len(pick), 1)
+
+    def _veritas(
+        self, seconds: float, peers: np.ndarray, threat: ThreatModel, robust: np.ndarray
+    ) -> dict[str, Any]:
+        try:
+            referee = Veritas(self.forest, seconds)
+            around = threat.around(self.X[peers])
+            low, high = (
+                around.project(np.full_like(self.X[peers], end)) for end in (-np.inf, np.inf)
+            )
+            said = [referee(*of) for of in zip(self.labels[peers], low, high, strict=True)]
+        except ImportError as error:
+            print(f"Veritas left out: {error}")
+            return {}
+        decided = [i for i, answer in enumerate(said) if answer.robust is not None]
+        return {
+            "veritas_open": 1 - len(decided) / max(len(peers), 1),
+            "veritas_ms": float(np.mean([answer.milliseconds for answer in said])),
+            "disagree": sum(said[i].robust != robust[peers[i]] for i in decided),
+        }
+
+    def _black_box(self, threat: ThreatModel) -> dict[str, Any]:
+        asked = {"epsilon": threat.epsilon, "norm": threat.norm, "clip_values": threat.clip_values}
+        score, seconds = timed(
+            lambda: robust_score(self.model, self.X, self.y, attack="square", **asked)
+        )
+        return {"black_box": score, "black_box_seconds": seconds}
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what the work returns, and its seconds of CPU time."""
+    start = time.process_time()
+    done = work()
+    return done, time.process_time() - start
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    return rows_table([shown(row) for row in rows], HEADING, LINE)
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with text where it may have no number."""
+    formats = {
+        "distance": "{:.0f}",
+        "veritas_open": "{:.0%}",
+        "veritas_ms": "{:.1f}",
+        "ours_ms": "{:.1f}",
+        "black_box": "{:.1%}",
+    }
+    text = {key: form.format(row[key]) if key in row else "" for key, form in formats.items()}
+    return {**row, **text}
+
+
+def summary(rows: list[dict[str, Any]]) -> list[str]:
+    """Return how the times compare with Veritas, as geometric means over settings."""
+    lines = [
+        f"decided {1 - np.mean([row['open'] for row in rows]):.2%} of the samples of {len(rows)} "
+        f"settings; mean of the means {np.mean([row['mean'] for row in rows]):.1f} ms"
+    ]
+    for name, binary in (("two classes", True), ("more classes", False)):
+        mine = [r for r in rows if r.get("veritas_ms") and (r["classes"] == 2) == binary]
+        if mine:
+            ratio = np.exp(np.mean([np.log(r["veritas_ms"] / r["ours_ms"]) for r in mine]))
+            lines.append(
+                f"{name}: Veritas takes {ratio:.2g} times as long and disagrees on "
+                f"{sum(r['disagree'] for r in mine)} samples, {len(mine)} settings"
+            )
+    return lines
+
+
+def draw(rows: list[dict[str, Any]], path: Any) -> None:
+    """Draw the milliseconds of a sample against those of Veritas."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, binary in (("two classes", True), ("more classes", False)):
+        mine = [r for r in rows if r.get("veritas_ms") and (r["classes"] == 2) == binary]
+        axes.loglog([r["veritas_ms"] for r in mine], [r["ours_ms"] for r in mine], "o", label=name)
+    ends = np.array([0.05, 3000])
+    axes.loglog(ends, ends, color="0.6", linewidth=1)
+    axes.set(xlabel="Veritas, CPU ms a sample", ylabel="this library, CPU ms a sample")
+    axes.legend()
+    figure.savefig(path, dpi=150)
