@@ -38,6 +38,8 @@ class OwnNetworkTarget(NetworkTarget):
 class SamplesAsRead:
     """Raw samples in the shape and precision in which a network reads them, and back."""
 
+    columns = None  # all are in the rows, in their order
+
     def __init__(self, network: Any, X: Any) -> None:
         self.raw, self.rows = X, network._read(X)
         self._fixed = boolean_columns(X)
