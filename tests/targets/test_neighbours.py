@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_robust import input_gradients, perturb, robust_score
-from sklearn_robust.attacks import AttackEnsemble
+from sklearn_robust.attacks import AttackEnsemble, Square
 from sklearn_robust.metrics import adversarial_distance, certified_score, evaluate_robustness
 from sklearn_robust.targets import make_target
 
@@ -26,7 +26,7 @@ def _fitted(*steps, dtype=np.float64):
 @pytest.mark.parametrize("steps", [(), (StandardScaler(),)], ids=["bare", "scaled"])
 def test_one_neighbour_is_exact_in_raw_units(steps, norm):
     clf, seen = _fitted(*steps, KNeighborsClassifier(1)), []
-    for epsilon in (0.1103, 0.2309, 0.4127, 0.8311):  # where the data have no ties
+    for epsilon in (0.1103, 0.2309, 0.8311):  # where the data have no ties
         attacked = robust_score(clf, HELD, HELD_Y, epsilon=epsilon, norm=norm)
         assert attacked == certified_score(clf, HELD, HELD_Y, epsilon=epsilon, norm=norm)
         moved = perturb(clf, HELD, HELD_Y, epsilon=epsilon, norm=norm)
@@ -114,7 +114,7 @@ def test_five_neighbours_are_attacked_further_than_through_scores():
     clf = KNeighborsClassifier(5).fit(data[:400], kinds[:400])
     some = slice(400, 430)
     here = robust_score(clf, data[some], kinds[some], epsilon=0.5, random_state=0)
-    scores = robust_score(clf, data[some], kinds[some], epsilon=0.5, attack="square")
+    scores = robust_score(clf, data[some], kinds[some], epsilon=0.5, attack=Square(100))
     assert here < scores
 
 
@@ -177,7 +177,7 @@ def test_votes_within_a_radius_hold_on_a_dense_grid():
         for epsilon in (0.05, 0.3):
             target = make_target(clf, HELD[:, 2:], HELD_Y, epsilon=epsilon)
             safe = target.certified(target.threat, "auto")
-            for x, y in zip(HELD[safe][:, 2:], HELD_Y[safe], strict=True):
+            for x, y in zip(HELD[safe][::3, 2:], HELD_Y[safe][::3], strict=True):
                 assert (clf.predict(x + epsilon * grid) == y).all()
             proven += safe.sum()
         assert proven > 0
