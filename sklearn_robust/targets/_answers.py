@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust._linear_scores import two_rows
 from sklearn_robust.bounds import (
@@ -65,7 +67,8 @@ def votes(subject: Subject, member: Any, columns: Any = None) -> Response:
 
 def probabilities(subject: Subject, member: Any, columns: Any = None) -> Response:
     """Return the `predict_proba` of a member."""
-    scores = scores_of_member(subject, member, columns)
+    asked = _forest_of(member) if isinstance(member, DecisionTreeClassifier) else member
+    scores = scores_of_member(subject, asked, columns)
     expected = _asked(member.predict_proba, subject, columns)
     n_classes = expected.shape[1]
     shares = Shares(sigmoids(scores, n_classes))
@@ -75,6 +78,15 @@ def probabilities(subject: Subject, member: Any, columns: Any = None) -> Respons
     raise CannotFollowError(
         f"the probabilities of {type(member).__name__} are no known function of its scores."
     )
+
+
+def _forest_of(tree: DecisionTreeClassifier) -> RandomForestClassifier:
+    """Return a forest of a tree, twice: read with its shares, where a tree alone has labels."""
+    forest = RandomForestClassifier(n_estimators=2)
+    forest.estimators_, forest.classes_ = [tree, tree], tree.classes_
+    forest.n_classes_, forest.n_outputs_ = tree.n_classes_, tree.n_outputs_
+    forest.n_features_in_ = tree.n_features_in_
+    return forest
 
 
 def decisions(subject: Subject, member: Any, columns: Any = None) -> Response:

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust import certified_score, input_gradients, robust_score
 from sklearn_robust.targets import make_target
@@ -163,3 +164,14 @@ def test_a_member_that_nobody_knows_leaves_the_whole_a_black_box():
     target = make_target(clf, PETALS[::5], SPECIES[::5], epsilon=0.1)
     assert target.kind == "black box"
     assert "KNeighborsClassifier" in target.obstacle
+
+
+def test_a_single_tree_answers_with_its_shares():
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0)
+    clf = VotingClassifier([("tree", tree), ("linear", L)], voting="soft", weights=[1, 3])
+    clf.fit(PETALS, SPECIES)
+    target = make_target(clf, PETALS, SPECIES, epsilon=0.1)
+    certified = target.certified(target.threat, "auto")
+    robust = on_a_grid(clf, PETALS, SPECIES, target.threat)
+    assert (certified <= robust).all()
+    assert certified.mean() > 0.8 * robust.mean()
