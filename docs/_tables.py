@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import quick, table1, trees
+from benchmarks import coverage as coverage_benchmark, quick, table1, trees
 from benchmarks._results import format_table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -83,6 +83,17 @@ def speed_of_trees():
     return f"{trees.table(content['rows'])}\n\n{note}\n\n{lines}"
 
 
+def coverage():
+    """Return which number each classifier gets."""
+    content = _load("coverage")
+    data = ", ".join(dict.fromkeys(row["data"] for row in content["rows"]))
+    note = (
+        f"Measured on {content['samples']} samples of {data}, on one thread of "
+        f"{content['processor']}, which had other work as well."
+    )
+    return f"{coverage_benchmark.table(content['rows'])}\n\n{note}"
+
+
 def provenance():
     """Return where every result file came from."""
     header = ["file", "date", "processor", "cores", "python", "torch", "scikit-learn"]
@@ -107,6 +118,7 @@ TABLES = (
     speed_of_solver,
     speed_of_training,
     speed_of_trees,
+    coverage,
     provenance,
 )
 
