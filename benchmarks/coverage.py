@@ -132,7 +132,8 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 def _line(name: str, rows: list[dict[str, Any]]) -> list[str]:
     good = [row for row in rows if "kind" in row]
     kinds = [
-        ", or ".join(sorted({row["kind"] for row in good if row["front"] == front})) or "fails"
+        ", or ".join(sorted({row.get("kind", "fails") for row in rows if row["front"] == front}))
+        or "not measured"
         for front in FRONTS
     ]
     if not good:
