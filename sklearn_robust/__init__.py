@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
         neural_network as neural_network,
         preprocessing as preprocessing,
         targets as targets,
+        trees as trees,
     )
     from sklearn_robust._norms import (
         Norm as Norm,
