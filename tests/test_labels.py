@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_robust._validation import check_seen, encode_labels
+from sklearn_robust._labels import check_seen, encode_labels
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ LAYERS = (
         "_jobs",
         "_images",
         "_warnings",
+        "_labels",
         "_linear_scores",
     },
     {"_validation"},

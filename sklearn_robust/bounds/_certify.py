@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._labels import encode_labels
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_finite, check_option, encode_labels
+from sklearn_robust._validation import check_finite, check_option
 from sklearn_robust.bounds._linear import worst_case_correct
 from sklearn_robust.bounds._methods import METHODS
 

@@ -12,7 +12,8 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import compute_class_weight
 
-from sklearn_robust._validation import check_real, encode_labels
+from sklearn_robust._labels import encode_labels
+from sklearn_robust._validation import check_real
 from sklearn_robust.attacks import TorchModel
 
 

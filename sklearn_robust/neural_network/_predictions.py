@@ -11,9 +11,9 @@ import torch
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator
 
+from sklearn_robust._labels import check_seen, encode_labels
 from sklearn_robust._pieces import by_pieces
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_seen, encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import TorchModel, is_in_precision, to_precision
 from sklearn_robust.neural_network._device import (

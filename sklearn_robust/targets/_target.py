@@ -15,9 +15,9 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_robust._arrays import to_numpy
+from sklearn_robust._labels import encode_labels
 from sklearn_robust._pieces import by_pieces, piece_bytes, pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import encode_labels
 from sklearn_robust._warnings import warn_user
 from sklearn_robust.attacks import (
     AttackEnsemble,

@@ -4,12 +4,8 @@ from sklearn_robust.trees._bounded import BoundedForest
 from sklearn_robust.trees._decide import Decision, decide
 from sklearn_robust.trees._distance import distances
 from sklearn_robust.trees._errors import NoBoxesError, NoTreesError as NoTreesError
-from sklearn_robust.trees._forest import (
-    CategorySplit,
-    Forest,
-    Tree,
-    float32_threshold as float32_threshold,
-)
+from sklearn_robust.trees._float32 import float32_threshold as float32_threshold
+from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
 from sklearn_robust.trees._readers import (
     disagreements as disagreements,
     inputs_of as inputs_of,

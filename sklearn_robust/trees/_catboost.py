@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust.trees._errors import NoBoxesError
-from sklearn_robust.trees._forest import Forest, Tree, float32_threshold
+from sklearn_robust.trees._float32 import float32_threshold
+from sklearn_robust.trees._forest import Forest, Tree
 from sklearn_robust.trees._values import class_column
 
 # Rounding of probabilities near one half, seen as one of the margin: the slope there is a quarter.

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn_robust._arrays import spacing
 from sklearn_robust._norms import power
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.trees._forest import floor32
+from sklearn_robust.trees._float32 import floor32
 from sklearn_robust.trees._sums import summing_error
 
 

@@ -18,8 +18,15 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, ExtraTreeClassifier
 
-from sklearn_robust.trees import Forest, NoBoxesError, Tree, inputs_of, probes, read_forest
-from sklearn_robust.trees._forest import float32_threshold
+from sklearn_robust.trees import (
+    Forest,
+    NoBoxesError,
+    Tree,
+    float32_threshold,
+    inputs_of,
+    probes,
+    read_forest,
+)
 
 SKLEARN = {
     "tree": lambda n: DecisionTreeClassifier(random_state=0),
