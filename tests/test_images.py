@@ -10,6 +10,7 @@ from sklearn.model_selection import FixedThresholdClassifier
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, perturb, robust_score
 from sklearn_robust._images import channels_last, image_shape
+from sklearn_robust.attacks import Square
 from sklearn_robust.attacks._patches import Squares, choose_patches
 from sklearn_robust.inspection._panels import shaped
 from sklearn_robust.metrics import gradient_quality
@@ -78,7 +79,7 @@ def test_images_go_through_a_classifier_that_holds_a_network():
     net = RobustFCClassifier((4,), epsilon=0.05, max_epochs=4, lr=0.05, random_state=0)
     clf = FixedThresholdClassifier(net, threshold=0.3, pos_label=1).fit(X, y)
     flat = FixedThresholdClassifier(net, threshold=0.3, pos_label=1).fit(X.reshape(40, -1), y)
-    options = {"epsilon": 0.3, "attack": "square"}
+    options = {"epsilon": 0.3, "attack": Square(100)}
     robust = robust_score(clf, X, y, **options)
     assert robust == robust_score(flat, X.reshape(40, -1), y, **options) < clf.score(X, y)
     X_adv = perturb(clf, X.astype(np.float32), y, **options)

@@ -14,7 +14,7 @@ from sklearn.base import ClassifierMixin
 from sklearn_robust._validation import draw_seed
 from sklearn_robust.attacks import PGD, to_precision
 from sklearn_robust.neural_network._batches import (
-    Batch,
+    TrainingData,
     as_batch,
     held_out_apart,
     weights_with_classes,
@@ -275,7 +275,7 @@ class BaseRobustClassifier(
 
     def _split(
         self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None
-    ) -> tuple[Batch, Batch | None]:
+    ) -> tuple[TrainingData, TrainingData | None]:
         if not self.early_stopping:
             return self._batch(X, y, weight), None
         seed = team().seed(draw_seed(self.random_state))
@@ -295,7 +295,7 @@ class BaseRobustClassifier(
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         mean_weight: float | None = None,
-    ) -> Batch:
+    ) -> TrainingData:
         """Return the data as tensors on the device; samples of weight 0 are left out."""
         weight = self._weights(y, sample_weight)
         return as_batch(self._model(), X, self._encode(y, len(X)), weight, mean_weight)
@@ -316,8 +316,8 @@ class BaseRobustClassifier(
 
     def _train(
         self,
-        data: Batch,
-        valid: Batch | None,
+        data: TrainingData,
+        valid: TrainingData | None,
         epochs: int,
         checkpoint: Checkpoint | None = None,
         *,
@@ -327,7 +327,7 @@ class BaseRobustClassifier(
         self.net_.graphs = (self.net_.graphs or StepGraphs()) if self.cuda_graphs else None
         try:
             # Dropout draws from the global generator.
-            with own_randomness(seed, data.X.device), network_alone(self.module_):
+            with own_randomness(seed, data.device), network_alone(self.module_):
                 self.net_.train(data, valid, epochs, checkpoint)
         finally:
             if not going_on:  # the next call of partial_fit can use them
@@ -336,7 +336,7 @@ class BaseRobustClassifier(
             losses = [row["train_loss"] for row in self.net_.history if "train_loss" in row]
             self.n_iter_ = len(losses)  # an interrupted epoch has no row of means
             self.loss_ = losses[-1] if losses else float("nan")
-            self._settle(self._model().asarray(data.X[:1]))
+            self._settle(data.take(slice(1)).X)
 
     def _settle(self, X: torch.Tensor) -> None:
         """Leave the module as it predicts: what layers compute from weights carries no history."""

@@ -18,54 +18,77 @@ from sklearn_robust.attacks import TorchModel
 
 
 class Batch(NamedTuple):
-    """Samples, class indices and weights (mean 1 over the training data), on one device.
-
-    All that is trained on keeps the numbers of X as passed, bytes or floats; `Batches` makes floats
-    of the model's precision of them, a batch at a time.
-    """
+    """Samples, class indices and weights (mean 1 over the training data), on one device."""
 
     X: torch.Tensor
     y: torch.Tensor
     weight: torch.Tensor
 
 
+class TrainingData(NamedTuple):
+    """All samples as passed, bytes or floats, which a batch at a time become those of a model.
+
+    Attributes
+    ----------
+    samples : Tensor of shape (n_samples, ...)
+    y, weight : Tensor of shape (n_samples,)
+    dtype : torch.dtype
+        Precision of the model's input.
+    """
+
+    samples: torch.Tensor
+    y: torch.Tensor
+    weight: torch.Tensor
+    dtype: torch.dtype
+
+    @property
+    def X(self) -> torch.Tensor:
+        """All samples as the model takes them; a copy, unless they were passed so."""
+        return self.samples.to(self.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self.samples.device
+
+    def take(self, pick: Any) -> Batch:
+        """Return some samples, by slice or index."""
+        return Batch(self.samples[pick].to(self.dtype), self.y[pick], self.weight[pick])
+
+
 class Batches:
     """Slices of tensors that lie on the device already: cheaper than skorch's DataLoader.
 
-    Samples leave it in the precision `dtype`, and then go through `change`, if there is one.
     With `join_one`, a single sample that is left at the end joins the batch before it: batch norm
     cannot be trained on one.
     """
 
     def __init__(
         self,
-        data: Batch,
+        data: TrainingData,
         batch_size: int,
-        dtype: torch.dtype,
         generator: torch.Generator | None = None,
         replays: int = 1,
         change: Callable[[torch.Tensor], torch.Tensor] | None = None,
         join_one: bool = False,
     ) -> None:
-        self.data, self.batch_size, self.dtype, self.generator = data, batch_size, dtype, generator
+        self.data, self.batch_size, self.generator = data, batch_size, generator
         self.replays, self.change = replays, change
-        starts = range(0, len(data.X), batch_size)
-        joins = join_one and len(starts) > 1 and len(data.X) % batch_size == 1
+        starts = range(0, len(data.y), batch_size)
+        joins = join_one and len(starts) > 1 and len(data.y) % batch_size == 1
         self.starts = starts[:-1] if joins else starts
 
     def __len__(self) -> int:
         return self.replays * len(self.starts)
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self.data.X)
+        n = len(self.data.y)
         order = None
         if self.generator is not None and self.batch_size < n:
-            order = torch.randperm(n, generator=self.generator).to(self.data.X.device)
+            order = torch.randperm(n, generator=self.generator).to(self.data.device)
         for start in self.starts:
             stop = n if start == self.starts[-1] else start + self.batch_size
             pick = slice(start, stop)
-            batch = Batch(*(t[pick if order is None else order[pick]] for t in self.data))
-            batch = batch._replace(X=batch.X.to(self.dtype))
+            batch = self.data.take(pick if order is None else order[pick])
             if self.change is not None:
                 batch = batch._replace(X=self.change(batch.X))
             for _ in range(self.replays):
@@ -117,7 +140,7 @@ def as_batch(
     index: np.ndarray,
     weight: np.ndarray,
     mean_weight: float | None = None,
-) -> Batch:
+) -> TrainingData:
     """Return data as tensors on the device of a model; samples of weight 0 are left out.
 
     Weights are divided by their mean over all data, which is `mean_weight` if these are a part of
@@ -130,7 +153,8 @@ def as_batch(
         X, index, weight = X[keep], index[keep], weight[keep]
     weight = weight / (mean_weight or weight.mean())
     weights = model.asarray(weight)
-    return Batch(_as_passed(X).to(weights.device), model.labels(index), weights)
+    samples = _as_passed(X).to(weights.device)
+    return TrainingData(samples, model.labels(index), weights, weights.dtype)
 
 
 def _as_passed(X: np.ndarray) -> torch.Tensor:

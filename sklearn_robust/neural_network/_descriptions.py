@@ -98,8 +98,7 @@ epsilon : float or array of shape (n_features,), default=0.1
         accuracies; other scores come from skorch's ``EpochScoring(function, on_train=True,
         use_caching=False)``, called as ``function(net, data, None)``, where ``net.module_`` is in
         eval mode and ``data.X``, ``data.y`` and ``data.weight`` are tensors with all that is
-        trained on, or with what is held out for early stopping if ``on_train=False``; X in the
-        dtype in which it was passed.
+        trained on, or with what is held out for early stopping if ``on_train=False``.
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
         Precision of training and attacks. "bfloat16" computes the products of matrices in training
         with 8 bits and all else as "float32" does: 1.3 to 1.6 times as fast where the device has

@@ -13,10 +13,9 @@ from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import TorchModel
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
-from sklearn_robust.neural_network._batches import Batch, Batches
+from sklearn_robust.neural_network._batches import Batch, Batches, TrainingData
 from sklearn_robust.neural_network._checkpoint import Checkpoint, generator_in_state
 from sklearn_robust.neural_network._device import available, products_in
 from sklearn_robust.neural_network._graphs import StepGraphs
@@ -81,8 +80,8 @@ class RobustNet(NeuralNet):
 
     def train(
         self,
-        data: Batch,
-        valid: Batch | None,
+        data: TrainingData,
+        valid: TrainingData | None,
         epochs: int,
         checkpoint: Checkpoint | None = None,
     ) -> None:
@@ -205,11 +204,11 @@ class RobustNet(NeuralNet):
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         return X
 
-    def get_iterator(self, dataset: Batch, training: bool = False) -> Batches:
-        n, dtype = len(dataset.X), TorchModel(self.module_, 0).asarray(dataset.X[:1]).dtype
+    def get_iterator(self, dataset: TrainingData, training: bool = False) -> Batches:
+        n = len(dataset.y)
         size = n if self.batch_size == -1 else min(self.batch_size, n)
         if not training:
-            return Batches(dataset, size, dtype)
+            return Batches(dataset, size)
         change = None if self.augmentation is None else self._augmented
         normed = any(isinstance(m, _BatchNorm) for m in self.module_.modules())
         if normed and size == 1:
@@ -217,9 +216,7 @@ class RobustNet(NeuralNet):
                 f"Batch norm cannot be trained on batches of 1 sample, got n_samples={n} and "
                 f"batch_size={self.batch_size}. Pass more, or a network without batch norm."
             )
-        batches = Batches(
-            dataset, size, dtype, self.generator, self.objective.replays, change, normed
-        )
+        batches = Batches(dataset, size, self.generator, self.objective.replays, change, normed)
         self.batches_per_epoch = len(batches)
         return batches
 
@@ -251,7 +248,7 @@ class RobustNet(NeuralNet):
         """Run over all batches; the numbers for the history leave the device a few at a time."""
         if iterator is None:
             return
-        every = 1 if iterator.data.X.device.type == "cpu" else _FLUSH_EVERY
+        every = 1 if iterator.data.device.type == "cpu" else _FLUSH_EVERY
         waiting: list[tuple[dict[str, Any], dict[str, torch.Tensor]]] = []
         averaged = nullcontext()
         if not training and self.averaging is not None:

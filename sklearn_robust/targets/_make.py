@@ -71,7 +71,7 @@ def make_target(
     name = type(subject.classifier).__name__
     try:
         found = find_target(subject)
-        obstacle = f"{name} is neither linear nor a network."
+        obstacle = f"{name} is of no family that has formulas or bounds."
     except CannotFollowError as error:
         found, obstacle = None, str(error)
     return score_target(subject, obstacle) if found is None else found

@@ -102,15 +102,15 @@ class Target:
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.gaussian_process import GaussianProcessClassifier
+    >>> from sklearn.neighbors import KNeighborsClassifier
     >>> from sklearn_robust.targets import make_target
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = GaussianProcessClassifier(random_state=0).fit(X[::5], y[::5])
+    >>> clf = KNeighborsClassifier(metric="canberra").fit(X, y)
     >>> target = make_target(clf, X, y, epsilon=0.1)
     >>> target.kind
     'black box'
     >>> target.obstacle
-    'GaussianProcessClassifier is neither linear nor a network.'
+    'KNeighborsClassifier is of no family that has formulas or bounds.'
     """
 
     kind = "black box"

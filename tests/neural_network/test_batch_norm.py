@@ -20,7 +20,7 @@ from sklearn_robust.neural_network import (
     SmallBoxTraining,
     TrainingContext,
 )
-from sklearn_robust.neural_network._batches import Batch, Batches
+from sklearn_robust.neural_network._batches import Batches, TrainingData
 
 EPSILON = 0.1
 # Sums of a few hundred products in float64, in another order.
@@ -210,12 +210,12 @@ def test_certificates_attacks_and_predictions_are_in_order(digits, training):
 
 def test_a_single_sample_left_over_joins_the_batch_before():
     X = torch.arange(9.0)[:, None]
-    data = Batch(X, torch.zeros(9, dtype=torch.long), torch.ones(9))
-    sizes = [len(b.X) for b in Batches(data, 4, torch.float32, join_one=True)]
-    assert sizes == [4, 5] and len(Batches(data, 4, torch.float32, join_one=True)) == 2
-    assert [len(b.X) for b in Batches(data, 4, torch.float32)] == [4, 4, 1]
-    assert [len(b.X) for b in Batches(data, 3, torch.float32, join_one=True)] == [3, 3, 3]
-    seen = torch.cat([b.X for b in Batches(data, 2, torch.float32, join_one=True)])
+    data = TrainingData(X, torch.zeros(9, dtype=torch.long), torch.ones(9), X.dtype)
+    sizes = [len(b.X) for b in Batches(data, 4, join_one=True)]
+    assert sizes == [4, 5] and len(Batches(data, 4, join_one=True)) == 2
+    assert [len(b.X) for b in Batches(data, 4)] == [4, 4, 1]
+    assert [len(b.X) for b in Batches(data, 3, join_one=True)] == [3, 3, 3]
+    seen = torch.cat([b.X for b in Batches(data, 2, join_one=True)])
     assert torch.equal(seen, X)
 
 

@@ -584,7 +584,8 @@ def test_early_stopping_waits_for_the_full_epsilon(digits, training):
 def test_validation_of_certified_training_is_the_certificate(digits):
     X, y, *_ = digits
     clf = small("ibp", early_stopping=True, max_epochs=8, width=64).fit(X, y)
-    model, (held, labels) = clf._model(), clf._split(X, y, None)[1][:2]
+    model, valid = clf._model(), clf._split(X, y, None)[1]
+    held, labels = valid.X, valid.y
     bounds = margin_bounds(model.module, held, labels, clf._threat(), "ibp", rounding=False)
     bounds[range(len(labels)), labels] = np.inf
     best = max(clf.net_.history[:, "valid_adversarial_accuracy"])
