@@ -181,7 +181,7 @@ def test_a_registered_family_answers_every_question(stump_family, cls):
 def test_without_its_family_its_labels_are_attacked():
     y = (X[:, 0] > 13).astype(int)
     clf = Stump().fit(X, y)
-    with pytest.warns(BlackBoxWarning, match="Stump is neither linear"):
+    with pytest.warns(BlackBoxWarning, match="Stump is of no family"):
         found = robust_score(clf, X, y, epsilon=0.5)
     right = clf.predict(X) == y
     assert found == np.mean(right & (abs(X[:, 0] - clf.threshold_) > 0.5))
