@@ -147,7 +147,7 @@ class Affine(Layer):
         return None
 
     def bias_size(self) -> Tensor | None:
-        """Return |b|, or as much more as the terms of a sum that makes b, for its rounding."""
+        """Return ``|b|``, or as much more as the terms of a sum that makes b, for its rounding."""
         bias = self.bias()
         return None if bias is None else bias.abs()
 

@@ -97,7 +97,7 @@ class RobustNeuralNetClassifier(BaseRobustClassifier):
         Parameters
         ----------
         module : torch.nn.Module
-            Maps a batch of floats, (n_samples, *input_shape), to scores of shape (n_samples,
+            Maps a batch of floats, ``(n_samples, *input_shape)``, to scores of shape (n_samples,
             n_classes), or to one number for each sample of two classes: a logit, or a probability
             by a sigmoid.
         input_shape : int or sequence of int
