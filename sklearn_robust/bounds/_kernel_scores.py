@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 
 import numpy as np
@@ -99,7 +100,7 @@ class KernelModel(BoundedModel):
         relaxation = Relaxation(self.kernel, self.centres, Reach(x, threat), threat, unit)
         margins = np.full(self.n_classes, np.inf)
         margins[others], met = relaxation.bound(weights, offsets)
-        met = met.reshape(-1, met.shape[-1])
+        met = met.reshape(math.prod(met.shape[:-1]), met.shape[-1])  # -1 fails if nothing may move
         for k, c in enumerate(others):
             if not margins[c] > 0 and apply(relaxation):
                 value, further = parabola_bound(relaxation, weights[k], offsets[k])

@@ -121,7 +121,7 @@ class Network:
         return centre - radius, centre + radius
 
     def step_error(self, k: int, boxes: Sequence[Interval]) -> Tensor | None:
-        """Return what, times the sum of ``|a|``, bounds the rounding of a step of a back past layer k.
+        """Return what, times the sum of ``|a|``, bounds the rounding of a step back past layer k.
 
         Shape (n, 1): one value for each sample; None if nothing is rounded.
         """

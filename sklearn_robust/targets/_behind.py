@@ -110,6 +110,8 @@ class BoundedBehind(BoundedModel):
             with np.errstate(invalid="ignore"):
                 ends = np.sort([scale * low, scale * high], axis=0) + offset
             clip = tuple(np.where(np.isnan(end), offset, end) for end in ends)
+            if not (clip[0] < clip[1]).any():  # nothing moves
+                epsilon, clip = np.zeros_like(epsilon), None
         return self.block(X), ThreatModel(epsilon, threat.norm, clip)
 
     def _slack(self, X: np.ndarray, threat: ThreatModel) -> np.ndarray:

@@ -167,6 +167,8 @@ def cases(draw: Any) -> Case:
     wrapped = draw(st.sampled_from(["plain", "plain", "frozen"]))
     data = _contained(X, container, rng if mixed else None)
     targets = labels[y]
+    # These need some samples of each class.
+    assume(name not in ("calibrated", "quadratic") or np.bincount(y).min() > n_features + 2)
     classifier = _fitted(name, front, data, targets, mixed=mixed, threshold=threshold)
     assume(_gives_numbers(classifier, data))
     if wrapped == "frozen":
