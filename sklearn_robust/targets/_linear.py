@@ -47,15 +47,15 @@ class LinearTarget(DifferentiableTarget):
     >>> from sklearn_robust import robust_score
     >>> from sklearn_robust.metrics import certified_score
     >>> from sklearn_robust.targets import linear_target, register_target
-    >>> @register_target(NearestCentroid)
+    >>> class NearestMean(NearestCentroid):
+    ...     pass
+    >>> @register_target(NearestMean)
     ... def _(subject):
-    ...     if subject.classifier.metric != "euclidean" or subject.classifier.shrink_threshold:
-    ...         return None
     ...     means = subject.classifier.centroids_
     ...     return linear_target(subject, 2 * means, -(means**2).sum(axis=1))
     >>> X, y = load_wine(return_X_y=True)
     >>> X = X[:, :2]
-    >>> clf = NearestCentroid().fit(X, y)
+    >>> clf = NearestMean().fit(X, y)
     >>> robust_score(clf, X, y, epsilon=0.1) == certified_score(clf, X, y, epsilon=0.1)
     True
     """
