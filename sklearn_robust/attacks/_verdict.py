@@ -69,6 +69,8 @@ class AttackRecord:
     Attributes
     ----------
     attack : Attack
+    name : str
+        The class of the attack, and what tells it from others of its class.
     n_attacked : int
         Samples it was given: those that all attacks before it had left standing.
     n_broken : int
@@ -97,6 +99,18 @@ class AttackRecord:
     seconds: float
     n_forwards: int
     n_gradients: int
+
+    @property
+    def name(self) -> str:
+        attack, loss = self.attack, getattr(self.attack, "loss", None)
+        targets, steps = getattr(attack, "n_targets", None), getattr(attack, "n_steps", None)
+        parts = [
+            str(getattr(loss, "name", loss)) if loss else "",
+            f"{targets} targets" if targets else "",
+            f"{steps} steps" if steps else "",
+        ]
+        told = ", ".join(part for part in parts if part)
+        return f"{type(attack).__name__} ({told})" if told else type(attack).__name__
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,10 @@ class RadiusTarget(NeighbourTarget):
 def radius_target(subject: Subject) -> Target | None:
     """Return the target of a `RadiusNeighborsClassifier` under a Minkowski distance."""
     classifier: RadiusNeighborsClassifier = subject.classifier
-    distance = _distance(classifier)
-    own = type(classifier).predict is RadiusNeighborsClassifier.predict
-    if distance is None or not own or not _plain(classifier):
+    known = _votes_of(classifier, RadiusNeighborsClassifier)
+    if known is None:
         return None
-    rows, unit = _training_rows(classifier)
+    distance, rows, unit = known
     votes = RadiusVotes(
         rows, np.asarray(classifier._y), len(classifier.classes_), float(classifier.radius),
         distance, unanimous=classifier.weights == "distance", unit=unit,
@@ -76,11 +75,10 @@ def radius_target(subject: Subject) -> Target | None:
 def neighbours_target(subject: Subject) -> Target | None:
     """Return the target of a `KNeighborsClassifier` under a Minkowski distance, None of others."""
     classifier: KNeighborsClassifier = subject.classifier
-    distance = _distance(classifier)
-    own = type(classifier).predict is KNeighborsClassifier.predict
-    if distance is None or not own or not _plain(classifier):
+    known = _votes_of(classifier, KNeighborsClassifier)
+    if known is None:
         return None
-    rows, unit = _training_rows(classifier)
+    distance, rows, unit = known
     classes, n_classes = np.asarray(classifier._y), len(classifier.classes_)
     k = classifier.n_neighbors
     if k == 1 and distance.p == 2:
@@ -89,6 +87,15 @@ def neighbours_target(subject: Subject) -> Target | None:
     unanimous = k > 1 and classifier.weights == "distance"
     votes = NeighbourVotes(rows, classes, n_classes, k, distance, unanimous=unanimous, unit=unit)
     return bounded_target(subject, votes, NeighbourTarget)
+
+
+def _votes_of(classifier: Any, cls: type) -> tuple[Distance, np.ndarray, float] | None:
+    """Return distance, training rows and their spacing where votes are those of `cls` itself."""
+    distance = _distance(classifier)
+    own = type(classifier).predict is cls.predict  # type: ignore[attr-defined]
+    if distance is None or not own or not _plain(classifier):
+        return None
+    return distance, *_training_rows(classifier)
 
 
 def _plain(classifier: Any) -> bool:

@@ -212,8 +212,7 @@ class Target:
         for lot, verdict in self._evaluated(threat, attack, self._open(among), **run):
             robust[lot] = verdict.robust
             for record in verdict.records:
-                name = describe(record.attack)
-                broken[name] = broken.get(name, 0) + record.n_broken
+                broken[record.name] = broken.get(record.name, 0) + record.n_broken
         return Attacked(robust, broken, "white box" if self._has_gradients else "black box")
 
     @property
@@ -336,16 +335,3 @@ def dense_rows(rows: Any) -> np.ndarray:
 def leaves_choice(attack: Any) -> bool:
     """Whether the choice of the attack is left to the library."""
     return isinstance(attack, str) and attack in ("auto", "strong")
-
-
-def describe(attack: Any) -> str:
-    """Return the class of an attack and what tells it from others of its class."""
-    name, loss = type(attack).__name__, getattr(attack, "loss", None)
-    targets, steps = getattr(attack, "n_targets", None), getattr(attack, "n_steps", None)
-    parts = [
-        str(getattr(loss, "name", loss)) if loss else "",
-        f"{targets} targets" if targets else "",
-        f"{steps} steps" if steps else "",
-    ]
-    told = ", ".join(part for part in parts if part)
-    return f"{name} ({told})" if told else name

@@ -12,7 +12,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.preprocessing import CannotFollowError, Samples
 from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._subject import Subject
-from sklearn_robust.targets._target import Attacked, Target, describe
+from sklearn_robust.targets._target import Attacked, Target
 from sklearn_robust.targets._tree_front import follow_trees, is_single
 from sklearn_robust.trees import (
     BoundedForest,
@@ -143,7 +143,7 @@ class TreeTarget(Target):
                 at = np.searchsorted(open_, lot)
                 robust[at], points[at] = verdict.robust, verdict.X_adv
                 for record in verdict.records:
-                    named = describe(record.attack)
+                    named = record.name
                     broken_by[named] = broken_by.get(named, 0) + record.n_broken
         return _Answer(state, robust, points, broken_by)
 
