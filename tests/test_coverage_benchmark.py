@@ -14,8 +14,8 @@ ROWS = json.loads(
     (Path(__file__).parents[1] / "benchmarks" / "results" / "coverage.json").read_text()
 )["rows"]
 GOOD = [row for row in ROWS if "kind" in row]
-# A metric that is a function; of more than two classes, Gaussian processes.
-BLACK_BOXES = {"KNeighborsClassifier with a function", "GaussianProcessClassifier"}
+# Neighbours under a metric that is a function of Python.
+BLACK_BOXES = {"KNeighborsClassifier with a function"}
 
 
 def test_every_classifier_of_scikit_learn_has_its_row():
