@@ -118,7 +118,8 @@ def _assert_same_predictions(model, X, fixed=()):
         E = inputs_of(model, points)
     scores = np.sort(forest.scores(E), axis=1)
     sure = scores[:, -1] - scores[:, -2] > forest.slack
-    assert sure.mean() > 0.3 or forest.exact
+    if not forest.exact:  # votes may tie at most of the points, and are compared there too
+        assert sure.mean() > 0.3
     assert forest.slack < 1e-4 * abs(scores).max()
     np.testing.assert_array_equal(forest.predict(E)[sure], predicted[sure])
     if forest.exact:
