@@ -68,6 +68,8 @@ class Veritas:
         from veritas import Interval
 
         naive = _leaf_gains(self._forest, label, low, high)[3]
+        # In doubles: the next number of single precision would make the box a little larger.
+        low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
         ends = zip(low, np.nextafter(high, np.inf), strict=True)
         box = [Interval(float(a), float(b)) for a, b in ends]
         robust: bool | None = True
