@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from sklearn_robust._version import __version__
 
@@ -56,9 +58,19 @@ def _installed(package: str) -> str:
         return "not installed"
 
 
-def _devices() -> Iterator[tuple[str, str]]:
-    import torch
+def _torch() -> Any:
+    """Return torch, None where it is not installed: trees and linear models do without."""
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return None
 
+
+def _devices() -> Iterator[tuple[str, str]]:
+    torch = _torch()
+    if torch is None:
+        yield "cpu", platform.processor() or platform.machine()
+        return
     yield "cpu", torch.backends.cpu.get_cpu_capability()
     for index in range(torch.cuda.device_count()):
         yield f"cuda:{index}", torch.cuda.get_device_name(index)
@@ -67,10 +79,10 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 def _threads() -> Iterator[tuple[str, str]]:
     import sklearn.linear_model  # noqa: F401  loads the libraries whose threads are counted
-    import torch
     from threadpoolctl import threadpool_info
 
-    yield "torch", str(torch.get_num_threads())
+    if (torch := _torch()) is not None:
+        yield "torch", str(torch.get_num_threads())
     for pool in threadpool_info():
         name = f"{pool['internal_api']} {pool['version'] or ''}".strip()
         yield name, str(pool["num_threads"])
