@@ -41,6 +41,7 @@ from sklearn_robust.attacks._pgd import PGD
 from sklearn_robust.attacks._scores import ScoreModel
 from sklearn_robust.attacks._search import Move as Move
 from sklearn_robust.attacks._square import Square
+from sklearn_robust.attacks._towards import reaching as reaching, towards as towards
 from sklearn_robust.attacks._verdict import (
     Attack,
     AttackRecord,

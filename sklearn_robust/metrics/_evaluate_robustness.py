@@ -14,7 +14,9 @@ from sklearn_robust._validation import check_option, check_real, draw_seed, list
 from sklearn_robust.bounds import METHODS
 from sklearn_robust.metrics._diagnostics import AttackSetting, Finding, diagnose
 from sklearn_robust.metrics._report import RadiusResult, RobustnessReport
-from sklearn_robust.targets import Target, make_target
+from sklearn_robust.targets import AimedTarget, Target, make_target
+
+Asked = Target | AimedTarget
 
 _SHARES = (0.25, 0.5, 1.0)  # of radii by column
 
@@ -29,6 +31,7 @@ def evaluate_robustness(
     norm: str | None = None,
     clip_values: Any = "own",
     attack: Any = "auto",
+    target_classes: Any = None,
     certify: bool = True,
     method: str = "auto",
     diagnostics: bool = True,
@@ -54,6 +57,10 @@ def evaluate_robustness(
         Radii by column, of which `epsilons` are multiples. None: `epsilons` are radii themselves.
     norm, clip_values, attack, random_state, n_jobs, verbose
         As in `robust_score`.
+    target_classes : label or array-like of shape (n_samples,), optional
+        The class that each sample is to be taken for, or one for all, as in `perturb`. Then a
+        sample survives where it is right and is not taken for that class; proofs are of more, that
+        it is not taken for any other. None: any mistake counts.
     certify : bool, default=True
         Whether to prove lower bounds, where the estimator has them: linear classifiers exactly,
         networks by bounds. What has none is said before any attack, and the report does without.
@@ -72,7 +79,7 @@ def evaluate_robustness(
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If `epsilons` holds no radius or one below 0, and as in `robust_score`.
+        If `epsilons` holds no radius or one below 0, and as in `robust_score` and `perturb`.
     TypeError
         If the estimator is no classifier.
 
@@ -96,23 +103,24 @@ def evaluate_robustness(
     check_option(method, "method", METHODS)
     seed = draw_seed(random_state)
     target = make_target(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
+    asked = target if target_classes is None else AimedTarget(target, target_classes)
     obstacle = target.certificate_obstacle if certify else "not asked for"
-    target.check(attack)
+    asked.check(attack)
     threats = [target.threat.scaled(radius) for radius in radii]
     run = {"seed": seed, "n_jobs": n_jobs, "verbose": verbose}
-    falls = _attack_growing(target, threats, attack, run)
-    proofs = _certify_shrinking(target, threats, falls, method) if obstacle is None else None
+    falls = _attack_growing(asked, threats, attack, run)
+    proofs = _certify_shrinking(asked, threats, falls, method) if obstacle is None else None
     return RobustnessReport(
         estimator=type(estimator).__name__,
         radii=tuple(
-            _at_radius(target, radius, fall, None if proofs is None else proofs[k])
+            _at_radius(asked, radius, fall, None if proofs is None else proofs[k])
             for k, (radius, fall) in enumerate(zip(radii, falls, strict=True))
         ),
         findings=_findings(target, threats, falls, seed) if diagnostics else (),
         n_samples=len(target.clean),
         norm=target.threat.norm,
         clip_values=target.threat.clip_values,
-        attack=str(attack),
+        attack=str(attack) if asked is target else f"{attack}, towards chosen classes",
         certificate=_certificate(target, obstacle, method),
         seed=seed,
     )
@@ -143,7 +151,7 @@ class _Fall:
 
 
 def _attack_growing(
-    target: Target, threats: list[ThreatModel], attack: Any, run: dict[str, Any]
+    target: Asked, threats: list[ThreatModel], attack: Any, run: dict[str, Any]
 ) -> list[_Fall]:
     """Attack at growing radii, each time what is still right."""
     falls = [_Fall(target.clean, {}, "exact", 0.0)]
@@ -159,7 +167,7 @@ def _attack_growing(
 
 
 def _certify_shrinking(
-    target: Target, threats: list[ThreatModel], falls: list[_Fall], method: str
+    target: Asked, threats: list[ThreatModel], falls: list[_Fall], method: str
 ) -> list[tuple[np.ndarray, float]]:
     """Return who is proven, and seconds, for each radius: what holds at one, holds below it."""
     proven, results = np.zeros(len(target.clean), dtype=bool), []
@@ -171,7 +179,7 @@ def _certify_shrinking(
 
 
 def _at_radius(
-    target: Target, epsilon: float, fall: _Fall, proof: tuple[np.ndarray, float] | None
+    target: Asked, epsilon: float, fall: _Fall, proof: tuple[np.ndarray, float] | None
 ) -> RadiusResult:
     attacked = float(fall.alive.mean())
     certified = float("nan") if proof is None else float(proof[0].mean())

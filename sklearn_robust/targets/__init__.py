@@ -17,6 +17,7 @@ from sklearn_robust.targets._methods import (
 )
 
 if TYPE_CHECKING:  # what type checkers and editors see
+    from sklearn_robust.targets._aimed import AimedTarget as AimedTarget
     from sklearn_robust.targets._bounded import (
         BoundedTarget as BoundedTarget,
         bounded_target as bounded_target,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
 # Loaded on first use: who imports a linear model has no need of attacks yet.
 _LAZY = {
     "AffineLayer": "_layers",
+    "AimedTarget": "_aimed",
     "Attacked": "_target",
     "BlackBoxWarning": "_target",
     "BoundedTarget": "_bounded",
@@ -68,7 +70,7 @@ _LAZY = {
 }
 
 # These serve the packages above, and are not public here, as what is public in metrics is not.
-_OURS = ("AffineLayer", "as_logits", "BlackBoxWarning", "as_layers", "dense_rows")
+_OURS = ("AffineLayer", "AimedTarget", "as_logits", "BlackBoxWarning", "as_layers", "dense_rows")
 
 __all__ = [
     "RobustClassifierMixin",

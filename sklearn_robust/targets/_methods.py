@@ -132,6 +132,7 @@ def perturb(
     norm: str | None = None,
     clip_values: Any = "own",
     attack: Any = "auto",
+    target_classes: Any = None,
     random_state: Any = 0,
     n_jobs: int | None = None,
     verbose: int = 0,
@@ -146,6 +147,10 @@ def perturb(
     ----------
     estimator, X, y, epsilon, norm, clip_values, attack, random_state, n_jobs, verbose
         As in `robust_score`.
+    target_classes : label or array-like of shape (n_samples,), optional
+        The class that each sample is to be taken for, or one for all, none of them a sample's own
+        label. Then all samples are moved that are not taken for it as they are. None: any mistake
+        will do.
 
     Returns
     -------
@@ -155,7 +160,8 @@ def perturb(
     Raises
     ------
     ValueError, TypeError
-        As in `robust_score`.
+        As in `robust_score`; ValueError as well if a chosen class is unknown, or the label of the
+        sample.
 
     Examples
     --------
@@ -169,9 +175,22 @@ def perturb(
     >>> perturb(clf, X, y, epsilon=[50.0, 0.0])
     array([[150.,   0.],
            [250.,   5.]])
+
+    Irises of one species that are taken for another one of the two:
+
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = LogisticRegression(max_iter=1000).fit(X, y)
+    >>> X_adv = perturb(clf, X[y == 1], y[y == 1], epsilon=0.8, target_classes=2)
+    >>> (clf.predict(X_adv) == 2).mean().round(2)
+    np.float64(1.0)
     """
     target = _make_target(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
     run = {"seed": draw_seed(random_state), "n_jobs": n_jobs, "verbose": verbose}
+    if target_classes is not None:
+        from sklearn_robust.targets._aimed import AimedTarget
+
+        target = AimedTarget(target, target_classes)
     target.check(attack)
     return target.perturbed(target.threat, attack, **run)
 

@@ -28,6 +28,8 @@ from sklearn_robust.attacks import (
     Verdict,
     evaluate,
     get_attack,
+    reaching,
+    towards,
 )
 from sklearn_robust.preprocessing import Samples
 from sklearn_robust.targets._subject import Subject
@@ -235,24 +237,35 @@ class Target:
         return np.flatnonzero(self.clean if among is None else self.clean & among)
 
     def _evaluated(
-        self, threat: ThreatModel, attack: Any, open_: np.ndarray, *, seed: int = 0, **run: Any
+        self,
+        threat: ThreatModel,
+        attack: Any,
+        open_: np.ndarray,
+        *,
+        seed: int = 0,
+        aim: int | None = None,
+        **run: Any,
     ) -> Iterator[tuple[np.ndarray, Verdict]]:
         """Yield some of the samples, by index, and what was found of them, until all have been.
 
-        The points found are as large as the samples, and held for so many at a time only.
+        The points found are as large as the samples, and held for so many at a time only. With a
+        class to `aim` at, by index, samples are robust until they are taken for it.
         """
         assert self.labels is not None
-        chosen, n_bytes = self._chosen(attack), _FOUND * row_bytes(self.rows)
+        chosen, n_bytes = self._chosen(attack, aim), _FOUND * row_bytes(self.rows)
+        model, labels, judge = self.model, self.labels, reaching(self.predict, aim)
+        if aim is not None:
+            model, labels = towards(model, aim), np.zeros_like(labels)
         lots = [open_[piece] for piece in pieces(len(open_), n_bytes)] or [open_]
         for number, lot in enumerate(lots):
             verdict = evaluate(
-                self.model, dense_rows(self.rows[lot]), self.labels[lot], threat, chosen,
-                self.predict, clean=np.ones(len(lot), dtype=bool), seed=seed + number,
+                model, dense_rows(self.rows[lot]), labels[lot], threat, chosen,
+                judge, clean=np.ones(len(lot), dtype=bool), seed=seed + number,
                 batch_size=self.batch_size, **run,
             )  # fmt: skip
             yield lot, verdict
 
-    def _chosen(self, attack: Any) -> Any:
+    def _chosen(self, attack: Any, aim: int | None = None) -> Any:
         """Return the attack meant; a black box is first moved towards samples of other classes."""
         if self._has_gradients:
             return get_attack(attack)
@@ -264,7 +277,7 @@ class Target:
         spread = np.linspace(0, n - 1, most).round().astype(np.intp)
         known: dict[str, Any] = {
             "candidates": dense_rows(self.rows[spread]),
-            "classes": self.predicted[spread],
+            "classes": self.predicted[spread] if aim is None else self.predicted[spread] == aim,
         }
         members: tuple[Any, ...] = getattr(chosen, "attacks", (chosen,))
         first, *others = members
