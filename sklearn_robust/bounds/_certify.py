@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust._labels import encode_labels
+from sklearn_robust._linear_scores import two_rows
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_finite, check_option
 from sklearn_robust.bounds._linear import worst_case_correct
+from sklearn_robust.bounds._linear_model import BoundedLinearModel
 from sklearn_robust.bounds._methods import METHODS
 
 
@@ -29,7 +31,8 @@ def certified_correct(
 
     For networks a lower bound of the left-hand side is held against 0, so False means "not proven",
     not "vulnerable". Sound for the network evaluated in float64, as the library's ``predict`` does,
-    rounding included, and for points of A(x_i) stored in float32.
+    rounding included, and for points of A(x_i) stored in float32. For a linear model what is left
+    open is within the rounding of its scores.
 
     Parameters
     ----------
@@ -84,7 +87,11 @@ def certified_correct(
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
         check_finite(X, "X")
         threat.check_data(X)
-        return worst_case_correct(model.coef, model.intercept, X, y, threat)
+        correct = worst_case_correct(model.coef, model.intercept, X, y, threat)
+        if threat.is_null:
+            return correct
+        rounded = BoundedLinearModel(*two_rows(model.coef, model.intercept))
+        return correct & (rounded.margins(X, y, threat) > 0).all(axis=1)
     module = getattr(model, "module_", model)
     if "torch" not in sys.modules or not isinstance(module, sys.modules["torch"].nn.Module):
         raise TypeError(

@@ -8,6 +8,7 @@ from sklearn_robust.preprocessing._blocks import (
     Clip,
     Elementwise,
     Rule as Rule,
+    Sizes,
     guide as guide,
     pull as pull,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Elementwise",
     "Front",
     "Samples",
+    "Sizes",
     "Table",
     "as_table",
     "declare_derivative",

@@ -71,6 +71,17 @@ class Sizes:
     offset : ndarray of shape (n_out,)
     n_roundings : int
         How many roundings a term goes through at the most.
+
+    Examples
+    --------
+    A difference of two large numbers, small as it is, is rounded by their size:
+
+    >>> import numpy as np
+    >>> from sklearn_robust.preprocessing import Affine, Sizes
+    >>> sum_of_two, less = np.ones((2, 1)), np.array([-1e6])
+    >>> centred = Affine(sum_of_two, less, Sizes(sum_of_two, abs(less), n_roundings=3))
+    >>> centred(np.array([[5e5, 5e5]])), centred.sizes.offset
+    (array([[0.]]), array([1000000.]))
     """
 
     matrix: Any

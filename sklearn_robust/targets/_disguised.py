@@ -12,9 +12,8 @@ from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClas
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.neighbors import NearestCentroid
 
-from sklearn_robust._linear_scores import two_rows
 from sklearn_robust.bounds import Polynomials, SmoothSumModel
-from sklearn_robust.preprocessing import CannotFollowError
+from sklearn_robust.preprocessing import Affine, CannotFollowError, Sizes
 from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._linear import LinearTarget, linear_target
 from sklearn_robust.targets._members import classifier_input, member_target
@@ -24,8 +23,8 @@ from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
 
 _DIGITS = 1e-6  # to which a member's scores are those of a linear rule
-
-Line = tuple[np.ndarray, float]  # weights and intercept on the rows of the samples
+_ROUNDINGS = 64  # of a difference of squares, a logistic function or an interpolation
+_FAR = 4.0  # times as large as the largest value no point of a set is
 
 
 @register_target(DummyClassifier)
@@ -48,7 +47,12 @@ def _(subject: Subject) -> Target | None:
         return None
     scale = np.ones_like(spread) if uniform else np.where(spread != 0, spread, 1.0) ** 2
     intercept = -(means**2 / scale).sum(axis=1) + (0 if uniform else 2 * prior)
-    return linear_target(subject, 2 * means / scale, intercept)
+    coef = 2 * means / scale
+    # What is rounded are squares of the features, of which the linear rule knows nothing.
+    far = _FAR * max(abs(means).max(), abs(subject.front.as_dense().output).max(initial=0.0))
+    squares = abs(coef) + far / scale
+    sizes = Sizes(squares.T, abs(intercept) + 4 * abs(prior), means.shape[1] + _ROUNDINGS)
+    return linear_target(subject, coef, intercept, sizes=sizes)
 
 
 def _absolute_distances(means: np.ndarray) -> SmoothSumModel:
@@ -98,9 +102,9 @@ def _(subject: Subject) -> Target | None:
     if by_share and threshold != "auto":
         if not 0 < threshold < 1 or not _is_logistic(subject, member):
             return None
-        threshold = logit(threshold)
+        return _stacked(subject, [line.then(_moved(1, -sign * logit(threshold), threshold))])
     threshold = 0.0 if threshold == "auto" else float(threshold)
-    return _stacked(subject, [(line[0], line[1] - sign * threshold)])
+    return _stacked(subject, [line.then(_moved(1, -sign * threshold))])
 
 
 @register_target(CalibratedClassifierCV)
@@ -114,42 +118,59 @@ def _(subject: Subject) -> Target | None:
     if line is None:
         return None
     if calibrated.method == "sigmoid":
-        slope, offset = -calibrator.a_, -calibrator.b_
-        return _stacked(subject, [(slope * line[0], slope * line[1] + offset)])
+        moved = _moved(-calibrator.a_, -calibrator.b_, 0.5)
+        return _stacked(subject, [line.then(moved)])
     if calibrated.method == "isotonic":
         crossing = _crossing(calibrator)
-        return None if crossing is None else _stacked(subject, [(line[0], line[1] - crossing)])
+        return None if crossing is None else _stacked(subject, [line.then(crossing)])
     return None
 
 
-def _crossing(isotonic: Any) -> float | None:
-    """Return the last score whose calibrated probability is not above a half, None if none is."""
+def _moved(slope: float, offset: float, probability: float | None = None) -> Affine:
+    """Return ``slope * score + offset``, whose sign tells if a probability is above another."""
+    matrix, constant = np.array([[float(slope)]]), np.array([float(offset)])
+    # A probability p that is off by its rounding moves the odds by that over p (1 - p).
+    odds = 0.0 if probability is None else 1 / (probability * (1 - probability))
+    return Affine(matrix, constant, Sizes(abs(matrix), abs(constant) + odds, _ROUNDINGS))
+
+
+def _crossing(isotonic: Any) -> Affine | None:
+    """Return a score less the last whose calibrated probability is not above a half, if there is.
+
+    None if there is not.
+    """
     x, p = isotonic.X_thresholds_, isotonic.y_thresholds_
     if not p[0] <= 0.5 < p[-1]:
         return None
     k = int(np.flatnonzero(p <= 0.5)[-1])
-    return float(x[k] + (0.5 - p[k]) / (p[k + 1] - p[k]) * (x[k + 1] - x[k]))
+    steepness = (p[k + 1] - p[k]) / (x[k + 1] - x[k])
+    one, at = np.ones((1, 1)), np.array([x[k] + (0.5 - p[k]) / steepness])
+    sizes = Sizes(one, abs(x[k : k + 2]).sum(keepdims=True) + 1 / steepness, _ROUNDINGS)
+    return Affine(one, -at, sizes)
 
 
-def _line(subject: Subject, member: Any) -> Line | None:
+def _line(subject: Subject, member: Any) -> Affine | None:
     """Return the decision of a binary member as a linear function of the rows; None: it is not."""
     if not hasattr(member, "decision_function"):
         return None
     if type(member).__name__ == "_ConstantPredictor":
         n_values = subject.front.as_dense().samples.rows.shape[1]
-        return np.zeros(n_values), float(member.y_[0])
+        return Affine(np.zeros((n_values, 1)), np.array([float(member.y_[0])]))
     try:
         target = member_target(subject, member)
     except CannotFollowError:
         return None
     if not isinstance(target, LinearTarget) or len(member.classes_) != 2:
         return None
-    coef, intercept = two_rows(target.coef, target.intercept)
-    weights, offset = coef[1] - coef[0], float(intercept[1] - intercept[0])
+    if target.resolution != subject.table.resolution:  # a member with scores of single precision
+        return None
+    line = target.rule
+    if line.n_out == 2:
+        line = line.then(Affine(np.array([[-1.0], [1.0]]), np.zeros(1)))
     decision = np.ravel(member.decision_function(classifier_input(subject)))
-    ours = target.rows @ weights + offset
+    ours = np.ravel(line(target.rows))
     same = np.allclose(ours, decision, rtol=0, atol=_DIGITS * (1 + abs(decision).max(initial=0)))
-    return (weights, offset) if same else None
+    return line if same else None
 
 
 def _is_logistic(subject: Subject, member: Any) -> bool:
@@ -159,15 +180,28 @@ def _is_logistic(subject: Subject, member: Any) -> bool:
     return np.allclose(share, 1 / (1 + np.exp(-decision)), rtol=0, atol=_DIGITS)
 
 
-def _stacked(subject: Subject, lines: list[Line | None]) -> Target | None:
+def _stacked(subject: Subject, lines: list[Affine | None]) -> Target | None:
     """Return the target of a classifier that takes the highest of some linear scores."""
     known = [line for line in lines if line is not None]
     if len(known) < len(lines):
         return None
     samples = subject.front.as_dense().samples
-    coef = np.array([weights for weights, _ in known])
-    target = LinearTarget(subject, samples, coef, np.array([offset for _, offset in known]))
+    target = LinearTarget(subject, samples, _side_by_side(known))
     scores = target.model.logits(samples.rows)
     slack = _DIGITS * (1 + abs(scores).max(initial=0))
     behind = scores.max(axis=1) - np.take_along_axis(scores, target.predicted[:, None], 1)[:, 0]
     return None if (behind > slack).any() else target
+
+
+def _side_by_side(lines: list[Affine]) -> Affine:
+    """Return the map to the results of several, each a number."""
+    sizes = [line.sizes for line in lines]
+    return Affine(
+        np.hstack([line.matrix for line in lines]),
+        np.concatenate([line.offset for line in lines]),
+        Sizes(
+            np.hstack([size.matrix for size in sizes]),
+            np.concatenate([size.offset for size in sizes]),
+            max(size.n_roundings for size in sizes),
+        ),
+    )

@@ -16,9 +16,10 @@ from sklearn_robust.bounds import (
     BoundedLinearModel,
     linear_distances,
     worst_case_correct,
+    worst_case_margins,
     worst_case_points,
 )
-from sklearn_robust.preprocessing import Affine, CannotFollowError, Samples
+from sklearn_robust.preprocessing import Affine, CannotFollowError, Samples, Sizes
 from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._differentiable import DifferentiableTarget, differentiable_target
 from sklearn_robust.targets._subject import Subject
@@ -26,16 +27,31 @@ from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_
 
 # A piece of the samples, its worst points, and what they are computed from.
 _COPIES = 8
+# Roundings of a point of the set, and of what it is compared with, beside those of the scores.
+_ROUNDINGS = 16
 
 
 class LinearTarget(DifferentiableTarget):
     """A classifier with scores ``rows @ coef.T + intercept``, the largest of which is predicted.
 
+    What is certified has a margin above all that rounding may do to the scores, so that
+    ``predict`` is right at every number of the set that the machine knows. A sample that ties
+    within that stays right under attack, and is not certified.
+
     Parameters
     ----------
     subject : Subject
     samples : Samples
-    coef : ndarray of shape (n_classes, n_values), or (1, n_values) for two classes
+    rule : Affine
+        From the rows to a score for each class, or for two classes to that of the second one
+        alone, that of the first being 0.
+    resolution : float, optional
+        The spacing at 1 of the numbers in which the scores are computed, by default that of the
+        samples.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_classes, n_values), or (1, n_values)
     intercept : ndarray of shape (n_classes,) or (1,)
 
     Examples
@@ -65,10 +81,11 @@ class LinearTarget(DifferentiableTarget):
     on_input: tuple[np.ndarray, np.ndarray] | None = None
 
     def __init__(
-        self, subject: Subject, samples: Samples, coef: np.ndarray, intercept: np.ndarray
+        self, subject: Subject, samples: Samples, rule: Affine, resolution: float | None = None
     ) -> None:
-        self.coef, self.intercept = coef, intercept
-        super().__init__(subject, samples, LinearModel(*two_rows(coef, intercept)))
+        self.rule, self.resolution = rule, resolution or subject.table.resolution
+        self.coef, self.intercept = np.asarray(rule.matrix.T), rule.offset
+        super().__init__(subject, samples, LinearModel(*two_rows(self.coef, self.intercept)))
 
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
@@ -112,7 +129,25 @@ class LinearTarget(DifferentiableTarget):
         return "exact"
 
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
-        return self.attacked(threat, among=among).robust
+        """Return which samples are right by a margin that no rounding can turn."""
+        assert self.labels is not None
+        proven = np.zeros(len(self.clean), dtype=bool)
+        for pick in self._pieces(self._open(among)):
+            rows, labels = self.rows[pick], self.labels[pick]
+            if threat.is_null:
+                proven[pick] = True
+                continue
+            margins = worst_case_margins(self.coef, self.intercept, rows, labels, threat)
+            proven[pick] = margins > self._rounding(rows, threat)
+        return proven
+
+    def _rounding(self, rows: Any, threat: ThreatModel) -> np.ndarray:
+        """Return by how much a difference of two scores may be off at points of the sets."""
+        sizes = self.rule.sizes
+        reach = np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:]) @ sizes.matrix
+        terms = abs(rows) @ sizes.matrix + (reach + sizes.offset)
+        # Each of two scores by as many halves of the spacing.
+        return (sizes.n_roundings + _ROUNDINGS) * self.resolution * terms.max(axis=1)
 
     def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
         """Return the exact distance to the boundary; inf where the box holds no mistake."""
@@ -130,7 +165,14 @@ class LinearTarget(DifferentiableTarget):
         return distance, distance
 
 
-def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> DifferentiableTarget:
+def linear_target(
+    subject: Subject,
+    coef: np.ndarray,
+    intercept: Any,
+    *,
+    sizes: Sizes | None = None,
+    resolution: float | None = None,
+) -> DifferentiableTarget:
     """Return the target of a classifier with scores ``Z @ coef.T + intercept`` on its own input Z.
 
     Behind affine transformers it is linear in the raw samples too, otherwise differentiable, and
@@ -141,6 +183,12 @@ def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> Differe
     subject : Subject
     coef : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
     intercept : float or ndarray of shape (n_classes,) or (1,)
+    sizes : Sizes, optional
+        What the classifier adds up to get its scores, where that is more than products and
+        intercepts: certificates are right in spite of its rounding.
+    resolution : float, optional
+        The spacing at 1 of the numbers in which the scores are computed, by default that of the
+        samples.
 
     Raises
     ------
@@ -154,9 +202,8 @@ def linear_target(subject: Subject, coef: np.ndarray, intercept: Any) -> Differe
     front, intercept = subject.front, np.broadcast_to(np.ravel(intercept), len(coef))
     if not isinstance(front.block, Affine):
         return _behind_curves(subject, two_rows(coef, intercept))
-    matrix, offset = front.block.matrix, front.block.offset
-    on_rows = np.asarray(coef @ matrix.T), intercept + coef @ offset
-    target = LinearTarget(subject, front.samples, *on_rows)
+    on_rows = front.block.then(Affine(coef.T, intercept, sizes))
+    target = LinearTarget(subject, front.samples, on_rows, resolution)
     target.on_input = coef, intercept
     return target
 
@@ -180,12 +227,12 @@ def recognised_target(subject: Subject) -> Target | None:
     """
     classifier = subject.classifier
     found = _coefficients(classifier)
-    if found is None:
+    if found is None or subject.front.output.ndim != 2:
         return None
-    Z = subject.front.output
-    if Z.ndim != 2 or not _gives(classifier, subject.front.output_for(classifier), *found):
+    resolution = _resolution(classifier, subject.front.output_for(classifier), *found)
+    if resolution is None:
         return None
-    return linear_target(subject, *found)
+    return linear_target(subject, *found, resolution=max(resolution, subject.table.resolution))
 
 
 def _coefficients(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
@@ -203,17 +250,24 @@ def _coefficients(classifier: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return coef, np.broadcast_to(np.ravel(classifier.intercept_).astype(float), (len(coef),))
 
 
-def _gives(classifier: Any, Z: Any, coef: np.ndarray, intercept: np.ndarray) -> bool:
-    """Whether the classifier's own scores and predictions for `Z` are those of a linear rule."""
+def _resolution(classifier: Any, Z: Any, coef: np.ndarray, intercept: np.ndarray) -> float | None:
+    """Return the spacing of numbers by which the classifier's scores for `Z` are those of a rule.
+
+    None: they are not, in single precision either, or others are predicted than they favour.
+    """
     scores, predicted = classifier.decision_function(Z), classifier.predict(Z)
     if not np.isfinite(scores).all():
-        return False
+        return None
     Z = check_array(Z, accept_sparse="csr", dtype=[np.float64, np.float32])
-    each = class_scores(coef, intercept, Z)
+    each, sizes = class_scores(coef, intercept, Z), Affine(coef.T, intercept).sizes
     ours = each[:, -len(coef) :]
-    slack = 1e-4 * (1 + np.abs(ours).max())
-    if not np.allclose(ours, np.reshape(scores, ours.shape), rtol=0, atol=slack):
-        return False
     chosen = np.searchsorted(classifier.classes_, predicted)[:, None]
     behind = each.max(axis=1) - np.take_along_axis(each, chosen, axis=1)[:, 0]
-    return not (behind > slack).any()
+    off = np.maximum(abs(ours - np.reshape(scores, ours.shape)).max(axis=1), behind / 2)
+    terms = (abs(Z) @ sizes.matrix + sizes.offset).max(axis=1)
+    fits = (
+        float(np.finfo(dtype).eps)
+        for dtype in (np.float64, np.float32)
+        if (off <= sizes.n_roundings * np.finfo(dtype).eps * terms).all()
+    )
+    return next(fits, None)
