@@ -58,6 +58,7 @@ from sklearn_robust.bounds._radius import RadiusVotes as RadiusVotes
 from sklearn_robust.bounds._responses import (
     Elementwise as Elementwise,
     Response as Response,
+    Rounded as Rounded,
     Scores as Scores,
     Softmax as Softmax,
     Votes as Votes,
@@ -96,6 +97,10 @@ if TYPE_CHECKING:  # what type checkers and editors see
         UnsupportedLayerError as UnsupportedLayerError,
     )
     from sklearn_robust.bounds._margins import margin_bounds as margin_bounds
+    from sklearn_robust.bounds._network_scores import (
+        NetworkGradients as NetworkGradients,
+        NetworkScores as NetworkScores,
+    )
     from sklearn_robust.bounds._smooth import (
         Sigmoid as Sigmoid,
         Tanh as Tanh,
@@ -112,6 +117,8 @@ _TORCH_BACKED = {
     "LeakyReLU": "_activations",
     "Lines": "_layers",
     "MaxPool": "_images",
+    "NetworkGradients": "_network_scores",
+    "NetworkScores": "_network_scores",
     "Nonlinear": "_layers",
     "Scale": "_affine",
     "GELU": "_bent",
@@ -142,7 +149,7 @@ __all__ = [
     "worst_case_correct",
     "worst_case_margins",
     "worst_case_points",
-    *sorted(_TORCH_BACKED),
+    *(name for name in sorted(_TORCH_BACKED) if not name.startswith("Network")),
 ]
 
 

@@ -22,7 +22,7 @@ from sklearn_robust._threat import ThreatModel
 
 # Attacks store their points in float32, whose rounding ThreatModel.contains forgives; the sets are
 # wider by as much, so that what is certified also holds for those points.
-_STORED = 4 * float(np.finfo(np.float32).eps)
+STORED = 4 * float(np.finfo(np.float32).eps)
 
 
 class Region(Protocol):
@@ -116,12 +116,12 @@ def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Reg
     short of the maximum, so do the bounds.
     """
     radii = per_feature(threat.epsilon, X) * per_feature(_extents(threat, X), X)
-    widening = (_STORED if rounding else 0.0) * (X.abs() + 3 * radii)
+    widening = (STORED if rounding else 0.0) * (X.abs() + 3 * radii)
     low, high = X - radii - widening, X + radii + widening
     if threat.clip_values is not None:
         floor, ceiling = (per_feature(v, X) for v in threat.clip_values)
         ends = (torch.where(end.isfinite(), end.abs(), 0.0) for end in (floor, ceiling))
-        margin = (_STORED if rounding else 0.0) * torch.maximum(*ends)
+        margin = (STORED if rounding else 0.0) * torch.maximum(*ends)
         low, high = torch.maximum(low, floor - margin), torch.minimum(high, ceiling + margin)
     hull = Box(low, high)
     return hull if threat.norm == "linf" else BallAndBox(X, threat, widening, hull)

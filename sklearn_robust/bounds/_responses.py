@@ -233,3 +233,32 @@ class Elementwise(Response):
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         return self.inner.pull(X, gradient * self._each(self.slope, self.inner.values(X)))
+
+
+class Rounded(Response):
+    """The same where it is computed in fewer bits than bounds are.
+
+    Parameters
+    ----------
+    inner : Response
+        Probabilities.
+    spacing : float
+        Of numbers at 1 in that precision.
+    """
+
+    def __init__(self, inner: Response, spacing: float) -> None:
+        self.inner, self.off = inner, ROUNDINGS * spacing
+        self.bounded, self.smooth = inner.bounded, inner.smooth
+
+    def values(self, X: np.ndarray) -> np.ndarray:
+        return self.inner.values(X)
+
+    def ends(self, region: Region) -> Ends:
+        low, high = self.inner.ends(region)
+        return low - self.off, high + self.off
+
+    def leads(self, region: Region, labels: np.ndarray) -> np.ndarray:
+        return self.inner.leads(region, labels) - 2 * self.off
+
+    def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        return self.inner.pull(X, gradient)

@@ -18,6 +18,7 @@ from sklearn_robust.bounds import (
     Elementwise,
     Linear,
     Response,
+    Rounded,
     Scores,
     Shares,
     Softmax,
@@ -31,13 +32,14 @@ from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._subject import Subject
 
 _DIGITS = 1e-9  # to which an answer is what the formula says
+_SPACINGS = 1000  # the same of an answer that was computed in fewer bits
 
 
 def scores_of_member(subject: Subject, member: Any, columns: Any = None) -> Response:
     """Return the scores of a member, the highest of which is that of the class it predicts."""
     target = member_target(subject, member, columns)
     if not isinstance(target, LinearTarget):
-        return Scores(target.model)
+        return Scores(target.member_model())
     if target.on_input is not None:
         model = BoundedLinearModel(*two_rows(*target.on_input))
         inner = member_subject(subject, member, columns)
@@ -57,7 +59,7 @@ def scores_on_input(subject: Subject) -> Any:
         return bounded_target(
             subject, BoundedLinearModel(*two_rows(found.coef, found.intercept))
         ).model
-    return found.model
+    return found.member_model()
 
 
 def votes(subject: Subject, member: Any, columns: Any = None) -> Response:
@@ -72,9 +74,10 @@ def probabilities(subject: Subject, member: Any, columns: Any = None) -> Respons
     expected = _asked(member.predict_proba, subject, columns)
     n_classes = expected.shape[1]
     shares = Shares(sigmoids(scores, n_classes))
+    spacing = _spacing(scores)
     for answer in (Softmax(scores), scores, shares):
-        if _agrees(answer, subject, expected):
-            return answer
+        if _agrees(answer, subject, expected, spacing):
+            return Rounded(answer, spacing) if spacing else answer
     raise CannotFollowError(
         f"the probabilities of {type(member).__name__} are no known function of its scores."
     )
@@ -94,7 +97,7 @@ def decisions(subject: Subject, member: Any, columns: Any = None) -> Response:
     scores = scores_of_member(subject, member, columns)
     expected = _asked(member.decision_function, subject, columns)
     answer = Difference(scores) if expected.shape[1] == 1 else scores
-    if _agrees(answer, subject, expected):
+    if _agrees(answer, subject, expected, _spacing(scores)):
         return answer
     raise CannotFollowError(
         f"the decisions of {type(member).__name__} are no known function of its scores."
@@ -143,8 +146,14 @@ def _asked(method: Callable, subject: Subject, columns: Any) -> np.ndarray:
     return answer.reshape(len(answer), -1)
 
 
-def _agrees(answer: Response, subject: Subject, expected: np.ndarray) -> bool:
+def _spacing(scores: Response) -> float:
+    """Return the spacing at 1 of the numbers that a network answers in, 0 for float64."""
+    return getattr(getattr(scores, "model", None), "spacing", None) or 0.0
+
+
+def _agrees(answer: Response, subject: Subject, expected: np.ndarray, spacing: float) -> bool:
     """Whether a response gives at the samples what the member says."""
     ours = answer.values(np.asarray(subject.front.as_dense().samples.rows, dtype=np.float64))
-    slack = _DIGITS * (1 + abs(expected).max(initial=0.0))
+    spacing = max(spacing, subject.table.resolution)
+    slack = max(_DIGITS, _SPACINGS * spacing) * (1 + abs(expected).max(initial=0.0))
     return ours.shape == expected.shape and np.allclose(ours, expected, rtol=0, atol=slack)

@@ -119,6 +119,8 @@ def foreign_target(
 class ArraySamples:
     """Samples of any shape as an array in the precision in which a module takes them."""
 
+    columns = None  # all are in the rows, in their order
+
     def __init__(self, X: np.ndarray, dtype: torch.dtype) -> None:
         # numpy has no bfloat16.
         kind = {torch.float64: np.float64, torch.float16: np.float16}.get(dtype, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -69,14 +70,23 @@ def member_target(subject: Subject, member: Any, columns: Any = None) -> Target:
         )
     ours, theirs = subject.front.as_dense().samples, found.samples
     columns = [np.arange(0) if s.columns is None else s.columns for s in (ours, theirs)]
-    same = ours.rows.shape == theirs.rows.shape and np.array_equal(*columns)
+    n, shape = len(ours.rows), theirs.rows.shape
+    same = ours.rows.shape == (n, math.prod(shape[1:])) and np.array_equal(*columns)
     if not same:
         raise CannotFollowError("its members read columns that the others do not.")
     return found
 
 
 def classifier_input(subject: Subject) -> Any:
-    """Return what the classifier of a subject is given for the samples, dense."""
+    """Return what the classifier of a subject is given for the samples, dense.
+
+    In the precision of the samples: a member that computes in fewer bits may take no other.
+    """
     output = subject.front.output
+    dtype = getattr(subject.X, "dtype", None)
+    if dtype in (np.float16, np.float32):
+        output = subject.X
+        for _, step in subject.steps:
+            output = step.transform(output)
     output = output.toarray() if sparse.issparse(output) else output
     return replace(subject.front, output=output).output_for(subject.classifier)

@@ -9,7 +9,12 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import DifferentiableModel, TorchModel, copied, to_precision
-from sklearn_robust.bounds import certifiable, certified_network
+from sklearn_robust.bounds import (
+    NetworkGradients,
+    NetworkScores,
+    certifiable,
+    certified_network,
+)
 from sklearn_robust.preprocessing import Front, Samples
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
@@ -78,6 +83,12 @@ class NetworkTarget(DifferentiableTarget):
     def _evaluation(self) -> dict[str, Any]:
         """Return what `certified_network` is told of how the estimator evaluates the module."""
         return {}
+
+    def member_model(self) -> NetworkGradients:
+        known = self.module, self.rows.shape[1:], len(self.classes_)
+        if self.certificate_obstacle is None:
+            return NetworkScores(*known, **self._evaluation())
+        return NetworkGradients(*known, self._evaluation().get("spacing"))
 
     def _exact_model(self) -> DifferentiableModel:
         """Return the model in float64, in which gradients of confident samples do not underflow."""

@@ -7,7 +7,7 @@ overrides what it knows better: `_differentiable`, `_linear`, `_network`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,7 @@ from sklearn_robust.attacks import (
     towards,
 )
 from sklearn_robust.preprocessing import Samples
+from sklearn_robust.targets._attacked import Attacked as Attacked
 from sklearn_robust.targets._subject import Subject
 
 # What a sample weighs while it is judged: itself, restored, transformed, and scored.
@@ -54,26 +55,6 @@ class BlackBoxWarning(UserWarning):
     upper bound of the robust accuracy, and often a loose one. Given as long as the caller leaves
     the choice of the attack to the library; ``attack="square"`` says that scores are meant.
     """
-
-
-@dataclass(frozen=True)
-class Attacked:
-    """Which samples survive an attack.
-
-    Attributes
-    ----------
-    robust : bool ndarray of shape (n_samples,)
-        Right as they are, and at every point that was tried.
-    broken_by : dict of str to int
-        How many samples each attack broke first.
-    kind : {"exact", "white box", "black box"}
-        Whether `robust` is the truth, or what an attack along gradients or thresholds, or through
-        scores alone, has left of it.
-    """
-
-    robust: np.ndarray
-    broken_by: dict[str, int]
-    kind: str
 
 
 class Target:
@@ -331,6 +312,10 @@ class Target:
         """Return between which bounds each distance lies; 0 where nothing is proven."""
         upper = self.distances(unit, attack)
         return np.zeros_like(upper), upper
+
+    def member_model(self) -> Any:
+        """Return a model in numpy, on `rows` made flat, for combinations that hold this."""
+        return self.model
 
     def gradients(self) -> np.ndarray:
         """Return the gradients of the cross-entropy with respect to the raw samples."""
