@@ -32,7 +32,7 @@ LAYERS = (
     {"linear_model", "neural_network"},
     {"metrics"},
     {"inspection"},
-    {"_show_versions"},
+    {"_show_versions", "_score_command"},
     {"__main__"},
 )
 # Bounds judge samples by the models of attacks, and trees are one of the models that have bounds;
