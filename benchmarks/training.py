@@ -12,20 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks._data import add_data_home, load, source
-from benchmarks._results import cost, format_table, provenance, write_json
+from benchmarks._results import format_table, provenance, write_json
 from benchmarks._trained import recipe_network, training_cost
+from benchmarks._training_tables import plain
 from sklearn_robust.attacks import PGD, Attack, AttackEnsemble, ThreatModel, get_attack
 from sklearn_robust.bounds import certified_correct
 from sklearn_robust.metrics import perturb
-from sklearn_robust.neural_network import RandomShift, make_recipe
-from sklearn_robust.neural_network._ramp_choice import REACH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         "recipe": args.recipe,
         "architecture": args.architecture,
         "parameters": {
-            k: _plain(v)
+            k: plain(v)
             for k, v in clf.get_params(deep=False).items()
             if k not in ("checkpoint", "callbacks")
         },
@@ -153,95 +151,6 @@ def by_proof(test: Settled, args: argparse.Namespace) -> dict[str, Any]:
 
 
 EVALUATIONS = {"pgd": by_pgd, "ensemble": by_ensemble, "certified": by_proof}
-
-
-def summary(folder: Path) -> str:
-    """Return the table of the measurements on full MNIST in a folder, means over their seeds."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("training-*-MNIST-seed*.json")):
-        content = json.loads(path.read_text())
-        if not EVALUATIONS.keys().isdisjoint(content):
-            own = content["parameters"]
-            key = (
-                *(content["recipe"], content["architecture"], own["epsilon"]),
-                *(", ".join(changes(content)), own["max_epochs"], content["n_test"]),
-                cost(content)[1],
-            )
-            groups.setdefault(key, []).append(content)
-    body = []
-    for key, runs in sorted(groups.items()):
-        recipe, architecture, epsilon, changed, epochs, n_test, on = key
-        kinds = [[run.get(kind, {}).get("accuracy") for run in runs] for kind in EVALUATIONS]
-        minutes = np.mean([float(cost(run)[0]) for run in runs])
-        clean = [run["clean"] for run in runs]
-        body.append(
-            (recipe, architecture, f"{epsilon:g}", changed or "-", epochs, f"{minutes:.1f}", on,
-             *map(_percent, (clean, *kinds)), n_test, len(runs))
-        )  # fmt: skip
-    header = (
-        "recipe", "network", "epsilon", "changed", "epochs", "minutes", "on", "clean", "PGD-100",
-        "ensemble", "certified", "test images", "seeds",
-    )  # fmt: skip
-    return format_table(header, body)
-
-
-def changes(content: dict[str, Any]) -> list[str]:
-    """Return the hyperparameters of a result that are not those of its recipe, but its epochs.
-
-    One that the library did not have yet had no effect: it was what is the default now.
-    """
-    own = {key: _tuple(value) for key, value in content["parameters"].items()}
-    recipe = make_recipe(content["recipe"], content["architecture"], epsilon=own["epsilon"])
-    defaults = type(recipe)().get_params(deep=False)
-    own = {**{name: _plain(value) for name, value in defaults.items()}, **own}
-    by_bounds = content["recipe"] == "certified"
-    free = ("max_epochs", "random_state", "verbose", "device", "checkpoint", "callbacks")
-    return [
-        f"{name}={own[name]}"
-        for name, value in sorted(recipe.get_params(deep=False).items())
-        if name not in free
-        and own[name] not in on_mnist(name, _plain(value), own["epsilon"], by_bounds)
-    ]
-
-
-def on_mnist(name: str, value: Any, epsilon: float, by_bounds: bool) -> tuple[Any, ...]:
-    """Return a recipe's hyperparameter as it stands there, and as it is for MNIST.
-
-    Earlier recipes had spelt out what they now leave to the data.
-    """
-    if name == "training":
-        return value, value.replace("=None", "=0.0", 1).replace("=None", "=False", 1)
-    if name == "pgd_steps" and by_bounds:
-        return value, 10  # the default then, of no meaning to bounds alone
-    if value != "auto":
-        return (value,)
-    knots = _plain((REACH * epsilon, 1 - REACH * epsilon))
-    by_data = {
-        "augmentation": _plain(RandomShift(1)),
-        "batch_size": 128,
-        "input_ramp": knots,
-        "lr": 5e-3,
-        "lr_schedule": "one-cycle",
-        "shift_average": 1,
-    }
-    return value, by_data[name]
-
-
-def _percent(shares: list[float | None]) -> str:
-    known = [share for share in shares if share is not None]
-    return f"{100 * np.mean(known):.2f}" if len(known) == len(shares) else "-"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):  # from JSON, where it stands for a tuple
-        value = tuple(value)
-    return value if isinstance(value, str | bool | int | float | None) else repr(value)
-
-
-def _tuple(value: Any) -> Any:
-    """Return the text of a tuple for that of a list, which some results have for one."""
-    is_list = isinstance(value, str) and value.startswith("[")
-    return repr(tuple(json.loads(value))) if is_list else value
 
 
 def table(content: dict[str, Any], kinds: list[str]) -> str:
