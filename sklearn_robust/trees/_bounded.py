@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_robust.bounds import BoundedModel
+from sklearn_robust.trees._bits import first_bits, pieces_of
 from sklearn_robust.trees._forest import Forest
 from sklearn_robust.trees._sums import starts, summing_error
 
@@ -38,14 +39,24 @@ class BoundedForest(BoundedModel):
         )
 
     def box_margins(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        forest, margins = self.forest, np.zeros((len(low), self.n_classes))
-        for i, leaves in enumerate(forest.met(low, high)):
-            value, label = forest.value[leaves], labels[i]
-            lead = np.minimum.reduceat(value[:, [label]] - value, starts(forest.tree[leaves]))
-            margins[i] = lead.sum(axis=0) + forest.base[label] - forest.base
+        bits = first_bits(self.forest, len(low))
+        if bits is None:
+            margins = self._leads(low, high, labels)
+        else:
+            lots = [bits.leads(low[lot], high[lot], labels[lot])[0] for lot in pieces_of(len(low))]
+            margins = np.concatenate(lots)
         margins = self.scale * margins - 2 * self._slack()
         margins[np.arange(len(low)), labels] = np.inf
         return margins
+
+    def _leads(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return how far a class is ahead of each at least, each tree at the worst leaf met."""
+        forest, leads = self.forest, np.zeros((len(low), self.n_classes))
+        for i, leaves in enumerate(forest.met(low, high)):
+            value, label = forest.value[leaves], labels[i]
+            lead = np.minimum.reduceat(value[:, [label]] - value, starts(forest.tree[leaves]))
+            leads[i] = lead.sum(axis=0) + forest.base[label] - forest.base
+        return leads
 
     def _slack(self) -> float:
         """Return by how much a score of the model may differ from what is added up here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,14 +14,15 @@ from sklearn_robust._jobs import parallel, with_progress
 from sklearn_robust._norms import NORMS, Norm, register_norm
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int
+from sklearn_robust.trees._bits import first_bits, pieces_of
 from sklearn_robust.trees._cells import Cells
 from sklearn_robust.trees._forest import Forest
 from sklearn_robust.trees._grid import grid_of
 from sklearn_robust.trees._judge import Judge, Outcome, Predict
 from sklearn_robust.trees._regions import Regions
 
-# Samples at a time: what their boxes meet is looked up together.
-_MOST, _LEAST = 256, 16
+# Samples of a batch, and those whose boxes are sent through the trees together.
+_MOST, _LEAST, _VISITED = 2048, 16, 256
 
 
 @dataclass(frozen=True)
@@ -136,10 +138,12 @@ def check_categories(forest: Forest, X: np.ndarray, threat: ThreatModel) -> None
         )
 
 
-def batches_of(index: np.ndarray, n_jobs: int | None) -> list[np.ndarray]:
+def batches_of(
+    index: np.ndarray, n_jobs: int | None, least: int = _LEAST, most: int = _MOST
+) -> list[np.ndarray]:
     """Return samples in batches, enough of them to keep all workers busy."""
     jobs = effective_n_jobs(n_jobs)
-    size = _MOST if jobs == 1 else int(np.clip(len(index) // (4 * jobs), _LEAST, _MOST))
+    size = most if jobs == 1 else int(np.clip(len(index) // (4 * jobs), least, most))
     return [index[start : start + size] for start in range(0, len(index), size)]
 
 
@@ -153,15 +157,28 @@ def outcomes_of(
     X, labels = data
     forest, regions = judge.forest, Regions(X, threat)
     inside = grid_of(forest).inside(regions.low, regions.high)
-    found = []
-    for i, leaves in enumerate(forest.met(regions.low, regions.high)):
+    found = [Outcome(True, None)] * len(X)
+    for i, leaves in _open(forest, regions, labels):
         question = judge.question(leaves, int(labels[i]))
-        if not len(question.rivals):
-            found.append(Outcome(True, None))
-            continue
-        cut = partial(Cells, forest, regions, i, (inside[0][i], inside[1][i]))
-        found.append(judge.verdict(question, cut))
+        if len(question.rivals):
+            cut = partial(Cells, forest, regions, i, (inside[0][i], inside[1][i]))
+            found[i] = judge.verdict(question, cut)
     return found
+
+
+def _open(forest: Forest, regions: Regions, labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield samples that a first bound does not prove, and the leaves that they may reach."""
+    low, high, bits = regions.low, regions.high, first_bits(forest, len(labels))
+    if bits is None:
+        for start in range(0, len(labels), _VISITED):
+            lot = slice(start, start + _VISITED)
+            yield from enumerate(forest.met(low[lot], high[lot]), start)
+        return
+    for lot in pieces_of(len(labels)):
+        leads, words = bits.leads(low[lot], high[lot], labels[lot])
+        leads[np.arange(len(leads)), labels[lot]] = np.inf
+        open_ = np.flatnonzero((leads <= forest.slack).any(axis=1))
+        yield from zip(lot.start + open_, bits.leaves(words[open_]), strict=True)
 
 
 def _confirm(

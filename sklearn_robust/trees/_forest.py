@@ -171,24 +171,29 @@ class Forest:
             self.path_high = np.minimum.reduceat(high, start)
         self.ptr = np.searchsorted(row[start], np.arange(len(self.tree) + 1))
 
-    def _tests(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return leaf, feature, low and high of every test on the way to a leaf."""
+    def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return leaf, node and whether it is to the left, of every split on the way to a leaf."""
         inner = np.flatnonzero(self.feature >= 0)
         parent = np.full(len(self.feature), -1, dtype=np.intp)
         parent[self.left[inner]] = parent[self.right[inner]] = inner
         node = np.flatnonzero(self.feature < 0)
         leaf = np.arange(len(node))
-        found = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0), np.zeros(0))]
+        found = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, bool))]
         while len(node):
             leaf, node = leaf[parent[node] >= 0], node[parent[node] >= 0]
             above = parent[node]
-            number, is_left = self.category_row[above] < 0, self.left[above] == node
-            t = self.threshold[above]
-            low, high = np.where(is_left, -np.inf, t), np.where(is_left, t, np.inf)
-            found.append((leaf[number], self.feature[above][number], low[number], high[number]))
+            found.append((leaf, above, self.left[above] == node))
             node = above
-        leaf, feature, low, high = map(np.concatenate, zip(*found, strict=True))
-        return leaf, feature, low, high
+        leaf, above, is_left = map(np.concatenate, zip(*found, strict=True))
+        return leaf, above, is_left
+
+    def _tests(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return leaf, feature, low and high of every test on the way to a leaf."""
+        leaf, node, is_left = self.edges()
+        number = self.category_row[node] < 0
+        leaf, node, is_left = leaf[number], node[number], is_left[number]
+        t = self.threshold[node]
+        return leaf, self.feature[node], np.where(is_left, -np.inf, t), np.where(is_left, t, np.inf)
 
     def _read_rounding(self, unit: float, rounds: bool, link: float) -> None:
         start = np.searchsorted(self.tree, np.arange(self.n_trees))
@@ -240,12 +245,15 @@ class Forest:
         if not len(self.category_table):
             return
         at = np.flatnonzero(self.category_row[node] >= 0)
-        x, width = x[at], self.category_table.shape[1] - 2
-        known = (x > -1) & (x < width)  # NaN is not
+        to_left[at] = self.category_table[self.category_row[node[at]], self.codes(x[at])]
+        to_right[at] = ~to_left[at]
+
+    def codes(self, x: np.ndarray) -> np.ndarray:
+        """Return the column of `category_table` of each value: missing, unknown, the codes."""
+        known = (x > -1) & (x < self.category_table.shape[1] - 2)  # NaN is not
         code = np.where(np.isnan(x), 0, 1)
         code[known] = x[known].astype(np.intp) + 2
-        to_left[at] = self.category_table[self.category_row[node[at]], code]
-        to_right[at] = ~to_left[at]
+        return code
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """Return the leaf that each sample reaches in each tree, shape (n_samples, n_trees)."""

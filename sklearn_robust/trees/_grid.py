@@ -72,13 +72,14 @@ class Grid:
 
         Both have shape (n_boxes, n_features). Where an end is missing there are none.
         """
-        first = np.full(low.shape, _ABOVE, dtype=np.intp)
-        last = np.full(low.shape, _BELOW, dtype=np.intp)
+        first = np.full(low.shape[::-1], _ABOVE, dtype=np.intp)
+        last = np.full(low.shape[::-1], _BELOW, dtype=np.intp)
+        there = ~np.isnan(low.T)
         for f in np.flatnonzero(np.diff(self.start)):
-            there = ~np.isnan(low[:, f])
-            first[there, f] = self._place(f, low[there, f])
-            last[there, f] = self._place(f, high[there, f])
-        return first, last
+            at = slice(None) if there[f].all() else there[f]
+            first[f, at] = self._place(f, low[at, f])
+            last[f, at] = self._place(f, high[at, f])
+        return first.T, last.T
 
 
 _GRIDS: WeakKeyDictionary[Forest, Grid] = WeakKeyDictionary()
