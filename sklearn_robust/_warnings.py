@@ -9,6 +9,10 @@ from pathlib import Path
 _PACKAGE = str(Path(__file__).parent)
 
 
+class ScaleWarning(UserWarning):
+    """Samples reach much farther than those of `fit`, as those in other units do."""
+
+
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn with the place of the innermost caller outside the library."""
     frame, level = sys._getframe(1), 2

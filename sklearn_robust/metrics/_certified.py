@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn_robust._validation import check_option, weighted_share
 from sklearn_robust.bounds import METHODS
-from sklearn_robust.targets import make_target
+from sklearn_robust.targets import make_target_in_lots
 
 
 def certified_score(
@@ -60,5 +60,7 @@ def certified_score(
     True
     """
     check_option(method, "method", METHODS)
-    target = make_target(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
+    target = make_target_in_lots(
+        estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values
+    )
     return weighted_share(target.certified(target.threat, method), sample_weight)

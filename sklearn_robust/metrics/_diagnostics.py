@@ -21,6 +21,7 @@ import numpy as np
 
 from sklearn_robust._arrays import rows, to_numpy
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust._warnings import ScaleWarning
 from sklearn_robust.attacks import (
     PGD,
     AttackEnsemble,
@@ -31,7 +32,7 @@ from sklearn_robust.attacks import (
     evaluate,
     get_attack,
 )
-from sklearn_robust.targets import Target, dense_rows
+from sklearn_robust.targets import Target, TargetInLots, dense_rows
 
 MAX_SAMPLES = 200
 # A difference of accuracies counts when it exceeds this share and the chance of MAX_SAMPLES draws.
@@ -63,10 +64,14 @@ class AttackSetting:
     seed: int
 
     @classmethod
-    def of(cls, target: Target, index: np.ndarray, threat: ThreatModel, seed: int) -> AttackSetting:
+    def of(
+        cls, target: Target | TargetInLots, index: np.ndarray, threat: ThreatModel, seed: int
+    ) -> AttackSetting:
         """Return the setting of at most `MAX_SAMPLES` of a target's samples."""
         if len(index) > MAX_SAMPLES:
             index = np.random.default_rng(seed).choice(index, MAX_SAMPLES, replace=False)
+        if isinstance(target, TargetInLots):
+            target, index = target.only(index), np.arange(len(index))
         assert target.labels is not None
         X, y = dense_rows(target.rows[index]), target.labels[index]
         return cls(target.model, target.predict, X, y, threat, seed)
@@ -101,6 +106,7 @@ class AttackSetting:
         data = self.X, self.y, threat
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GradientMaskingWarning)  # a check of its own says so
+            warnings.simplefilter("ignore", ScaleWarning)  # some checks go far on purpose
             return evaluate(self.model, *data, attack, self.predict, seed=self.seed).robust
 
 

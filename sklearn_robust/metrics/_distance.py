@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust.attacks import FMN
-from sklearn_robust.targets import make_target
+from sklearn_robust.targets import AimedTarget, make_target_in_lots
 
 
 def adversarial_distance(
@@ -78,7 +78,8 @@ def adversarial_distance(
     True
     """
     attack = FMN(n_steps, n_targets)
-    target = make_target(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
+    target = make_target_in_lots(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
+    assert not isinstance(target, AimedTarget)  # no class was chosen
     if return_bounds:
         return target.distance_bounds(target.threat, attack)
     return target.distances(target.threat, attack)

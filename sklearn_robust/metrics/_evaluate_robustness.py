@@ -14,9 +14,9 @@ from sklearn_robust._validation import check_option, check_real, draw_seed, list
 from sklearn_robust.bounds import METHODS
 from sklearn_robust.metrics._diagnostics import AttackSetting, Finding, diagnose
 from sklearn_robust.metrics._report import RadiusResult, RobustnessReport
-from sklearn_robust.targets import AimedTarget, Target, make_target
+from sklearn_robust.targets import AimedTarget, Target, TargetInLots, make_target_in_lots
 
-Asked = Target | AimedTarget
+Asked = Target | AimedTarget | TargetInLots
 
 _SHARES = (0.25, 0.5, 1.0)  # of radii by column
 
@@ -102,25 +102,27 @@ def evaluate_robustness(
     unit, radii = _unit_and_radii(epsilons, unit)
     check_option(method, "method", METHODS)
     seed = draw_seed(random_state)
-    target = make_target(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
-    asked = target if target_classes is None else AimedTarget(target, target_classes)
+    target = make_target_in_lots(
+        estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values,
+        target_classes=target_classes,
+    )  # fmt: skip
     obstacle = target.certificate_obstacle if certify else "not asked for"
-    asked.check(attack)
+    target.check(attack)
     threats = [target.threat.scaled(radius) for radius in radii]
     run = {"seed": seed, "n_jobs": n_jobs, "verbose": verbose}
-    falls = _attack_growing(asked, threats, attack, run)
-    proofs = _certify_shrinking(asked, threats, falls, method) if obstacle is None else None
+    falls = _attack_growing(target, threats, attack, run)
+    proofs = _certify_shrinking(target, threats, falls, method) if obstacle is None else None
     return RobustnessReport(
         estimator=type(estimator).__name__,
         radii=tuple(
-            _at_radius(asked, radius, fall, None if proofs is None else proofs[k])
+            _at_radius(target, radius, fall, None if proofs is None else proofs[k])
             for k, (radius, fall) in enumerate(zip(radii, falls, strict=True))
         ),
         findings=_findings(target, threats, falls, seed) if diagnostics else (),
         n_samples=len(target.clean),
         norm=target.threat.norm,
         clip_values=target.threat.clip_values,
-        attack=str(attack) if asked is target else f"{attack}, towards chosen classes",
+        attack=str(attack) if target_classes is None else f"{attack}, towards chosen classes",
         certificate=_certificate(target, obstacle, method),
         seed=seed,
     )
@@ -198,19 +200,20 @@ def _at_radius(
     )
 
 
-def _certificate(target: Target, obstacle: str | None, method: str) -> str:
+def _certificate(target: Asked, obstacle: str | None, method: str) -> str:
     if obstacle is None:
         return target.certificate(method)
     return obstacle if obstacle == "not asked for" else f"none: {obstacle}"
 
 
 def _findings(
-    target: Target, threats: list[ThreatModel], falls: list[_Fall], seed: int
+    asked: Asked, threats: list[ThreatModel], falls: list[_Fall], seed: int
 ) -> tuple[Finding, ...]:
     """Look for signs that the attack was blinded, on samples that are right.
 
     A search that ended has seen all there is.
     """
+    target = asked.target if isinstance(asked, AimedTarget) else asked
     if not hasattr(target.model, "ascent") and all(fall.kind == "exact" for fall in falls):
         return ()
     right, threat = np.flatnonzero(target.clean), threats[len(threats) // 2]

@@ -14,7 +14,7 @@ from sklearn_robust._norms import NORMS
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_sample_weight, value_range
-from sklearn_robust._warnings import warn_user
+from sklearn_robust._warnings import ScaleWarning, warn_user
 from sklearn_robust.neural_network._parameters import NetworkParameters
 from sklearn_robust.neural_network._plan import is_auto
 
@@ -178,5 +178,6 @@ def _warn_of_scale(X: np.ndarray, *, as_bytes: bool, fitted_bytes: bool, fitted_
         return
     warn_user(
         f"X has values up to {top:.6g}, where fit saw values up to {seen}: it seems to be in other "
-        f"units. {remedy}."
+        f"units. {remedy}.",
+        ScaleWarning,
     )

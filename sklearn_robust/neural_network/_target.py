@@ -24,6 +24,8 @@ def _(subject: Subject) -> NetworkTarget:
 class OwnNetworkTarget(NetworkTarget):
     """A network of this library on its own input."""
 
+    keeps_samples = True
+
     def __init__(self, subject: Subject) -> None:
         self._network = subject.classifier
         samples: Any = SamplesAsRead(self._network, subject.X)

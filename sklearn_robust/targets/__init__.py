@@ -32,6 +32,10 @@ if TYPE_CHECKING:  # what type checkers and editors see
         LinearTarget as LinearTarget,
         linear_target as linear_target,
     )
+    from sklearn_robust.targets._lots import (
+        TargetInLots as TargetInLots,
+        make_target_in_lots as make_target_in_lots,
+    )
     from sklearn_robust.targets._make import make_target as make_target
     from sklearn_robust.targets._network import (
         NetworkTarget as NetworkTarget,
@@ -50,6 +54,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
 _LAZY = {
     "AffineLayer": "_layers",
     "AimedTarget": "_aimed",
+    "TargetInLots": "_lots",
+    "make_target_in_lots": "_lots",
     "Attacked": "_target",
     "BlackBoxWarning": "_target",
     "BoundedTarget": "_bounded",
@@ -70,7 +76,10 @@ _LAZY = {
 }
 
 # These serve the packages above, and are not public here, as what is public in metrics is not.
-_OURS = ("AffineLayer", "AimedTarget", "as_logits", "BlackBoxWarning", "as_layers", "dense_rows")
+_OURS = (
+    "AffineLayer", "AimedTarget", "BlackBoxWarning", "TargetInLots", "as_layers", "as_logits",
+    "dense_rows", "make_target_in_lots",
+)  # fmt: skip
 
 __all__ = [
     "RobustClassifierMixin",

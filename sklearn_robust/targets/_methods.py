@@ -185,12 +185,11 @@ def perturb(
     >>> (clf.predict(X_adv) == 2).mean().round(2)
     np.float64(1.0)
     """
-    target = _make_target(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
+    target = _make_target(
+        estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values,
+        target_classes=target_classes,
+    )  # fmt: skip
     run = {"seed": draw_seed(random_state), "n_jobs": n_jobs, "verbose": verbose}
-    if target_classes is not None:
-        from sklearn_robust.targets._aimed import AimedTarget
-
-        target = AimedTarget(target, target_classes)
     target.check(attack)
     return target.perturbed(target.threat, attack, **run)
 
@@ -237,9 +236,9 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
 
 def _make_target(*args: Any, **kwargs: Any) -> Any:
     # Attacks are imported by those who ask, not by all who import a linear model.
-    from sklearn_robust.targets._make import make_target
+    from sklearn_robust.targets._lots import make_target_in_lots
 
-    return make_target(*args, **kwargs)
+    return make_target_in_lots(*args, **kwargs)
 
 
 @dataclass(frozen=True)

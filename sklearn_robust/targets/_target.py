@@ -97,6 +97,8 @@ class Target:
     """
 
     kind = "black box"
+    # Whether samples are held as they were passed, and floats are made of a piece of them alone.
+    keeps_samples = False
     # Trees and neighbours cost less per sample the more samples they are asked for at once.
     batch_size = 1024
 
