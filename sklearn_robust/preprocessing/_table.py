@@ -5,6 +5,7 @@ Data frames of every library go through narwhals, so that one rule serves them a
 
 from __future__ import annotations
 
+from functools import cached_property
 from numbers import Real
 from typing import Any, Protocol
 
@@ -132,13 +133,28 @@ class FrameTable:
     def _with(self, frame: Any, columns: np.ndarray, values: np.ndarray) -> Any:
         import narwhals as nw
 
-        moved = [
-            nw.new_series(name, values[:, k], nw.Float64, backend=frame.implementation).cast(
-                self._kind(name)
-            )
-            for k, name in enumerate(self._frame.columns[column] for column in columns)
-        ]
+        moved = []
+        for k, name in enumerate(self._frame.columns[column] for column in columns):
+            new = nw.new_series(name, values[:, k], nw.Float64, backend=frame.implementation)
+            new = new.cast(self._kind(name))
+            if name in self._extensions:
+                native = new.to_native().astype(self._extensions[name])
+                new = nw.from_native(native, series_only=True)
+            moved.append(new)
         return (frame.with_columns(*moved) if moved else frame).to_native()
+
+    @cached_property
+    def _extensions(self) -> dict[Any, Any]:
+        """The types of pandas' own and pyarrow's columns of floats, which no array keeps."""
+        if not self._frame.implementation.is_pandas_like():
+            return {}
+        empty = self._frame.head(0)
+        kinds = {
+            name: empty.get_column(name).cast(self._kind(name)).to_native().dtype
+            for name, numeric in zip(empty.columns, self.numeric, strict=True)
+            if numeric
+        }
+        return {name: kind for name, kind in kinds.items() if not isinstance(kind, np.dtype)}
 
     def _kind(self, name: Any) -> Any:
         """Return the type of a column with new values: its own, unless it holds whole numbers."""
