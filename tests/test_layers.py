@@ -23,6 +23,7 @@ LAYERS = (
         "_warnings",
         "_labels",
         "_linear_scores",
+        "_notebook",
     },
     {"_validation"},
     {"_threat"},

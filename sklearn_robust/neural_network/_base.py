@@ -252,6 +252,7 @@ class BaseRobustClassifier(
             objective.check(self.module_, self._model().asarray(X[:1]), self._threat())
         noise = torch.Generator(device).manual_seed(team().own_seed(seeds[2]))
         self.net_ = make_net(self, objective, generator, noise, dtype=dtype, plan=plan)
+        self._remember_adversary(self._threat(), str(self.training))
 
     def _make_module(
         self,
