@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -59,6 +60,27 @@ def to_numpy(x: Array) -> np.ndarray:
         return np.asarray(x)
     x = x.detach().cpu()
     return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
+
+
+def on_host(x: Any) -> Any:
+    """Return an array of torch or of another array API library as numpy's, others as they are.
+
+    Without a copy where it lies in the host's memory.
+    """
+    if is_torch(x):
+        return to_numpy(x)
+    if hasattr(x, "__array_namespace__") and not isinstance(x, np.ndarray | np.generic):
+        return np.asarray(x)
+    return x
+
+
+def given_back(result: Any, x: Any) -> Any:
+    """Return `result` as an array of the library and device of `x`, as array API dispatch wants."""
+    if not get_config()["array_api_dispatch"] or on_host(x) is x:
+        return result
+    if is_torch(x):
+        return namespace(x).asarray(result, device=x.device)
+    return x.__array_namespace__().asarray(result, device=x.device)
 
 
 def spacing(x: Array) -> float:

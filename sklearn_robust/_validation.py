@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_robust._arrays import Array, is_torch, rows, spacing, to_numpy
+from sklearn_robust._arrays import Array, is_torch, on_host, rows, spacing, to_numpy
 from sklearn_robust._norms import BUILT_IN, NORMS
 
 
@@ -210,7 +210,9 @@ def check_clip_values(clip_values: Any) -> tuple[Any, Any] | None:
 
 def check_sample_weight(sample_weight: Any, X: Any) -> np.ndarray:
     """Return a float64 weight >= 0 for each sample of X; None: 1 for all."""
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    return _check_sample_weight(
+        on_host(sample_weight), X, dtype=np.float64, ensure_non_negative=True
+    )
 
 
 def weighted_share(correct: np.ndarray, sample_weight: Any) -> float:

@@ -13,6 +13,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_robust._arrays import on_host
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import (
     check_epsilon,
@@ -59,7 +60,7 @@ class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimat
             For two classes positive for ``classes_[1]``.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, accept_sparse=SPARSE, reset=False)
+        X = validate_data(self, on_host(X), dtype=FLOATS, accept_sparse=SPARSE, reset=False)
         scores = safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
 

@@ -13,6 +13,7 @@ from sklearn.utils import _safe_indexing, indexable
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from sklearn_robust._arrays import on_host
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_epsilon, check_int, check_sample_weight
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
@@ -120,8 +121,8 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         options = check_problem(
             self.norm, self.C, self.fit_intercept, self.tol, self.max_iter, self.verbose
         )
-        given = indexable(X)[0]
-        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=SPARSE)
+        given = indexable(on_host(X))[0]
+        X, y = validate_data(self, given, on_host(y), dtype=FLOATS, accept_sparse=SPARSE)
         check_classification_targets(y)
         threat = self._threat(X)
         if threat.clip_values is not None:
@@ -145,6 +146,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         best = self._model(self.epsilon_).fit(X, y, sample_weight=weight)
         self.coef_, self.intercept_ = best.coef_, best.intercept_
         self.dual_gap_, self.n_iter_ = best.dual_gap_, best.n_iter_
+        self._adversary = best._adversary
         return self
 
     @property

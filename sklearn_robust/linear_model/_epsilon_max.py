@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_X_y
 
-from sklearn_robust._arrays import rows
+from sklearn_robust._arrays import on_host, rows
 from sklearn_robust._norms import NORMS
 from sklearn_robust._validation import (
     check_bool,
@@ -69,7 +69,7 @@ def epsilon_max(
     array([[0., 0.]])
     """
     scale = in_order(scale, getattr(X, "columns", None), "scale")
-    X, y = check_X_y(X, y, accept_sparse=("csr", "csc"), dtype=np.float64)
+    X, y = check_X_y(on_host(X), on_host(y), accept_sparse=("csr", "csc"), dtype=np.float64)
     check_norm(norm)
     check_bool(fit_intercept, "fit_intercept")
     scale = np.broadcast_to(np.ravel(check_epsilon(scale, X.shape[1], "scale")), X.shape[1:])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from sklearn_robust._arrays import on_host
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import (
     check_bool,
@@ -216,8 +218,8 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         last = getattr(self, "coef_", None) if self.warm_start else None
         X, y = validate_data(
             self,
-            X,
-            y,
+            on_host(X),
+            on_host(y),
             dtype=FLOATS,
             accept_sparse=SPARSE if self.solver == "exact" else False,
         )
@@ -235,6 +237,9 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
             self._fit_exact(X, y, weight, threat, start, options)
         else:
             self._fit_pgd(X, y, weight, threat, start)
+        if self.solver == "exact":
+            threat = replace(threat, clip_values=None)  # see `clip_values`
+        self._remember_adversary(threat, f"solver {self.solver!r}")
         return self
 
     def _check_parameters(self) -> dict[str, Any]:

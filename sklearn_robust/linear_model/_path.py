@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_robust._arrays import on_host
 from sklearn_robust._validation import check_epsilon, check_sample_weight
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE
 from sklearn_robust.linear_model._solve import (
@@ -106,7 +107,7 @@ def adversarial_logistic_path(
     """
     check_built_in(norm)
     options = check_problem(norm, C, fit_intercept, tol, max_iter, verbose)
-    X, y = check_X_y(X, y, accept_sparse=SPARSE, dtype=FLOATS)
+    X, y = check_X_y(on_host(X), on_host(y), accept_sparse=SPARSE, dtype=FLOATS)
     check_classification_targets(y)
     epsilons = np.atleast_1d(check_epsilon(np.atleast_1d(epsilons), name="epsilons"))
     if epsilons.ndim != 1:

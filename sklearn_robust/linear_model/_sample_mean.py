@@ -9,12 +9,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_robust._arrays import on_host
+from sklearn_robust._notebook import NotebookMixin
 from sklearn_robust._validation import check_sample_weight
 
 _FORMATS = dict(accept_sparse=["csr", "csc"], dtype=[np.float64, np.float32])
 
 
-class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
+class SampleMeanClassifier(NotebookMixin, ClassifierMixin, BaseEstimator):
     r"""Linear classifier through the origin along the class-signed sample mean.
 
     .. math:: z = \frac{\sum_i s_i y_i x_i}{\sum_i s_i}, \qquad
@@ -70,7 +72,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If y has not exactly two classes, or a weight is negative.
         """
-        X, y = validate_data(self, X, y, **_FORMATS)
+        X, y = validate_data(self, on_host(X), on_host(y), **_FORMATS)
         check_classification_targets(y)
         target = type_of_target(y, input_name="y", raise_unknown=True)
         if target != "binary":
@@ -103,7 +105,7 @@ class SampleMeanClassifier(ClassifierMixin, BaseEstimator):
         scores : ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, **_FORMATS)
+        X = validate_data(self, on_host(X), reset=False, **_FORMATS)
         return np.ravel(X @ self.coef_[0])
 
     def predict(self, X: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_robust._arrays import on_host
 from sklearn_robust._images import image_shape
 from sklearn_robust._norms import NORMS
 from sklearn_robust._pieces import pieces, row_bytes
@@ -78,6 +79,7 @@ def _validated(
     classifier: NetworkParameters, X: Any, y: Any, *, reset: bool
 ) -> tuple[Any, Any, tuple[int, ...]]:
     """Return X as floats or bytes of shape (n_samples, n_features), y, and a sample's shape."""
+    X, y = on_host(X), on_host(y)
     if not hasattr(X, "shape") or (hasattr(X, "ndim") and X.ndim > 2):
         X = np.asarray(X)
     kinds: list[type] = [np.float64, np.float32]

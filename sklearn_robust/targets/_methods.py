@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._arrays import given_back
+from sklearn_robust._notebook import NotebookMixin
 from sklearn_robust._validation import draw_seed, weighted_share
 
 
@@ -191,7 +193,7 @@ def perturb(
     )  # fmt: skip
     run = {"seed": draw_seed(random_state), "n_jobs": n_jobs, "verbose": verbose}
     target.check(attack)
-    return target.perturbed(target.threat, attack, **run)
+    return given_back(target.perturbed(target.threat, attack, **run), X)
 
 
 def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
@@ -231,7 +233,8 @@ def input_gradients(estimator: Any, X: Any, y: Any = None) -> np.ndarray:
     >>> input_gradients(clf, X, y).shape
     (150, 4)
     """
-    return _make_target(estimator, X, y, epsilon=1.0, clip_values=None).gradients()
+    target = _make_target(estimator, X, y, epsilon=1.0, clip_values=None)
+    return given_back(target.gradients(), X)
 
 
 def _make_target(*args: Any, **kwargs: Any) -> Any:
@@ -250,7 +253,7 @@ class OwnThreat:
     clip_values: Any
 
 
-class RobustClassifierMixin:
+class RobustClassifierMixin(NotebookMixin):
     """Gives a classifier `robust_score`, `perturb` and `input_gradients` as methods.
 
     They are the functions of these names, of which the first argument is the classifier. Its
@@ -260,6 +263,10 @@ class RobustClassifierMixin:
     robust_score = robust_score
     perturb = perturb
     input_gradients = input_gradients
+
+    def __sklearn_array_api_convert__(self, converter: Any) -> Any:
+        """Return the classifier itself: it computes in numpy and torch whatever arrays it gets."""
+        return self
 
     @property
     def _own_threat(self) -> OwnThreat:

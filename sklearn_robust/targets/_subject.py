@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from sklearn import get_config
 from sklearn.base import is_classifier, is_regressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_robust._arrays import on_host
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.preprocessing import (
     Front,
@@ -83,6 +86,7 @@ class Subject:
         clip_values: Any = "own",
     ) -> Subject:
         """Return the subject of a fitted estimator; raise TypeError if it is no classifier."""
+        estimator, X, y = _in_numpy(estimator, X, y)
         if _is_module(estimator):
             wrapped = importlib.import_module("sklearn_robust.targets._module")
             estimator = wrapped.ModuleClassifier(estimator, X)
@@ -131,6 +135,19 @@ class Subject:
     def front(self) -> Front:
         """What stands before the classifier; raises CannotFollowError where that is unknown."""
         return follow_front(self.steps, self.table, self.raw_threat.epsilon)
+
+
+def _in_numpy(estimator: Any, X: Any, y: Any) -> tuple[Any, Any, Any]:
+    """Return all in numpy, where array API dispatch has an estimator work in another library.
+
+    Attacks compute in numpy, and scikit-learn moves what was fitted elsewhere.
+    """
+    if not get_config()["array_api_dispatch"] or on_host(X) is X:
+        return estimator, on_host(X), on_host(y)
+    api = importlib.import_module("sklearn.utils._array_api")
+    if hasattr(api, "move_estimator_to"):  # since 1.9, where its errors name it as the way
+        estimator = api.move_estimator_to(estimator, np, "cpu")
+    return estimator, on_host(X), on_host(y)
 
 
 def _is_module(estimator: Any) -> bool:
