@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +12,7 @@ from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import LinearSVC
@@ -56,6 +58,8 @@ def names() -> list[str]:
 
 def make(name: str, front: str, seed: int) -> Any:
     """Return a classifier of that name, bare or behind a scaler."""
+    if name == "torch module":  # which stands in no pipeline by itself
+        return (_ModuleOf if front == "bare" else _Adopted)(_skorch(seed))
     classifier = _make(name, seed)
     if front == "bare":
         return classifier
@@ -79,6 +83,10 @@ def _taxicab(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).sum())
 
 
+def _perceptron(activation: str) -> MLPClassifier:
+    return MLPClassifier((16,), activation=activation, max_iter=300, random_state=0)
+
+
 _FURTHER: dict[str, Callable[[], Any]] = {
     "VotingClassifier of labels": lambda: VotingClassifier(_pair()),
     "VotingClassifier with a tree": lambda: VotingClassifier(
@@ -86,6 +94,13 @@ _FURTHER: dict[str, Callable[[], Any]] = {
     ),
     "StackingClassifier of trees": lambda: StackingClassifier(
         [("tree", DecisionTreeClassifier(max_depth=3, random_state=0)), ("bayes", GaussianNB())]
+    ),
+    **{
+        f"MLPClassifier ({activation})": partial(_perceptron, activation)
+        for activation in ("identity", "logistic", "tanh")
+    },
+    "VotingClassifier of networks": lambda: VotingClassifier(
+        [("relu", _perceptron("relu")), ("tanh", _perceptron("tanh"))], voting="soft"
     ),
     "KNeighborsClassifier with a function": lambda: KNeighborsClassifier(metric=_taxicab),
 }
@@ -122,9 +137,54 @@ def _skorch(seed: int) -> Any:
     )  # fmt: skip
 
 
+class _ModuleOf:
+    """Trains a network and gives its module away, for which `fit` returns what it trained."""
+
+    def __init__(self, net: Any) -> None:
+        self.net = net
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Any:
+        """Return the trained module, behind a layer that scales."""
+        from torch import nn
+
+        mean, spread = X.mean(axis=0), X.std(axis=0)
+        module = self.net.fit((X - mean) / spread, y).module_
+        scale = nn.Linear(X.shape[1], X.shape[1]).requires_grad_(False)
+        scale.weight.copy_(scale.weight.new_tensor(np.diag(1 / spread)))
+        scale.bias.copy_(scale.bias.new_tensor(-mean / spread))
+        return nn.Sequential(scale, module).eval()
+
+
+class _Adopted(_ModuleOf):
+    """The same inside an estimator of this library."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Any:
+        """Return the trained module as a fitted classifier."""
+        from sklearn_robust import RobustNeuralNetClassifier
+
+        module = super().fit(X, y)
+        return RobustNeuralNetClassifier.from_module(
+            module, input_shape=X.shape[1], classes=np.arange(3)
+        )
+
+
+def predictor(classifier: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what predicts labels, of a torch module too."""
+    if hasattr(classifier, "predict"):
+        return classifier.predict
+    import torch
+
+    def predict(X: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return classifier(torch.as_tensor(X)).argmax(1).numpy()
+
+    return predict
+
+
 _FOREIGN: list[tuple[str, str, Callable[[int], Any]]] = [
     ("XGBClassifier", "xgboost", _xgboost),
     ("LGBMClassifier", "lightgbm", _lightgbm),
     ("imbalanced-learn pipeline", "imblearn", _imblearn),
     ("skorch NeuralNetClassifier", "skorch", _skorch),
+    ("torch module", "skorch", _skorch),
 ]
