@@ -77,6 +77,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from sklearn_robust.bounds._averages import register_average as register_average
     from sklearn_robust.bounds._bent import (
         GELU as GELU,
+        Mish as Mish,
         SiLU as SiLU,
         Softplus as Softplus,
     )
@@ -90,6 +91,10 @@ if TYPE_CHECKING:  # what type checkers and editors see
         MaxPool as MaxPool,
     )
     from sklearn_robust.bounds._intervals import interval_bounds as interval_bounds
+    from sklearn_robust.bounds._kinked import (
+        ELU as ELU,
+        Hardswish as Hardswish,
+    )
     from sklearn_robust.bounds._layers import (
         Affine as Affine,
         Lines as Lines,
@@ -103,6 +108,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     )
     from sklearn_robust.bounds._smooth import (
         Sigmoid as Sigmoid,
+        Softsign as Softsign,
         Tanh as Tanh,
     )
     from sklearn_robust.bounds._translation import (
@@ -114,6 +120,8 @@ _TORCH_BACKED = {
     "Clamp": "_activations",
     "Conv": "_images",
     "Dense": "_affine",
+    "ELU": "_kinked",
+    "Hardswish": "_kinked",
     "LeakyReLU": "_activations",
     "Lines": "_layers",
     "MaxPool": "_images",
@@ -122,9 +130,11 @@ _TORCH_BACKED = {
     "Nonlinear": "_layers",
     "Scale": "_affine",
     "GELU": "_bent",
+    "Mish": "_bent",
     "SiLU": "_bent",
     "Sigmoid": "_smooth",
     "Softplus": "_bent",
+    "Softsign": "_smooth",
     "Tanh": "_smooth",
     "UnsupportedLayerError": "_layers",
     "certifiable": "_certified_network",

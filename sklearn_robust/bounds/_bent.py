@@ -1,4 +1,4 @@
-"""Smooth activations that are straight far out and bent in between: softplus, SiLU, GELU."""
+"""Smooth activations that are straight far out and bent between: softplus, SiLU, GELU, Mish."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sklearn_robust.bounds._smooth import Smooth
 # Beyond this SiLU and GELU are straight to more than float64 resolves, and halvings from there to
 # where a derivative is found; an error of 1e-9 counts for its square.
 _STRAIGHT, _HALVINGS = 50.0, 36
+# Of the approximation of GELU by tanh.
+_ROOT, _CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
 class Softplus(Smooth):
@@ -72,22 +74,24 @@ class Gated(Smooth):
 
     Attributes
     ----------
-    bend : float
-        From minus this to this it is convex.
+    bends : (float, float)
+        Between these it is convex.
     """
 
     increasing = False
-    bend: float
+    bends: tuple[float, float]
 
     def slopes(self, low: Tensor, high: Tensor) -> Interval:
         chord, tangent = self.chord(low, high), self.derivative((low + high) / 2)
-        convex = (low >= -self.bend) & (high <= self.bend)
-        concave = (high <= -self.bend) | (low >= self.bend)
+        left, right = self.bends
+        convex = (low >= left) & (high <= right)
+        concave = (high <= left) | (low >= right)
         return torch.where(convex, tangent, chord), torch.where(concave, tangent, chord)
 
     def touching(self, slope: Tensor) -> Sequence[Tensor]:
         """Return where the derivative is the slope: it falls, rises between the bends, falls."""
-        pieces = ((-_STRAIGHT, -self.bend), (self.bend, -self.bend), (self.bend, _STRAIGHT))
+        left, right = self.bends
+        pieces = ((-_STRAIGHT, left), (right, left), (right, _STRAIGHT))
         return [self._falling_to(slope, *piece) for piece in pieces]
 
     def _falling_to(self, slope: Tensor, start: float, end: float) -> Tensor:
@@ -117,7 +121,7 @@ class SiLU(Gated):
     (tensor([-0.2785]), tensor([0.]))
     """
 
-    bend = 2.3993572805154
+    bends = (-2.3993572805154, 2.3993572805154)
     steepest = 1.1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,8 +132,36 @@ class SiLU(Gated):
         return share * (1 + z * torch.sigmoid(-z))
 
 
+class Mish(Gated):
+    """``z tanh(log(1 + exp(z)))``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Mish
+    >>> low, high = Mish().interval(torch.tensor([-5.0]), torch.tensor([0.0]), unit=0.0)
+    >>> low.round(decimals=4), high
+    (tensor([-0.3088]), tensor([0.]))
+    """
+
+    inexact = 8
+    bends = (-2.2563763963607931, 1.4905711794854284)
+    steepest = 1.09
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.mish(x)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        gate = torch.tanh(functional.softplus(z))
+        return gate + z * torch.sigmoid(z) * (1 - gate) * (1 + gate)
+
+
 class GELU(Gated):
-    """``z Phi(z)`` with the normal distribution function, not its approximation by tanh.
+    """``z Phi(z)`` with the normal distribution function, or its approximation by tanh.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}, default="none"
 
     Examples
     --------
@@ -140,12 +172,21 @@ class GELU(Gated):
     (tensor([-0.1700]), tensor([0.]))
     """
 
-    bend = math.sqrt(2)
     steepest = 1.13
 
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+        bend = math.sqrt(2) if approximate == "none" else 1.4185040087908283
+        self.bends = -bend, bend
+
     def forward(self, x: Tensor) -> Tensor:
-        return functional.gelu(x)
+        return functional.gelu(x, approximate=self.approximate)
 
     def derivative(self, z: Tensor) -> Tensor:
-        density = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        return torch.special.ndtr(z) + z * density
+        if self.approximate == "none":
+            density = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+            return torch.special.ndtr(z) + z * density
+        # With u = _ROOT (z + _CUBE z^3), half of 1 + tanh(u) is the sigmoid of 2 u.
+        u, rise = _ROOT * (z + _CUBE * z**3), 2 * _ROOT * (1 + 3 * _CUBE * z**2)
+        share = torch.sigmoid(2 * u)
+        return share + z * rise * share * torch.sigmoid(-2 * u)

@@ -40,9 +40,10 @@ def certifiable(module: nn.Module, sample: Any) -> str | None:
     --------
     >>> import torch
     >>> from sklearn_robust.bounds import certifiable
-    >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.zeros(1, 3))
-    >>> certifiable(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Mish()), torch.zeros(1, 3))
-    "There are no bounds for Mish (at '1'), which calls mish."
+    >>> layer, X = torch.nn.Linear(3, 2), torch.zeros(1, 3)
+    >>> certifiable(torch.nn.Sequential(layer, torch.nn.ReLU()), X)
+    >>> certifiable(torch.nn.Sequential(layer, torch.nn.Hardshrink()), X)
+    "There are no bounds for Hardshrink (at '1'), which calls hardshrink."
     """
     try:
         _networks(_precise(module), sample)

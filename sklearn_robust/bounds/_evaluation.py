@@ -118,7 +118,8 @@ def _behind_nonlinear(
 ) -> Tensor:
     layer, node = network.layers[k], network.source(k)
     moved = layer.spread(errors[node], *boxes[node])
-    return moved + (layer.inexact + 1) * spacing * (_size(boxes[k + 1]) + moved)
+    off = (layer.inexact + 1) * (_size(boxes[k + 1]) + moved) + layer.inexact_at_zero
+    return moved + spacing * off
 
 
 def _size(box: Interval) -> Tensor:

@@ -207,6 +207,8 @@ class Nonlinear(Layer):
     inexact : int
         By how many units in the last place `forward` may be off. 0: every output is one of the
         inputs, a constant, or one correctly rounded product.
+    inexact_at_zero : float
+        By how many spacings at 1 it may be off however small the output is, beside that.
     """
 
     affine = False
@@ -214,6 +216,7 @@ class Nonlinear(Layer):
     windowed = True
     increasing = True
     inexact: int = 0
+    inexact_at_zero: float = 0.0
 
     @abstractmethod
     def enclose(self, low: Tensor, high: Tensor, unit: float) -> Lines:

@@ -164,3 +164,26 @@ class Tanh(SShaped):
 
     def touching(self, slope: Tensor) -> Sequence[Tensor]:
         return [z / 2 for z in Sigmoid().touching(slope / 4)]
+
+
+class Softsign(SShaped):
+    """``z / (1 + |z|)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Softsign
+    >>> lines = Softsign().enclose(torch.tensor([0.0]), torch.tensor([3.0]), unit=0.0)
+    >>> lines.lower_slope, lines.lower  # the chord of a concave part
+    (tensor([0.2500]), tensor([0.]))
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / (1 + x.abs())
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return (1 + z.abs()) ** -2
+
+    def touching(self, slope: Tensor) -> Sequence[Tensor]:
+        z = slope.rsqrt() - 1
+        return z, -z

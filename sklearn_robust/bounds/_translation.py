@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from sklearn_robust.bounds._activations import Clamp, LeakyReLU
 from sklearn_robust.bounds._affine import Dense, Reshape, Scale
-from sklearn_robust.bounds._bent import GELU, SiLU, Softplus
+from sklearn_robust.bounds._bent import GELU, Mish, SiLU, Softplus
 from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
+from sklearn_robust.bounds._kinked import ELU, Hardswish
 from sklearn_robust.bounds._layers import UnsupportedLayerError
-from sklearn_robust.bounds._smooth import Sigmoid, Tanh
+from sklearn_robust.bounds._smooth import Sigmoid, Softsign, Tanh
 
 _EQUIVALENTS: dict[type[nn.Module], Callable[[Any], Sequence[Any]]] = {}
 
@@ -161,9 +162,14 @@ def _leaky(layer: nn.LeakyReLU) -> list[Any]:
     return [LeakyReLU(slope)]
 
 
-def _gelu(layer: nn.GELU) -> list[Any]:
-    _require(layer.approximate == "none", "approximate='tanh'", "Use approximate='none'.")
-    return [GELU()]
+def _elu(layer: nn.ELU | nn.CELU) -> list[Any]:
+    alpha = float(layer.alpha)
+    _require(alpha > 0, f"alpha={alpha}", "Use an alpha above 0.")
+    return [ELU(alpha, width=alpha if isinstance(layer, nn.CELU) else 1.0)]
+
+
+# G. Klambauer et al., "Self-normalizing neural networks", NeurIPS 2017, as torch has them.
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 for _type, _equivalent in {
@@ -179,7 +185,15 @@ for _type, _equivalent in {
     nn.Softplus: lambda layer: [Softplus(layer.beta, layer.threshold)],
     nn.LogSigmoid: lambda layer: [Scale(-1.0), Softplus(1.0, 40.0), Scale(-1.0)],
     nn.SiLU: lambda layer: [SiLU()],
-    nn.GELU: _gelu,
+    nn.GELU: lambda layer: [GELU(layer.approximate)],
+    nn.Mish: lambda layer: [Mish()],
+    nn.ELU: _elu,
+    nn.CELU: _elu,
+    nn.SELU: lambda layer: [ELU(_SELU_ALPHA, scale=_SELU_SCALE)],
+    nn.Softsign: lambda layer: [Softsign()],
+    nn.Hardswish: lambda layer: [Hardswish()],
+    nn.Hardsigmoid: lambda layer: [Scale(1.0, 3.0), Clamp(0.0, 6.0), Scale(1 / 6)],
+    nn.RReLU: lambda layer: [LeakyReLU((layer.lower + layer.upper) / 2)],
     nn.MaxPool2d: _max_pool,
     nn.AvgPool2d: _avg_pool,
     nn.ZeroPad2d: lambda layer: [ZeroPad(layer.padding)],
