@@ -40,6 +40,8 @@ class SumModel(BoundedModel):
     polynomials : Polynomials
     size : ndarray of shape (n_classes,), default=0.0
         What the classifier adds up to each score and takes off again, for bounds of its rounding.
+    blur : ndarray of shape (n_features,), default=0.0
+        How far from its knots a feature may change pieces, as where it is scaled before.
 
     Examples
     --------
@@ -56,9 +58,12 @@ class SumModel(BoundedModel):
     array([[inf, 1.5]])
     """
 
-    def __init__(self, intercept: np.ndarray, polynomials: Polynomials, size: Any = 0.0) -> None:
+    def __init__(
+        self, intercept: np.ndarray, polynomials: Polynomials, size: Any = 0.0, blur: Any = 0.0
+    ) -> None:
         self.intercept, self.polynomials = np.asarray(intercept, float), polynomials
         self.size, self.n_classes = abs(self.intercept) + size, len(self.intercept)
+        self.blur = blur
 
     def logits(self, X: np.ndarray) -> np.ndarray:
         parts = [
@@ -77,6 +82,7 @@ class SumModel(BoundedModel):
         return n_terms * self.resolution * size
 
     def score_bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        low, high = low - self.blur, high + self.blur
         lower, upper = np.empty((2, len(low), self.n_classes))
         slack, coef = self._slack(low, high), self.polynomials.coef
         for part in self._pieces(len(low)):
@@ -106,6 +112,7 @@ class SumModel(BoundedModel):
         self, labels: np.ndarray, low: np.ndarray, high: np.ndarray, *ball: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the bounds of margins over boxes, or over balls in them, and a point of each."""
+        low, high = low - self.blur, high + self.blur
         margins = np.full((len(low), self.n_classes), np.inf)
         points = low.copy()
         open_ = np.flatnonzero(~self.polynomials.are_constant(low, high))

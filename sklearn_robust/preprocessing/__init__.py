@@ -20,6 +20,11 @@ from sklearn_robust.preprocessing._front import (
     movable_columns as movable_columns,
 )
 from sklearn_robust.preprocessing._monotone import monotone_sources as monotone_sources
+from sklearn_robust.preprocessing._pieces_of_columns import (
+    ColumnPieces as ColumnPieces,
+    UnknownPiecesError as UnknownPiecesError,
+    column_pieces as column_pieces,
+)
 from sklearn_robust.preprocessing._registry import declare_derivative, register_transformer
 from sklearn_robust.preprocessing._samples import (
     Samples,

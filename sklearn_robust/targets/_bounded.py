@@ -218,15 +218,17 @@ def bounded_target(
     return target
 
 
-def combined_target(subject: Subject, model: Any) -> Target:
+def combined_target(subject: Subject, model: Any, samples: Samples | None = None) -> Target:
     """Return the target of a classifier that is `model` on the rows of its samples.
 
     Parameters
     ----------
     subject : Subject
     model : BoundedModel, DifferentiableModel, or both
+    samples : Samples, optional
+        None: those of the front.
     """
-    samples = subject.front.as_dense().samples
+    samples = subject.front.as_dense().samples if samples is None else samples
     target: Target
     if not hasattr(model, "score_bounds"):
         target = DifferentiableTarget(subject, samples, model)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
+from sklearn_robust.preprocessing import CannotFollowError, UnknownPiecesError
+from sklearn_robust.targets._columns import column_target
 from sklearn_robust.targets._linear import recognised_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
@@ -68,13 +70,26 @@ def find_target(subject: Subject) -> Target | None:
         for family in (*_FAMILIES.get(cls, ()), *_of_network(cls)):
             if (target := family(subject)) is not None:
                 return target
-    found = recognised_target(subject)
+    found = _linear_target(subject)
     if found is not None:
         return found
     # Who asks of another classifier does not pay for the search.
     from sklearn_robust.targets._trees import tree_target
 
     return tree_target(subject)
+
+
+def _linear_target(subject: Subject) -> Target | None:
+    """Return the target of a linear classifier, also behind functions of single columns."""
+    try:
+        return recognised_target(subject)
+    except CannotFollowError as error:
+        try:
+            return column_target(subject)
+        except UnknownPiecesError:
+            raise
+        except CannotFollowError:
+            raise error from None
 
 
 def _of_network(cls: type) -> tuple[Family, ...]:
