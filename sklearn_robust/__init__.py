@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # what type checkers and editors see
         targets as targets,
         trees as trees,
     )
+    from sklearn_robust._adversarial_training import (
+        AdversarialTrainingClassifier as AdversarialTrainingClassifier,
+    )
     from sklearn_robust._norms import (
         Norm as Norm,
         get_norm as get_norm,
@@ -62,6 +65,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
 _PUBLIC = {
     "AdversarialLogisticRegression": "linear_model",
     "AdversarialLogisticRegressionCV": "linear_model",
+    "AdversarialTrainingClassifier": "_adversarial_training",
     "BernoulliGenerator": "datasets",
     "BlackBoxWarning": "metrics",
     "Norm": "_norms",

@@ -30,7 +30,7 @@ LAYERS = (
     {"datasets", "preprocessing"},
     {"attacks", "bounds", "trees"},
     {"targets"},
-    {"linear_model", "neural_network"},
+    {"linear_model", "neural_network", "_adversarial_training"},
     {"metrics"},
     {"inspection"},
     {"_show_versions", "_score_command"},

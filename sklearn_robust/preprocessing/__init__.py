@@ -38,6 +38,7 @@ from sklearn_robust.preprocessing._table import (
     boolean_columns as boolean_columns,
     column_names as column_names,
     is_frame as is_frame,
+    stack_frames as stack_frames,
 )
 
 # The names that are imported "as" themselves serve the packages above, and are not public.

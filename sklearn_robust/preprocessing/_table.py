@@ -72,6 +72,24 @@ def column_names(X: Any) -> list[Any] | None:
     return FrameTable(X).names if is_frame(X) else None
 
 
+def stack_frames(parts: list[Any]) -> Any:
+    """Return data frames of the same columns below each other.
+
+    Columns of whole numbers become floats where they are floats in the last one.
+    """
+    import narwhals as nw
+
+    frames = [nw.from_native(part, eager_only=True) for part in parts]
+    kinds = frames[-1].schema
+    cast = [
+        frame.with_columns(
+            *(frame.get_column(n).cast(kinds[n]) for n, k in frame.schema.items() if k != kinds[n])
+        )
+        for frame in frames
+    ]
+    return nw.concat(cast, how="vertical").to_native()
+
+
 def boolean_columns(X: Any) -> np.ndarray:
     """Return for each column whether it holds truth values: numbers that nobody moves.
 

@@ -162,6 +162,25 @@ def _without_classes(estimator: Any) -> TypeError:
     return TypeError(f"{type(estimator).__name__} is no classifier: it has no classes_.")
 
 
+def _inside(estimator: Any) -> Any:
+    """Return the classifier that an estimator hands its samples to as they are, None if none."""
+    if isinstance(estimator, FrozenEstimator):
+        return estimator.estimator
+    if isinstance(estimator, Pipeline):
+        return None if _flat(estimator.steps[:-1]) else estimator.steps[-1][1]
+    # A search over hyperparameters, or what trains one classifier again and again.
+    return getattr(estimator, "best_estimator_", getattr(estimator, "_retrained", None))
+
+
+def _own_threat(estimator: Any) -> Any:
+    """Return the threat model that an estimator was made for, in units of its X; None if none."""
+    while estimator is not None:
+        if (own := getattr(estimator, "_own_threat", None)) is not None:
+            return own
+        estimator = _inside(estimator)
+    return None
+
+
 def unwrap(estimator: Any) -> tuple[Steps, Any]:
     """Return the transformers in front of the last classifier, and that classifier."""
     steps: Steps = []
@@ -169,10 +188,8 @@ def unwrap(estimator: Any) -> tuple[Steps, Any]:
         if isinstance(estimator, Pipeline):
             steps += _flat(estimator.steps[:-1])
             estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif hasattr(estimator, "best_estimator_"):  # a search over hyperparameters
-            estimator = estimator.best_estimator_
+        elif (inner := _inside(estimator)) is not None:
+            estimator = inner
         elif getattr(estimator, "refit", True) is False and hasattr(estimator, "cv_results_"):
             raise TypeError(
                 f"{type(estimator).__name__} was fitted with refit=False and holds no classifier. "
@@ -206,16 +223,17 @@ def _raw_threat(estimator: Any, X: Any, epsilon: Any, norm: Any, clip_values: An
     what another library calls epsilon: a tolerance, or the width of a loss.
     """
     steps, classifier = unwrap(estimator)
-    own = getattr(classifier, "_own_threat", None)
+    own = _own_threat(estimator)
     if epsilon is None:
-        if steps or own is None:
+        if own is None:
             whose = "a classifier behind transformers has its own in their units" if steps else (
                 f"{type(estimator).__name__} has none of its own"
             )  # fmt: skip
             raise ValueError(f"epsilon must be given, in the units of X: {whose}.")
         epsilon = own.epsilon
     if isinstance(clip_values, str) and clip_values == "own":
-        clip_values = None if steps or own is None else own.clip_values
+        clip_values = None if own is None else own.clip_values
     if norm is None:
-        norm = "linf" if own is None else own.norm
+        known = own or getattr(classifier, "_own_threat", None)
+        norm = "linf" if known is None else known.norm
     return ThreatModel.for_columns(column_names(X), epsilon, norm, clip_values)
