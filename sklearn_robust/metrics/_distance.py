@@ -21,6 +21,7 @@ def adversarial_distance(
     n_steps: int = 100,
     n_targets: int = 4,
     return_bounds: bool = False,
+    n_jobs: int | None = None,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     r"""Return how far an adversary must move each sample until it is misclassified.
 
@@ -47,6 +48,8 @@ def adversarial_distance(
         Of the attack, see `sklearn_robust.attacks.FMN`.
     return_bounds : bool, default=False
         Whether to return what is proven from below, too.
+    n_jobs : int, optional
+        Samples of tree ensembles are searched by so many workers, see `joblib.Parallel`. None: 1.
 
     Returns
     -------
@@ -81,5 +84,5 @@ def adversarial_distance(
     target = make_target_in_lots(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
     assert not isinstance(target, AimedTarget)  # no class was chosen
     if return_bounds:
-        return target.distance_bounds(target.threat, attack)
-    return target.distances(target.threat, attack)
+        return target.distance_bounds(target.threat, attack, n_jobs=n_jobs)
+    return target.distances(target.threat, attack, n_jobs=n_jobs)

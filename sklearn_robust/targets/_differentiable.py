@@ -76,7 +76,7 @@ class DifferentiableTarget(Target):
     def check(self, attack: Any = "auto") -> None:
         """Nothing to say before the attack: its gradients are known, and it looks for NaN."""
 
-    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
+    def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
         """Return an upper bound of each distance, by a minimum-norm attack; inf: none found."""
         assert self.labels is not None
         distance, right = np.zeros(len(self.clean)), np.flatnonzero(self.clean)

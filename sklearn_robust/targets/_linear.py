@@ -149,7 +149,7 @@ class LinearTarget(DifferentiableTarget):
         # Each of two scores by as many halves of the spacing.
         return (sizes.n_roundings + _ROUNDINGS) * self.resolution * terms.max(axis=1)
 
-    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
+    def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
         """Return the exact distance to the boundary; inf where the box holds no mistake."""
         assert self.labels is not None
         distance, right = np.zeros(len(self.clean)), np.flatnonzero(self.clean)
@@ -159,9 +159,9 @@ class LinearTarget(DifferentiableTarget):
         return distance
 
     def distance_bounds(
-        self, unit: ThreatModel, attack: Any = None
+        self, unit: ThreatModel, attack: Any = None, **run: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        distance = self.distances(unit, attack)
+        distance = self.distances(unit, attack, **run)
         return distance, distance
 
 

@@ -83,13 +83,13 @@ class UnmovedTarget(Target):
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         return self.clean if among is None else self.clean & among
 
-    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
+    def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
         return np.where(self.clean, np.inf, 0.0)
 
     def distance_bounds(
-        self, unit: ThreatModel, attack: Any = None
+        self, unit: ThreatModel, attack: Any = None, **run: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        distance = self.distances(unit, attack)
+        distance = self.distances(unit, attack, **run)
         return distance, distance
 
     def gradients(self) -> np.ndarray:

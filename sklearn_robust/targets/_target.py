@@ -301,18 +301,21 @@ class Target:
             "robust_score for an upper bound."
         )
 
-    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
-        """Return how far each sample is from a mistake, in units of the radius of `unit`."""
+    def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
+        """Return how far each sample is from a mistake, in units of the radius of `unit`.
+
+        `run` has options of the search, as of `attacked`.
+        """
         raise TypeError(
             f"adversarial_distance needs gradients, and {type(self.estimator).__name__} has none: "
             f"{self.obstacle} Use robust_score with attack='square' at the radii of interest."
         )
 
     def distance_bounds(
-        self, unit: ThreatModel, attack: Any = None
+        self, unit: ThreatModel, attack: Any = None, **run: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return between which bounds each distance lies; 0 where nothing is proven."""
-        upper = self.distances(unit, attack)
+        upper = self.distances(unit, attack, **run)
         return np.zeros_like(upper), upper
 
     def member_model(self) -> Any:

@@ -174,21 +174,21 @@ class TreeTarget(Target):
         proven[open_] = state[open_] == _PROVEN
         return proven
 
-    def distances(self, unit: ThreatModel, attack: Any = None) -> np.ndarray:
+    def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
         """Return the distance of the nearest mistake that was found: the nearest there is.
 
         Where a search ends at its budget, a nearer one may be left.
         """
-        return self.distance_bounds(unit)[1]
+        return self.distance_bounds(unit, **run)[1]
 
     def distance_bounds(
-        self, unit: ThreatModel, attack: Any = None
+        self, unit: ThreatModel, attack: Any = None, **run: Any
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return between which bounds each distance lies, in units of the radius of `unit`."""
         assert self.labels is not None
         lower, upper, _ = distances(
-            self.forest, self.predict, self._search_rows, self.labels, unit
-        )  # fmt: skip
+            self.forest, self.predict, self._search_rows, self.labels, unit, **run
+        )
         return lower, upper
 
 

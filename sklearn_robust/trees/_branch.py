@@ -15,6 +15,8 @@ from sklearn_robust.trees._program import Program, Solution
 _LEVELS = (0.5, 0.1, 0.9)
 # Keeps thresholds apart whose share is whole, or whose rows have no price.
 _TINY = 1e-9
+# A search begins anew where a budget has fallen to less than this share.
+_MUCH_LESS = 0.5
 
 Holds = Callable[[np.ndarray, float], bool]
 
@@ -55,7 +57,7 @@ def branch(contrast: Contrast, holds: Holds, max_nodes: int) -> Branched:
         How many parts are looked at; beyond, the question stays open.
     """
     base, program, nodes = contrast.cells, Program(contrast), 0
-    parts = [_Part(-np.inf, 0, np.zeros(len(base.feature), np.intp), base.n_cells - 1)]
+    parts = [_all(contrast)]
     while parts and nodes < max_nodes:
         part = heapq.heappop(parts)
         nodes += 1
@@ -75,6 +77,107 @@ def branch(contrast: Contrast, holds: Holds, max_nodes: int) -> Branched:
         for piece in _halves(contrast, part, solution, 2 * nodes):
             heapq.heappush(parts, piece)
     return Branched(not parts, None)
+
+
+class Cheapest(NamedTuple):
+    """The end of a search for the cheapest cells in which the rival wins.
+
+    Attributes
+    ----------
+    price : float
+        It wins in none that cost less: proven.
+    cells : int ndarray or None
+        The cheapest that were found within the budget in which it wins.
+    open : bool
+        Whether the search has ended at its limit of nodes.
+    again : bool
+        Whether it was broken off, since what it found calls for cells of a much smaller set.
+    """
+
+    price: float
+    cells: np.ndarray | None
+    open: bool = False
+    again: bool = False
+
+
+def cheapest(contrast: Contrast, holds: Holds, max_nodes: int, keep: float) -> Cheapest:
+    """Search for the cheapest cells in which the rival wins, those first that may be cheaper.
+
+    Parameters
+    ----------
+    contrast : Contrast
+        Of cells with prices. Their budget shrinks with each find.
+    holds : callable
+        As in `branch`.
+    max_nodes : int
+        How many parts are looked at.
+    keep : float
+        Cells that cost more than this share of the cheapest found are not sought.
+    """
+    base, parts, nodes = contrast.cells, [_all(contrast)], 0
+    few = base.budget * _MUCH_LESS
+    found = _taken(contrast, _climbed(contrast, base.home, holds), keep)
+    if base.budget < few:
+        return Cheapest(0.0, found, again=True)
+    program = Program(contrast)
+    while parts and nodes < max_nodes:
+        part = _within_reach(contrast, heapq.heappop(parts))
+        nodes += 1
+        if part is None:
+            continue
+        solution = program.solve(part.low, part.high)
+        price = max(part.key, solution.price)
+        if solution.bound < contrast.need or price > base.budget:
+            continue
+        if not _inner(contrast, part).any():
+            cells, pieces = part.low if _wins(contrast, part.low, holds) else None, []
+        else:
+            cells = _rounded(contrast, part, solution.share, holds)
+            pieces = [part] if cells is not None else _halves(contrast, part, solution, 2 * nodes)
+        for piece in pieces:
+            heapq.heappush(parts, piece._replace(key=price))
+        if cells is not None:
+            found = _taken(contrast, cells, keep)
+            if base.budget < few:
+                break
+    left = min((part.key for part in parts), default=np.inf)
+    again = bool(parts) and base.budget < few
+    return Cheapest(min(left, base.budget), found, bool(parts) and not again, again)
+
+
+def _all(contrast: Contrast) -> _Part:
+    base = contrast.cells
+    return _Part(0.0, 0, np.zeros(len(base.feature), np.intp), base.n_cells - 1)
+
+
+def _within_reach(contrast: Contrast, part: _Part) -> _Part | None:
+    """Return a part without cells that the budget does not pay for, None if it pays for none."""
+    base = contrast.cells
+    if part.key > base.budget or not base.affordable(base.home.clip(part.low, part.high)):
+        return None
+    first, last = base.reach()
+    return part._replace(low=np.maximum(part.low, first), high=np.minimum(part.high, last))
+
+
+def _taken(contrast: Contrast, cells: np.ndarray | None, keep: float) -> np.ndarray | None:
+    """Bring cells nearer, and leave a budget for what is cheaper."""
+    if cells is None:
+        return None
+    cells = contrast.shortened(cells)
+    contrast.cells.budget = keep * contrast.cells.total(cells)
+    return cells
+
+
+def cheapest_leaf(contrast: Contrast, holds: Holds) -> Cheapest:
+    """Ask the leaves of the only tree that varies, or the only cells that there are."""
+    base = contrast.cells
+    lots = [(base.home, contrast.moves(base.home)[0])]
+    if len(contrast.start):
+        lots = contrast.leaves_by_price()
+    for cells, margin in sorted(lots, key=lambda lot: base.total(lot[0])):
+        if base.affordable(cells) and margin >= contrast.need and holds(cells, margin):
+            return Cheapest(base.total(cells), cells)
+    return Cheapest(base.budget, None)
 
 
 def _inner(contrast: Contrast, part: _Part) -> np.ndarray:
@@ -97,10 +200,16 @@ def _rounded(contrast: Contrast, part: _Part, share: np.ndarray, holds: Holds) -
         cells = below.clip(part.low, part.high)
         if not base.affordable(cells):
             continue
-        cells, value = contrast.ascend(cells)
-        if value >= contrast.need and holds(cells, value):
-            return cells
+        found = _climbed(contrast, cells, holds)
+        if found is not None:
+            return found
     return None
+
+
+def _climbed(contrast: Contrast, cells: np.ndarray, holds: Holds) -> np.ndarray | None:
+    """Return cells after the best moves, if the rival wins there."""
+    cells, value = contrast.ascend(cells)
+    return cells if value >= contrast.need and holds(cells, value) else None
 
 
 def _halves(contrast: Contrast, part: _Part, solution: Solution, number: int) -> list[_Part]:

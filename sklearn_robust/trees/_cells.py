@@ -25,6 +25,8 @@ class Cells:
         Which thresholds lie in the box, as `Grid.inside` returns them.
     leaves : int ndarray
         Of those that the box meets, as `Forest.met` returns them: whole trees.
+    priced : bool, default=False
+        Whether cells have prices in linf too, where the box does not need them.
 
     Attributes
     ----------
@@ -47,6 +49,8 @@ class Cells:
         Of each cell the value that is nearest to the sample.
     price : ndarray of shape (n_cells,), or None
         What that costs of the budget.
+    adds_up : bool
+        Whether prices of axes are added; else, in linf, the dearest counts.
     """
 
     def __init__(
@@ -56,13 +60,16 @@ class Cells:
         i: int,
         inside: tuple[np.ndarray, np.ndarray],
         leaves: np.ndarray,
+        *,
+        priced: bool = False,
     ) -> None:
         self.leaves, self.budget = leaves, regions.budget
         self._x = regions.X[i].astype(np.float64)
         self._cut(forest, inside)
         self._place(forest)
         self.price: np.ndarray | None = None
-        if regions.power < np.inf:
+        self.adds_up = regions.power < np.inf
+        if self.adds_up or priced:
             x, feature = self._x[self.feature][self.cell_axis], self.feature[self.cell_axis]
             self.price = regions.price(abs(self.nearest - x), x, feature)
             self._drop_dear_leaves(self.price)
@@ -124,13 +131,19 @@ class Cells:
     def leaf_prices(self, price: np.ndarray) -> np.ndarray:
         """Return what the nearest point of each leaf costs."""
         nearest = self.home[self.axis].clip(self.first, self.last)
-        return np.bincount(
-            self.row, price[self.cell[self.axis] + nearest], minlength=len(self.leaves)
-        )
+        cost = price[self.cell[self.axis] + nearest]
+        if self.adds_up:
+            return np.bincount(self.row, cost, minlength=len(self.leaves))
+        dearest = np.zeros(len(self.leaves))
+        np.maximum.at(dearest, self.row, cost)
+        return dearest
 
     def total(self, cells: np.ndarray) -> float:
         """Return what a point in the given cells costs, 0 where there is no budget."""
-        return 0.0 if self.price is None else float(self.price[self.cell[:-1] + cells].sum())
+        if self.price is None:
+            return 0.0
+        own = self.price[self.cell[:-1] + cells]
+        return float(own.sum() if self.adds_up else own.max(initial=0))
 
     def affordable(self, cells: np.ndarray) -> bool:
         """Whether a point in the given cells lies within the budget."""
@@ -139,7 +152,24 @@ class Cells:
     def totals(self, cells: np.ndarray, price: np.ndarray) -> np.ndarray:
         """Return the costs after moving one axis to each of its cells."""
         own = price[self.cell[:-1] + cells]
-        return own.sum() - own[self.cell_axis] + price
+        if self.adds_up:
+            return own.sum() - own[self.cell_axis] + price
+        dearest, second = np.sort(np.append(own, [0, 0]))[[-1, -2]]
+        others = np.full(len(own), dearest)
+        others[own.argmax() if len(own) else []] = second
+        return np.maximum(others[self.cell_axis], price)
+
+    def reach(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and the last cell of each axis that the budget alone can pay for."""
+        if self.price is None:
+            return np.zeros_like(self.home), self.n_cells - 1
+        place, n = np.arange(len(self.price)) - self.cell[self.cell_axis], len(self.home)
+        near, home = self.price <= self.budget, self.home[self.cell_axis]
+        left, right = (self.cell_axis[near & side] for side in (place < home, place > home))
+        return (
+            self.home - np.bincount(left, minlength=n),
+            self.home + np.bincount(right, minlength=n),
+        )
 
     def point(self, cells: np.ndarray) -> np.ndarray:
         """Return the point nearest to the sample in the given cells, one for each axis."""

@@ -64,7 +64,7 @@ class Contrast:
         top, bottom = np.maximum.reduceat(gain, start), np.minimum.reduceat(gain, start)
         varies = top > bottom
         keep, tests = varies[number], varies[number[cells.row]]
-        self.gain, self.top = gain[keep], top[varies]
+        self.gain, self.top, self._kept = gain[keep], top[varies], keep
         self.constant = float(constant + top[~varies].sum())
         self.tree = (np.cumsum(varies) - 1)[number[keep]]
         self.start = starts(self.tree)
@@ -155,15 +155,38 @@ class Contrast:
 
     def shortened(self, cells: np.ndarray) -> np.ndarray:
         """Return cells nearer to the sample in which the rival still surely wins."""
+        if self.cells.price is None:
+            return cells
+        if not self.cells.adds_up:
+            return self._drawn_in(cells, self.cells.price)
+        return self._saved(cells, self.cells.price)
+
+    def _saved(self, cells: np.ndarray, price: np.ndarray) -> np.ndarray:
+        """Return cells after moves of single axes that save most."""
         base, cells = self.cells, cells.copy()
-        while base.price is not None:
+        while True:
             value, change = self.moves(cells)
             stays = value + change >= self.sure + 2 * self.rounding
-            total = np.where(stays, base.totals(cells, base.price), np.inf)
+            total = np.where(stays, base.totals(cells, price), np.inf)
             best = int(total.argmin()) if len(total) else 0
             if not (len(total) and total[best] < base.total(cells) * (1 - _LEAST_SAVING)):
-                break
+                return cells
             self._move(cells, best)
+
+    def _drawn_in(self, cells: np.ndarray, price: np.ndarray) -> np.ndarray:
+        """Return cells after drawing all axes in at once, as far as halving finds others."""
+        base, budget = self.cells, self.cells.budget
+        levels = np.unique(price[price < base.total(cells)])
+        low, high = 0, len(levels)
+        while low < high:
+            middle = (low + high) // 2
+            base.budget = levels[middle]
+            nearer, value = self.ascend(cells.clip(*base.reach()))
+            if value >= self.sure + self.rounding:
+                cells, high = nearer, int(np.searchsorted(levels, base.total(nearer)))
+            else:
+                low = middle + 1
+        base.budget = budget
         return cells
 
     def _move(self, cells: np.ndarray, to: int) -> None:
@@ -175,17 +198,12 @@ class Contrast:
 
         Those that surely win come first, and of those the cheapest.
         """
-        value = self.constant + self.gain
+        value, price = self.constant + self.gain, np.zeros(len(self.gain))
+        if self.cells.price is not None:
+            price = self.cells.leaf_prices(self.cells.price)[self._kept]
         rows = np.flatnonzero(value >= self.need)
-        order = np.lexsort((self._leaf_prices()[rows], value[rows] < self.sure + self.rounding))
+        order = np.lexsort((price[rows], value[rows] < self.sure + self.rounding))
         return [(self._cells_of(row), float(value[row])) for row in rows[order]]
-
-    def _leaf_prices(self) -> np.ndarray:
-        price, cells = self.cells.price, self.cells
-        if price is None:
-            return np.zeros(len(self.gain))
-        nearest = cells.home[self.axis].clip(self.first, self.last)
-        return np.bincount(self.row, price[cells.cell[self.axis] + nearest], len(self.gain))
 
     def _cells_of(self, row: int) -> np.ndarray:
         cells, mine = self.cells.home.copy(), self.row == row

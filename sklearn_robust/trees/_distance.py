@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,6 +24,10 @@ from sklearn_robust.trees._sums import starts
 
 # Radii closer than this, relatively, are not told apart.
 _SAME = 1e-12
+# Samples of a batch.
+_LEAST, _MOST = 2, 32
+# Sets between those where moves find a mistake and where they do not, before programs are solved.
+_N_NARROWED = 3
 
 
 def distances(
@@ -45,7 +49,7 @@ def distances(
     Parameters
     ----------
     forest, predict, X, labels, max_nodes, n_jobs, verbose
-        As in `decide`, where a search ends at its budget the bounds stay apart.
+        As in `decide`. Where a search ends at its budget the bounds stay apart.
     unit : ThreatModel
         In whose radii distances are measured; its norm and clip_values hold.
     rtol : float, default=1e-6
@@ -80,7 +84,7 @@ def distances(
     judge = Judge(forest, predict, max_nodes)
     lower, upper, points = np.zeros(len(X)), np.zeros(len(X)), X.copy()
     right = np.flatnonzero(predict(X) == labels) if len(X) else np.zeros(0, np.intp)
-    batches = batches_of(right, n_jobs)
+    batches = batches_of(right, n_jobs, _LEAST, _MOST)
     work = (
         delayed(_brackets)(judge, (X[batch], labels[batch]), (unit, unit.geometry), rtol)
         for batch in batches
@@ -138,31 +142,87 @@ class Bracket:
 
     def __post_init__(self) -> None:
         self.lower, self.upper, self.point = 0.0, np.inf, self.x.copy()
-        self.open = False
+        regions = Regions(self.x, self.unit)
+        self._radius, self._power = regions.radius, 1.0
+        self._is_linf = regions.power == np.inf
+        if not self._is_linf:
+            self._power = regions.power
 
     def close(self, rtol: float) -> None:
         """Bring the bounds together, as far as the judge's budget goes."""
         self._widen()
-        if not np.isfinite(self.upper):
+        if np.isinf(self.lower):
             return
-        if Regions(self.x, self.unit).power == np.inf:
-            self._bisect()
-        while not self.open and self.lower < self.upper * (1 - rtol):
-            self._ask(self.upper * (1 - rtol))
+        keep = 1 - (_SAME if self._is_linf else rtol)
+        proven: dict[int, float] = {}
+        while self._settle(proven, keep):
+            pass
 
     def _widen(self) -> None:
-        """Ask at growing radii until there is a mistake, or no further threshold.
+        """Look for a mistake by moves alone in growing sets, up to where no threshold follows.
 
-        At the first, half of the features have a threshold within reach.
+        In the first, half of the features have a threshold within reach.
         """
         nearest, furthest = self._thresholds()
-        widest = float(furthest.max(initial=0.0)) * len(self.x[0]) * (1 + _SAME)
-        radius = float(np.median(nearest[nearest > 0])) if nearest.any() else widest
-        while self.lower < widest and not self.open and not np.isfinite(self.upper):
-            self._ask(min(radius, widest))
+        self._widest = float(furthest.max(initial=0.0)) * len(self.x[0]) * (1 + _SAME)
+        radius = float(np.median(nearest[nearest > 0])) if nearest.any() else self._widest
+        while np.isinf(self.upper):
+            radius = min(radius, self._widest)
+            self._try(radius)
+            if radius == self._widest:
+                self.lower = np.inf if self.lower == radius else self.lower
+                return
             radius *= 2
-        if self.lower >= widest:
-            self.lower = np.inf
+        # The larger the set, the slower its programs.
+        low = max(self.lower, self.upper / 4)
+        for _ in range(_N_NARROWED):
+            radius = float(np.sqrt(low * self.upper))
+            if not self._try(radius):
+                low = radius
+
+    def _try(self, radius: float) -> bool:
+        """Move a bound to a radius if moves alone find a mistake, or none is left."""
+        regions, leaves = self._region(radius)
+        quick = replace(self.judge, max_nodes=0)
+        question, outcome = quick.question(leaves, self.label), Outcome(True, None)
+        if len(question.rivals):
+            outcome = quick.verdict(question, self._cut(regions))
+        if outcome.proven:
+            self.lower = max(self.lower, radius)
+        if outcome.point is not None:
+            self._take(outcome.point)
+        return outcome.point is not None
+
+    def _settle(self, proven: dict[int, float], keep: float) -> bool:
+        """Find the nearest mistake of each rival; return whether to begin again, more closely.
+
+        `proven` has the radius up to which each rival is known to lose, and is added to.
+        """
+        radius = min(self.upper, self._widest)
+        regions, leaves = self._region(radius)
+        question, cut = self.judge.question(leaves, self.label), self._cut(regions, priced=True)
+        for rival in map(int, question.rivals):
+            if proven.get(rival, 0.0) >= keep * self.upper:
+                continue
+            budget = min(regions.budget, (keep * self.upper / radius) ** self._power)
+            found = self.judge.nearest(question, rival, cut, budget=budget, keep=keep**self._power)
+            bound = radius * found.price ** (1 / self._power) * (1 - _SAME)
+            proven[rival] = max(proven.get(rival, 0.0), bound)
+            if found.point is not None:
+                self._take(found.point)
+            if found.again and self.upper < radius:
+                return True
+        least = min((proven[int(rival)] for rival in question.rivals), default=np.inf)
+        self._raise_to(min(least, radius), cut(leaves))
+        return False
+
+    def _raise_to(self, radius: float, cells: Cells) -> None:
+        """Raise the lower bound to a radius, in linf to the next at which cells enter the set."""
+        if self._is_linf:
+            x = self.x[0][cells.feature][cells.cell_axis]
+            enters = abs(cells.nearest - x) / self._radius[cells.feature][cells.cell_axis]
+            radius = enters[enters >= radius * (1 - _SAME)].min(initial=np.inf)
+        self.lower = max(self.lower, min(radius, self.upper))
 
     def _thresholds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how far, in units, the first and the last threshold are of features that move."""
@@ -177,31 +237,14 @@ class Bracket:
         begin = starts(feature)
         return np.minimum.reduceat(away, begin), np.maximum.reduceat(away, begin)
 
-    def _ask(self, radius: float) -> None:
-        """Move a bound to a radius, or to a mistake within it; otherwise it is open."""
-        outcome = self._outcome(radius)
-        if outcome.proven:
-            self.lower = max(self.lower, radius)
-        elif outcome.point is None:
-            self.open = True
-        else:
-            self._take(outcome.point)
-
-    def _outcome(self, radius: float) -> Outcome:
-        regions, leaves = self._region(radius)
-        question = self.judge.question(leaves, self.label)
-        if not len(question.rivals):
-            return Outcome(True, None)
-        return self.judge.verdict(question, self._cut(regions))
-
     def _region(self, radius: float) -> tuple[Regions, np.ndarray]:
         regions = Regions(self.x, self.unit.scaled(radius), self.judge.forest.dtype)
         return regions, self.judge.forest.met(regions.low, regions.high)[0]
 
-    def _cut(self, regions: Regions) -> Callable[[np.ndarray], Cells]:
+    def _cut(self, regions: Regions, *, priced: bool = False) -> Callable[[np.ndarray], Cells]:
         """Return what makes cells of leaves."""
         first, last = grid_of(self.judge.forest).inside(regions.low, regions.high)
-        return partial(Cells, self.judge.forest, regions, 0, (first[0], last[0]))
+        return partial(Cells, self.judge.forest, regions, 0, (first[0], last[0]), priced=priced)
 
     def _take(self, point: np.ndarray) -> None:
         """Take up a mistake, if it is nearer than the last."""
@@ -209,30 +252,3 @@ class Bracket:
         far = self.unit.size(np.where(missing, 0, point), np.where(missing, 0, self.x))
         if far[0] < self.upper:
             self.upper, self.point = float(far[0]), point
-        else:
-            self.open = True
-
-    def _bisect(self) -> None:
-        """Find the first of the radii at which cells enter a box that lets a mistake in."""
-        regions, leaves = self._region(self.upper)
-        cells = self._cut(regions)(leaves)
-        x, scale = (
-            values[cells.feature][cells.cell_axis]
-            for values in (self.x[0], Regions(self.x, self.unit).radius)
-        )
-        enters = np.unique(abs(cells.nearest - x) / scale)
-        while not self.open:
-            left = enters[(enters > self.lower * (1 + _SAME)) & (enters < self.upper * (1 - _SAME))]
-            if not len(left):
-                break
-            self._ask(self._between(left))
-        # Below the next radius at which anything changes nothing does. One asked about may have
-        # been missed by rounding.
-        later = enters[enters > self.lower * (1 - _SAME)]
-        self.lower = max(self.lower, min(later.min(initial=np.inf), self.upper))
-
-    def _between(self, left: np.ndarray) -> float:
-        """Return a radius in the gap above the middle one of the radii that are left."""
-        middle = left[(len(left) - 1) // 2]
-        beyond = np.append(left[left > middle * (1 + _SAME)], self.upper)[0]
-        return float((middle + beyond) / 2)

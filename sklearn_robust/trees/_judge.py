@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_robust.trees._branch import branch
+from sklearn_robust.trees._branch import Cheapest, branch, cheapest, cheapest_leaf
 from sklearn_robust.trees._cells import Cells
 from sklearn_robust.trees._contrast import Contrast
 from sklearn_robust.trees._forest import Forest
@@ -30,6 +30,21 @@ class Outcome(NamedTuple):
 
     proven: bool
     point: np.ndarray | None
+
+
+class Nearest(NamedTuple):
+    """What was found of the cheapest mistake; as `Cheapest`, but for the point in its cells."""
+
+    price: float
+    point: np.ndarray | None
+    open: bool = False
+    again: bool = False
+
+    @classmethod
+    def of(cls, contrast: Contrast, end: Cheapest) -> Nearest:
+        """Return the end of a search with the point instead of its cells."""
+        point = None if end.cells is None else contrast.cells.point(end.cells)
+        return cls(end.price, point, end.open, end.again)
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,39 @@ class Judge:
                 return Outcome(False, contrast.cells.point(contrast.shortened(end.cells)))
             proven &= end.proven
         return Outcome(proven, None)
+
+    def nearest(
+        self,
+        question: Question,
+        rival: int,
+        cut: Callable[[np.ndarray], Cells],
+        *,
+        budget: float,
+        keep: float,
+    ) -> Nearest:
+        """Return the cheapest mistake within a budget that gives a rival; see `cheapest`.
+
+        `cut` makes cells with prices of leaves.
+        """
+        contrast = self._contrast(question, rival, cut)
+        contrast.cells.budget = budget
+        if contrast.naive() < contrast.need or contrast.added() < contrast.need:
+            return Nearest(budget, None)
+        holds = Holds(self.predict, contrast, question.label)
+        if len(contrast.start) < 2:
+            end = cheapest_leaf(contrast, holds)
+        else:
+            end = cheapest(contrast, holds, self.max_nodes, keep)
+        found = Nearest.of(contrast, end)
+        if end.again or end.open or not self._is_close(question, rival, holds):
+            return found
+        contrast = self._contrast(question, rival, cut, whole=True)
+        if not len(contrast.start):
+            return found._replace(price=0.0, open=True)
+        contrast.cells.budget = end.price
+        holds = Holds(self.predict, contrast, question.label)
+        nearer = Nearest.of(contrast, cheapest(contrast, holds, self.max_nodes, keep))
+        return nearer if nearer.point is not None else nearer._replace(point=found.point)
 
     def _is_close(self, question: Question, rival: int, holds: Holds) -> bool:
         """Whether other cells than those that were asked might round another way.

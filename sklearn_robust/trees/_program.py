@@ -40,6 +40,8 @@ class Solution(NamedTuple):
     ----------
     bound : float
         No point there has a larger margin: proven.
+    price : float
+        Where prices add up, no point there in which the rival may win costs less: proven.
     share : ndarray of shape (n_thresholds,)
         p of the program's solution: a hint.
     stake : ndarray of shape (n_thresholds,)
@@ -47,6 +49,7 @@ class Solution(NamedTuple):
     """
 
     bound: float
+    price: float
     share: np.ndarray
     stake: np.ndarray
 
@@ -98,7 +101,8 @@ class Program:
         for right in (False, True):
             self._put_sides(rows, right)
         self._put_order(rows)
-        if contrast.cells.price is not None:
+        self._pays = contrast.cells.price is not None and contrast.cells.adds_up
+        if contrast.cells.price is not None and self._pays:
             self._put_budget(rows, contrast.cells.price)
         self._A, self._b = rows.done(self._n + self._n_cuts)
         self._AT, self._size = self._A.T.tocsr(), abs(self._A.T).tocsr()
@@ -140,13 +144,15 @@ class Program:
         rows.put(
             np.zeros(len(left), int), self._n + np.arange(len(left)), price[left] - price[left + 1]
         )
-        last = price[base.cell[1:] - 1]
-        rounding = summing_error(len(last), last.sum() + base.budget)
-        rows.limit(np.array([base.budget - last.sum() + rounding]))
+        self._outermost = price[base.cell[1:] - 1]
+        rows.limit(np.zeros(1))  # as the budget is when it is asked
 
     def solve(self, low: np.ndarray, high: np.ndarray) -> Solution:
         """Return what is known of the cells from low to high, given for each axis."""
         base = self._contrast.cells
+        if self._pays:
+            rounding = summing_error(len(self._outermost), self._outermost.sum() + base.budget)
+            self._b[-1] = base.budget - self._outermost.sum() + rounding
         misses = (self._first > high[self._axis]) | (self._last < low[self._axis])
         alive = np.ones(self._n)
         alive[self._row[misses]] = 0.0
@@ -154,7 +160,20 @@ class Program:
         p_high = (base.cut_place >= low[base.cut_axis]).astype(float)
         prices, share = self._asked(alive, p_low, p_high)
         bound = self._proven(prices, alive > 0, p_low, p_high)
-        return Solution(bound, share, np.sqrt(self._size[self._n :] @ prices))
+        price = self._price(bound, float(prices[-1])) if self._pays else 0.0
+        return Solution(bound, price, share, np.sqrt(self._size[self._n :] @ prices))
+
+    def _price(self, bound: float, per_price: float) -> float:
+        """Return for which budget the same prices of rows would prove that the rival loses.
+
+        The bound of the margin falls by so much with each unit of the budget.
+        """
+        budget = self._contrast.cells.budget
+        if per_price <= 0:
+            return 0.0
+        less = (bound - self._contrast.need) / per_price
+        price = budget - less - summing_error(4, budget + abs(less))
+        return max(price, 0.0) if np.isfinite(price) else 0.0
 
     def _asked(
         self, alive: np.ndarray, p_low: np.ndarray, p_high: np.ndarray

@@ -78,8 +78,11 @@ class Regions:
     def price(self, moved: np.ndarray, x: np.ndarray, feature: np.ndarray) -> np.ndarray:
         """Return what moves of single features cost, free of what rounding may have added.
 
-        A little less than `ThreatModel.contains` reckons, which rounds once more on its way.
+        A little less than `ThreatModel.contains` reckons, which rounds once more on its way. In
+        linf, where the dearest move counts alone, it is the share of the radius.
         """
+        if self.power == np.inf:
+            return moved / self.radius[feature]
         ulp = 1.25 * self.resolution * (abs(x) + moved)
         return ((moved - ulp).clip(0) / self.radius[feature]) ** self.power
 

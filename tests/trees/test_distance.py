@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust.attacks import ThreatModel
-from sklearn_robust.trees import decide, distances
+from sklearn_robust.trees import _branch, _program, decide, distances
 
 CLIP = (-1.5, 1.5)
 UNITS = {
@@ -115,3 +116,60 @@ def test_a_budget_of_no_programs_leaves_bounds_apart_but_true(make_problem):
     assert (lower <= truth).all()
     assert (truth <= upper).all()
     assert (lower < upper * (1 - RTOL)).any()
+
+
+def test_the_search_alone_finds_all_distances(make_problem, monkeypatch):
+    """No moves are made from the sample or from shares: mistakes are found in single cells."""
+    monkeypatch.setattr(_branch, "_climbed", lambda *args: None)
+    problem = make_problem(RandomForestClassifier(6, max_depth=3, random_state=0), 3, n=8)
+    for norm in ("linf", "l2", "l1"):
+        args = problem.forest, problem.predict, problem.X, problem.labels, ThreatModel(1.0, norm)
+        lower, upper, _ = distances(*args, max_nodes=100_000)
+        truth = exact(problem, ThreatModel(1.0, norm))
+        np.testing.assert_allclose(upper, truth, rtol=1.01 * RTOL)
+        np.testing.assert_allclose(lower, truth, rtol=1.01 * RTOL)
+
+
+def test_a_solver_that_lies_proves_no_distance(make_problem, monkeypatch):
+    problem = make_problem(RandomForestClassifier(9, max_depth=6, random_state=0), 3, n=6)
+    rng = np.random.default_rng(0)
+    honest, asked = _program.linprog, []
+
+    def lying(*args, **kwargs):
+        found = honest(*args, **kwargs)
+        asked.append(len(asked))
+        noise = rng.normal(size=found.ineqlin.marginals.shape)
+        wrong = (noise, 1e200 * noise, noise * np.nan, -np.inf * abs(noise), 3 - abs(noise), -1e-9)
+        found.ineqlin.marginals = np.broadcast_to(wrong[len(asked) % 6], noise.shape)
+        found.x = rng.normal(size=found.x.shape) * (np.nan if len(asked) % 3 else 1)
+        found.fun, found.status = -1e9, 0
+        return found
+
+    monkeypatch.setattr(_program, "linprog", lying)
+    for norm in ("linf", "l2", "l1"):
+        unit = ThreatModel([1.0, 0.5, 2.0], norm)
+        args = problem.forest, problem.predict, problem.X, problem.labels, unit
+        lower, upper, _ = distances(*args, max_nodes=10)
+        truth = exact(problem, unit)
+        assert (lower <= truth * (1 + 1e-13)).all()
+        assert (truth <= upper * (1 + 1e-13)).all()
+    assert len(asked) > 20
+
+
+def test_distances_do_not_depend_on_workers(make_problem):
+    problem = make_problem(RandomForestClassifier(6, max_depth=4, random_state=0), n=40)
+    args = problem.forest, problem.predict, problem.X, problem.labels, ThreatModel(1.0, "l2")
+    one = distances(*args)
+    with parallel_config("threading", n_jobs=2):
+        two = distances(*args)
+    for mine, other in zip(one, two, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
+def test_distances_on_further_problems(make_problem, small_model, unit, seed):
+    clip = None if unit.clip_values is None else lambda X: X.clip(*CLIP)
+    problem = make_problem(small_model, 2 + seed % 2, seed, n=12, change=clip)
+    assert_true(problem, unit, rtol=1e-12 if unit.norm == "linf" else RTOL)
