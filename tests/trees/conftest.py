@@ -17,7 +17,7 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from sklearn_robust.trees import Forest, read_forest
+from sklearn_robust.trees import Forest, _program, read_forest
 
 N = 5
 MODELS = {
@@ -109,3 +109,22 @@ def make_problem():
 def small_model(request):
     """Return a new small model, of each kind in turn."""
     return clone(MODELS[request.param])
+
+
+@pytest.fixture
+def lies(monkeypatch):
+    """Let the solver's prices and shares be noise, huge, infinite or missing; return its calls."""
+    rng, honest, asked = np.random.default_rng(0), _program.linprog, []
+
+    def lying(*args, **kwargs):
+        found = honest(*args, **kwargs)
+        asked.append(len(asked))
+        noise = rng.normal(size=found.ineqlin.marginals.shape)
+        wrong = (noise, 1e200 * noise, noise * np.nan, -np.inf * abs(noise), 3 - abs(noise))
+        found.ineqlin.marginals = wrong[len(asked) % 5]
+        found.x = rng.normal(size=found.x.shape) * (np.nan if len(asked) % 3 else 1)
+        found.fun, found.status = -1e9, 0
+        return found
+
+    monkeypatch.setattr(_program, "linprog", lying)
+    return asked

@@ -1,5 +1,8 @@
 """Distances to mistakes of tree ensembles against the model itself, asked in all cells."""
 
+from functools import partial
+from itertools import product
+
 import numpy as np
 import pytest
 from joblib import parallel_config
@@ -7,7 +10,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust.attacks import ThreatModel
-from sklearn_robust.trees import _branch, _program, decide, distances
+from sklearn_robust.trees import _branch, decide, distances
+from sklearn_robust.trees._cells import Cells
+from sklearn_robust.trees._grid import grid_of
+from sklearn_robust.trees._judge import Judge
+from sklearn_robust.trees._program import Program
+from sklearn_robust.trees._regions import Regions
 
 CLIP = (-1.5, 1.5)
 UNITS = {
@@ -130,22 +138,8 @@ def test_the_search_alone_finds_all_distances(make_problem, monkeypatch):
         np.testing.assert_allclose(lower, truth, rtol=1.01 * RTOL)
 
 
-def test_a_solver_that_lies_proves_no_distance(make_problem, monkeypatch):
+def test_a_solver_that_lies_proves_no_distance(make_problem, lies):
     problem = make_problem(RandomForestClassifier(9, max_depth=6, random_state=0), 3, n=6)
-    rng = np.random.default_rng(0)
-    honest, asked = _program.linprog, []
-
-    def lying(*args, **kwargs):
-        found = honest(*args, **kwargs)
-        asked.append(len(asked))
-        noise = rng.normal(size=found.ineqlin.marginals.shape)
-        wrong = (noise, 1e200 * noise, noise * np.nan, -np.inf * abs(noise), 3 - abs(noise), -1e-9)
-        found.ineqlin.marginals = np.broadcast_to(wrong[len(asked) % 6], noise.shape)
-        found.x = rng.normal(size=found.x.shape) * (np.nan if len(asked) % 3 else 1)
-        found.fun, found.status = -1e9, 0
-        return found
-
-    monkeypatch.setattr(_program, "linprog", lying)
     for norm in ("linf", "l2", "l1"):
         unit = ThreatModel([1.0, 0.5, 2.0], norm)
         args = problem.forest, problem.predict, problem.X, problem.labels, unit
@@ -153,7 +147,44 @@ def test_a_solver_that_lies_proves_no_distance(make_problem, monkeypatch):
         truth = exact(problem, unit)
         assert (lower <= truth * (1 + 1e-13)).all()
         assert (truth <= upper * (1 + 1e-13)).all()
-    assert len(asked) > 20
+    assert len(lies) > 20
+
+
+def priced_contrast(problem, i, rival, threat):
+    """Return a contrast on cells with prices, without trees that do not vary."""
+    forest, regions = problem.forest, Regions(problem.X, threat)
+    leaves = forest.met(regions.low, regions.high)[i]
+    first, last = grid_of(forest).inside(regions.low, regions.high)
+    cut = partial(Cells, forest, regions, i, (first[i], last[i]), priced=True)
+    judge = Judge(forest, problem.predict, 0)
+    return judge._contrast(judge.question(leaves, problem.labels[i]), rival, cut)
+
+
+@pytest.mark.parametrize("n_leaves", [2, 5])
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_prices_that_programs_prove_are_below_those_of_all_winning_cells(
+    make_problem, norm, n_leaves
+):
+    model = HistGradientBoostingClassifier(max_iter=8, max_leaf_nodes=n_leaves)
+    problem = make_problem(model, n=60)
+    checked, tight = 0, []
+    for i, label in enumerate(problem.labels):
+        contrast = priced_contrast(problem, i, 1 - label, ThreatModel(1.0, norm))
+        base = contrast.cells
+        every = np.array(list(product(*map(range, base.n_cells))))
+        wins = [contrast.moves(cells)[0] >= contrast.need for cells in every]
+        cheapest = min(map(base.total, every[wins]), default=np.inf)
+        if not 0 < cheapest < 0.5:
+            continue
+        program = Program(contrast)
+        for share in (0.5, 1.0, 1.2, 1.6, 2.0):
+            base.budget = share * cheapest
+            price = program.solve(np.zeros_like(base.home), base.n_cells - 1).price
+            assert price <= cheapest
+            checked += price > 0
+            tight.append(price / cheapest)
+    assert checked > 10
+    assert max(tight) > 0.9
 
 
 def test_distances_do_not_depend_on_workers(make_problem):
