@@ -26,7 +26,7 @@ epsilon : float or array of shape (n_features,), default=0.1
         Radius of the adversary in training, in the units of X as passed. 0 is standard training;
         an array gives each feature its own radius.
     norm : {"linf", "l2", "l1"}, default="linf"
-    pgd_steps : int, default=5
+    pgd_steps : int, default=3
         Steps of the attack in training. One step costs a forward pass and an input gradient, so
         the training costs up to ``pgd_steps + 2`` times standard training.
     step_size : float, array or None, default=None
@@ -51,7 +51,7 @@ epsilon : float or array of shape (n_features,), default=0.1
         at a large epsilon from collapsing to a constant output. A callable maps the progress in
         [0, 1] to the share of epsilon; see `sklearn_robust.neural_network.Ramp`.
     max_epochs : int or "auto", default="auto"
-        "auto": as many as make about 500 steps of the optimizer, but from 16 to 60.
+        "auto": as many as make about 900 steps of the optimizer, but from 16 to 60.
     batch_size : int or "auto", default="auto"
         "auto": a tenth of the samples, but from 32 to 128. -1: all samples in one batch.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"

@@ -83,7 +83,7 @@ class NetworkParameters(BaseEstimator):
         *,
         epsilon: Any = 0.1,
         norm: str = "linf",
-        pgd_steps: int = 5,
+        pgd_steps: int = 3,
         step_size: Any = None,
         random_start: bool = True,
         clip_values: Any = None,

@@ -21,7 +21,7 @@ from sklearn_robust.neural_network._schedules import (
 )
 
 # A training has about so many steps of the optimizer, in a number of epochs between these.
-STEPS, EPOCHS = 500, (16, 60)
+STEPS, EPOCHS = 900, (16, 60)
 # A batch is a tenth of the samples, between these.
 BATCHES, BATCH_SIZES = 10, (32, 128)
 # Peak of the rate in one cycle, and the rate otherwise.
@@ -102,7 +102,7 @@ def batch_size(size: Any, n_samples: int) -> int:
 
 
 def epochs(max_epochs: Any, n_samples: int, batch_size: int) -> int:
-    """Return the epochs of a fit: by "auto" those of 500 steps, but from 16 to 60."""
+    """Return the epochs of a fit: by "auto" those of 900 steps, but from 16 to 60."""
     if not is_auto(max_epochs):
         return max_epochs
     steps = steps_of_epoch(n_samples, batch_size)

@@ -24,13 +24,13 @@ def fitted(clf, X, y):
 
 
 @pytest.mark.parametrize("n_samples", [20, 105, 400, 1300, 4000, 60_000])
-def test_small_data_have_more_epochs_of_smaller_batches_for_about_500_steps(n_samples):
+def test_small_data_have_more_epochs_of_smaller_batches_for_about_900_steps(n_samples):
     size = batch_size("auto", n_samples)
     n = epochs("auto", n_samples, size)
     assert 32 <= size <= 128 and 16 <= n <= 60
     steps = n * -(-n_samples // size)
     if 16 < n < 60:
-        assert 500 <= steps < 500 + steps / n
+        assert 900 <= steps < 900 + steps / n
     assert (n, size) == {20: (60, 32), 60_000: (16, 128)}.get(n_samples, (n, size))
 
 
