@@ -1,12 +1,17 @@
-"""Work in parallel through joblib, with results as they come: the one place that starts it."""
+"""Work in parallel through joblib, with results as they come: the one place that starts it.
+
+scikit-learn's `Parallel` and `delayed` hand its configuration to the workers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from joblib import Parallel
 from joblib.parallel import get_active_backend
+from sklearn.utils.parallel import Parallel, delayed
 from tqdm import tqdm
+
+__all__ = ["delayed", "parallel", "with_progress"]
 
 
 def parallel(n_jobs: int | None) -> Parallel:

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from joblib import delayed
 
 from sklearn_robust._arrays import (
     Array,
@@ -17,7 +16,7 @@ from sklearn_robust._arrays import (
     spacing,
     to_numpy,
 )
-from sklearn_robust._jobs import parallel, with_progress
+from sklearn_robust._jobs import delayed, parallel, with_progress
 from sklearn_robust._norms import NORMS, Norm, register_norm
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from joblib import delayed, effective_n_jobs
+from joblib import effective_n_jobs
 
 from sklearn_robust._arrays import as_floats
-from sklearn_robust._jobs import parallel, with_progress
+from sklearn_robust._jobs import delayed, parallel, with_progress
 from sklearn_robust._norms import NORMS, Norm, register_norm
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int
