@@ -106,7 +106,7 @@ def table(rows: list[Row]) -> str:
     for family in dict.fromkeys(row["family"] for row in rows):
         for data in dict.fromkeys(row["data"] for row in rows):
             mine = [r for r in rows if (r["family"], r["data"]) == (family, data)]
-            gains = [100 * (r["after_robust"] - r["before_robust"]) for r in mine]
+            gains = [_gain(row, "robust") for row in mine]
             means = [
                 f"{100 * statistics.mean(r[name] for r in mine):.1f}"
                 for name in ("before_clean", "before_robust", "after_clean", "after_robust")
@@ -114,3 +114,40 @@ def table(rows: list[Row]) -> str:
             body.append([family, data, *means, f"{min(gains):+.1f} to {max(gains):+.1f}"])
     header = ["family", "data", "clean", "robust", "retrained: clean", "robust", "gain by split"]
     return format_table(header, body)
+
+
+def by_family(rows: list[Row]) -> list[Row]:
+    """Return for each family its mean gains in points, and how often robust accuracy rose."""
+    out = []
+    for family in dict.fromkeys(row["family"] for row in rows):
+        mine = [row for row in rows if row["family"] == family]
+        robust = [_gain(row, "robust") for row in mine]
+        out.append(
+            {
+                "family": family,
+                "clean": statistics.mean(_gain(row, "clean") for row in mine),
+                "robust": statistics.mean(robust),
+                "rose": sum(gain > 0 for gain in robust),
+                "fell": sum(gain < 0 for gain in robust),
+                "fits": len(mine),
+            }
+        )
+    return out
+
+
+def family_table(rows: list[Row]) -> str:
+    """Return the summary of families in Markdown."""
+    body = [
+        [
+            row["family"],
+            f"{row['clean']:+.1f}",
+            f"{row['robust']:+.1f}",
+            f"{row['rose']} / {row['fell']} of {row['fits']}",
+        ]
+        for row in by_family(rows)
+    ]
+    return format_table(["family", "clean", "robust", "robust rose / fell"], body)
+
+
+def _gain(row: Row, kind: str) -> float:
+    return 100 * (row[f"after_{kind}"] - row[f"before_{kind}"])

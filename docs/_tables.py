@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import coverage as coverage_benchmark, quick, table1, trees
+from benchmarks import adversarial_training, coverage as coverage_benchmark, quick, table1, trees
 from benchmarks._results import format_table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -94,6 +94,22 @@ def coverage():
     return f"{coverage_benchmark.table(content['rows'])}\n\n{note}"
 
 
+def retraining():
+    """Return what retraining on worst cases wins, by family and by data set."""
+    content = _load("adversarial_training")
+    rows = content["rows"]
+    splits = len({row["split"] for row in rows})
+    note = (
+        f"Means over {splits} splits, 40 % of the samples held out; at most {content['rounds']} "
+        f"rounds; linf at {content['share']:g} standard deviations of each feature."
+    )
+    return (
+        f"{adversarial_training.family_table(rows)}\n\n"
+        f"Gains in points. {note} Each data set by itself, accuracies in per cent:\n\n"
+        f"{adversarial_training.table(rows)}"
+    )
+
+
 def provenance():
     """Return where every result file came from."""
     header = ["file", "date", "processor", "cores", "python", "torch", "scikit-learn"]
@@ -119,6 +135,7 @@ TABLES = (
     speed_of_training,
     speed_of_trees,
     coverage,
+    retraining,
     provenance,
 )
 

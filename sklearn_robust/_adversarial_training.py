@@ -41,7 +41,7 @@ class AdversarialTrainingClassifier(
     r"""A classifier that is fitted again and again to the data and its own mistakes around them.
 
     .. math:: F_0 = \mathrm{fit}(D), \quad
-              F_{t+1} = \mathrm{fit}\big(D \cup \textstyle\bigcup_{s \le t}
+              F_{t+1} = \mathrm{fit}\big(D \cup \bigcup_{s \le t}
               \{(x', y) : (x, y) \in D, \; F_s(x) = y \ne F_s(x'), \; x' \in A(x)\}\big)
 
     This is iterative retraining [1]_, or hardening by adversarial examples [2]_, for any

@@ -1,6 +1,7 @@
 """A notebook as a user would run it: no error, no word on stderr, and outputs made for reading."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ nbformat = pytest.importorskip("nbformat", reason="needs nbformat, nbclient and 
 nbclient = pytest.importorskip("nbclient", reason="needs nbformat, nbclient and ipykernel")
 pytest.importorskip("ipykernel", reason="needs nbformat, nbclient and ipykernel")
 
+FIRST_STEPS = Path(__file__).parents[1] / "docs" / "first_steps.ipynb"
 SETUP = """
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
@@ -88,3 +90,16 @@ def test_a_report_is_shown_with_its_figures(outputs):
 def test_epochs_are_reported_a_line_each(outputs):
     text = "".join(o.text for o in outputs["progress"] if o.output_type == "stream")
     assert len(re.findall(r"epoch +\d+ +clean loss", text)) == 2
+
+
+@pytest.mark.slow
+def test_the_first_steps_of_the_documentation_run_and_show_what_they_say():
+    notebook = nbformat.read(FIRST_STEPS, as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells)  # none are stored
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    report, box, curve = (cell.outputs for cell in notebook.cells if cell.get("outputs"))
+    (table,) = shown(report, "text/plain")
+    assert table.count(" exact  ") == 3
+    (html,) = shown(box, "text/html")
+    assert "Trained against linf perturbations of epsilon 0.2" in html
+    assert len(shown(curve, "image/png")) == 1
