@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, get_tags
@@ -46,11 +47,11 @@ class AdversarialTrainingClassifier(
 
     This is iterative retraining [1]_, or hardening by adversarial examples [2]_, for any
     classifier of scikit-learn's world: ``perturb`` finds the points x' as it does for that
-    classifier, exactly for tree ensembles, linear classifiers and nearest neighbours, along
+    classifier, exactly for tree ensembles, linear classifiers and one nearest neighbour, along
     gradients for networks and support vector machines. It stops when no round finds a mistake. It
     promises nothing: whether it helps depends on the family (see "Adversarial training of any
     classifier" in the documentation). Networks and linear models of this library are trained
-    against their adversary from within, which is better.
+    against their adversary in every step instead.
 
     Parameters
     ----------
@@ -221,7 +222,11 @@ class AdversarialTrainingClassifier(
     def _fitted(self, data: _Rows) -> Any:
         name = self._weight_name
         options = {} if name is None else {name: data.weights()}
-        return clone(self.estimator).fit(*data.samples(), **options)
+        routing = get_config()["enable_metadata_routing"] and not isinstance(
+            self.estimator, Pipeline
+        )  # under which a pipeline takes no weights for a step by its name
+        with config_context(enable_metadata_routing=routing):
+            return clone(self.estimator).fit(*data.samples(), **options)
 
     def _mistakes(
         self, X: Any, y: np.ndarray, threat: ThreatModel, seed: int

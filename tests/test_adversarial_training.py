@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
@@ -151,6 +152,25 @@ def test_every_family_can_be_retrained_whether_it_takes_weights_or_not(base):
     assert clf.n_rounds_ == 1
     assert hasattr(clf, "predict_proba") == hasattr(clf.estimator_, "predict_proba")
     assert 0 <= clf.robust_score(X[60:90], Y[60:90]) <= clf.score(X[60:90], Y[60:90])
+
+
+@pytest.mark.parametrize("base", [SVC(), make_pipeline(StandardScaler(), SVC())], ids=type)
+def test_weights_are_routed_and_reach_the_classifier_with_routing_as_without(base):
+    weight, grid = np.random.default_rng(0).random(60), {"n_rounds": [1]}
+    found = []
+    for routing in (False, True):
+        with config_context(enable_metadata_routing=routing):
+            clf = AdversarialTrainingClassifier(base, 0.3)
+            scorer = make_robust_scorer(0.3)
+            if routing:
+                clf.set_fit_request(sample_weight=True)
+                scorer.set_score_request(sample_weight=True)
+            search = GridSearchCV(clf, grid, cv=2, scoring=scorer)
+            search.fit(X[:60], Y[:60], sample_weight=weight)
+        found.append(search.decision_function(X))
+    np.testing.assert_array_equal(*found)
+    plain = AdversarialTrainingClassifier(base, 0.3, n_rounds=1).fit(X[:60], Y[:60])
+    assert not np.allclose(plain.decision_function(X), found[0], rtol=0, atol=1e-3)
 
 
 def test_weights_where_the_classifier_takes_none_are_refused():
