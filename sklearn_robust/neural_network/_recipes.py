@@ -94,8 +94,9 @@ def make_recipe(
     Parameters
     ----------
     name : {"fast", "strong", "certified", "report"}
-        "fast": the defaults, but trained by 5 steps at 1.1 epsilon, with averaged weights; 6 to 12 core-minutes for MNIST. "strong": the same with 10 steps, 30 epochs,
-        and a wider CNN; 41 (CNN, ``dtype="bfloat16"``) and 22 core-minutes (FC). "certified":
+        "fast": the defaults, but trained by 5 steps at 1.1 epsilon, with averaged weights; 6 to 12
+        core-minutes for MNIST. "strong": the same with 10 steps, 30 epochs, and a wider CNN; 41
+        (CNN, ``dtype="bfloat16"``) and 22 core-minutes (FC). "certified":
         interval training, for `sklearn_robust.metrics.certified_score`, predicting images with the
         mean over shifts by a pixel; for MNIST 11 (FC) and 35 core-minutes (CNN) with
         ``dtype="bfloat16"``. "report": the protocol and the networks of the report, PGD with 100
