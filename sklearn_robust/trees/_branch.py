@@ -116,7 +116,10 @@ def cheapest(contrast: Contrast, holds: Holds, max_nodes: int, keep: float) -> C
     """
     base, parts, nodes = contrast.cells, [_all(contrast)], 0
     few = base.budget * _MUCH_LESS
-    found = _taken(contrast, _climbed(contrast, base.home, holds), keep)
+    found: np.ndarray | None = None
+    for climbed, value in contrast.climbs():
+        if value >= contrast.need and holds(climbed, value):
+            found = _taken(contrast, climbed, keep)
     if base.budget < few:
         return Cheapest(0.0, found, again=True)
     program = Program(contrast)
@@ -159,10 +162,8 @@ def _within_reach(contrast: Contrast, part: _Part) -> _Part | None:
     return part._replace(low=np.maximum(part.low, first), high=np.minimum(part.high, last))
 
 
-def _taken(contrast: Contrast, cells: np.ndarray | None, keep: float) -> np.ndarray | None:
+def _taken(contrast: Contrast, cells: np.ndarray, keep: float) -> np.ndarray:
     """Bring cells nearer, and leave a budget for what is cheaper."""
-    if cells is None:
-        return None
     cells = contrast.shortened(cells)
     contrast.cells.budget = keep * contrast.cells.total(cells)
     return cells
@@ -200,16 +201,10 @@ def _rounded(contrast: Contrast, part: _Part, share: np.ndarray, holds: Holds) -
         cells = below.clip(part.low, part.high)
         if not base.affordable(cells):
             continue
-        found = _climbed(contrast, cells, holds)
-        if found is not None:
-            return found
+        cells, value = contrast.ascend(cells)
+        if value >= contrast.need and holds(cells, value):
+            return cells
     return None
-
-
-def _climbed(contrast: Contrast, cells: np.ndarray, holds: Holds) -> np.ndarray | None:
-    """Return cells after the best moves, if the rival wins there."""
-    cells, value = contrast.ascend(cells)
-    return cells if value >= contrast.need and holds(cells, value) else None
 
 
 def _halves(contrast: Contrast, part: _Part, solution: Solution, number: int) -> list[_Part]:

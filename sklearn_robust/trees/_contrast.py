@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from sklearn_robust.trees._cells import Cells
@@ -9,6 +11,8 @@ from sklearn_robust.trees._sums import starts, summing_error
 
 # Moves that save less than this share of the price are rounding.
 _LEAST_SAVING = 1e-9
+# Moves are taken to cost this share of the budget at least, where their gains are weighed.
+_LEAST_PRICE = 1e-3
 # Leaves of exact forests hold whole multiples of 1 / this.
 _PER_UNIT = 1024
 
@@ -136,10 +140,11 @@ class Contrast:
         value = self.constant + float(self.gain[misses == 0].sum())
         return value, self._swept(np.flatnonzero(near)) - loss[self.cells.cell_axis]
 
-    def ascend(self, cells: np.ndarray) -> tuple[np.ndarray, float]:
+    def ascend(self, cells: np.ndarray, *, thrifty: bool = False) -> tuple[np.ndarray, float]:
         """Return cells after the best moves of single axes, and their margin.
 
-        It stops where the rival surely wins.
+        It stops where the rival surely wins. With `thrifty` the best move is the one that gains
+        most for its price, which prices need that add up.
         """
         base, cells = self.cells, cells.copy()
         while True:
@@ -147,11 +152,20 @@ class Contrast:
             if value >= self.sure + self.rounding or not len(change):
                 return cells, value
             if base.price is not None:
-                change[base.totals(cells, base.price) > base.budget] = -np.inf
+                total = base.totals(cells, base.price)
+                change[(total > base.budget) | (change <= self._noise)] = -np.inf
+                if thrifty:
+                    change /= np.maximum(total - base.total(cells), _LEAST_PRICE * base.budget)
             best = int(change.argmax())
-            if not change[best] > self._noise:
+            if not change[best] > (0 if thrifty else self._noise):
                 return cells, value
             self._move(cells, best)
+
+    def climbs(self) -> Iterator[tuple[np.ndarray, float]]:
+        """Yield cells and margins after moves from the sample, in one way and another."""
+        yield self.ascend(self.cells.home)
+        if self.cells.price is not None and self.cells.adds_up:
+            yield self.ascend(self.cells.home, thrifty=True)
 
     def shortened(self, cells: np.ndarray) -> np.ndarray:
         """Return cells nearer to the sample in which the rival still surely wins."""

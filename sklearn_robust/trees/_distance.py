@@ -200,6 +200,7 @@ class Bracket:
         radius = min(self.upper, self._widest)
         regions, leaves = self._region(radius)
         question, cut = self.judge.question(leaves, self.label), self._cut(regions, priced=True)
+        closed = True
         for rival in map(int, question.rivals):
             if proven.get(rival, 0.0) >= keep * self.upper:
                 continue
@@ -211,6 +212,10 @@ class Bracket:
                 self._take(found.point)
             if found.again and self.upper < radius:
                 return True
+            closed &= not (found.open or found.again)
+        if closed and np.isinf(self.upper):
+            self.lower = np.inf  # no threshold lies further away
+            return False
         least = min((proven[int(rival)] for rival in question.rivals), default=np.inf)
         self._raise_to(min(least, radius), cut(leaves))
         return False

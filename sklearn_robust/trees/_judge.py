@@ -249,11 +249,8 @@ class Judge:
 
         Where a single tree varies, the model is constant in each of its leaves: all are asked.
         """
-        if len(contrast.start) == 1:
-            tries = contrast.leaves_by_price()
-        else:
-            tries = [contrast.ascend(contrast.cells.home)]
-        for cells, margin in tries:
+        single = len(contrast.start) == 1
+        for cells, margin in contrast.leaves_by_price() if single else contrast.climbs():
             if margin >= contrast.need and holds(cells, margin):
                 return cells
         return None

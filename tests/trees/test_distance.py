@@ -10,8 +10,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust.attacks import ThreatModel
-from sklearn_robust.trees import _branch, decide, distances
+from sklearn_robust.trees import Forest, Tree, _branch, decide, distances
 from sklearn_robust.trees._cells import Cells
+from sklearn_robust.trees._contrast import Contrast
 from sklearn_robust.trees._grid import grid_of
 from sklearn_robust.trees._judge import Judge
 from sklearn_robust.trees._program import Program
@@ -103,6 +104,35 @@ def test_a_constant_model_has_no_mistakes(make_problem):
     np.testing.assert_array_equal(points, problem.X)
 
 
+def corner(right_of_zero):
+    """Return a tree that is for class 1 in one quarter of the plane alone, by less than against."""
+    value = np.array([[0.0, 0.0], [0, 0], [0, 1], [0, -1.5], [0, -1.5]])
+    quarter, other = (4, 1) if right_of_zero else (1, 4)
+    return Tree(
+        feature=np.array([0, 1, -1, -1, -1]),
+        threshold=np.zeros(5),
+        left=np.array([quarter, 2, -1, -1, -1]),
+        right=np.array([other, 3, -1, -1, -1]),
+        missing_left=np.zeros(5, dtype=bool),
+        value=value,
+    )
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_where_only_programs_prove_that_there_is_no_mistake(norm):
+    """Each tree can be for class 1, but not both at once."""
+    forest = Forest([corner(False), corner(True)], [0.0, 0.0], np.arange(2), 2)
+    X, labels = np.array([[-1.0, 1.0], [2.0, -1.0]]), np.zeros(2, dtype=int)
+    args = forest, forest.predict, X, labels, ThreatModel(1.0, norm)
+    lower, upper, points = distances(*args)
+    assert np.isinf(lower).all()
+    assert np.isinf(upper).all()
+    np.testing.assert_array_equal(points, X)
+    lower, upper, _ = distances(*args, max_nodes=0)
+    assert np.isfinite(lower).all()
+    assert np.isinf(upper).all()
+
+
 def test_verdicts_are_the_distances_against_the_radius(make_problem):
     problem = make_problem(RandomForestClassifier(20, max_depth=5, random_state=0), 3)
     for norm in ("linf", "l1"):
@@ -128,7 +158,8 @@ def test_a_budget_of_no_programs_leaves_bounds_apart_but_true(make_problem):
 
 def test_the_search_alone_finds_all_distances(make_problem, monkeypatch):
     """No moves are made from the sample or from shares: mistakes are found in single cells."""
-    monkeypatch.setattr(_branch, "_climbed", lambda *args: None)
+    monkeypatch.setattr(_branch, "_rounded", lambda *args: None)
+    monkeypatch.setattr(Contrast, "climbs", lambda self: iter(()))
     problem = make_problem(RandomForestClassifier(6, max_depth=3, random_state=0), 3, n=8)
     for norm in ("linf", "l2", "l1"):
         args = problem.forest, problem.predict, problem.X, problem.labels, ThreatModel(1.0, norm)
