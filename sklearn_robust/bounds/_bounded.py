@@ -18,8 +18,8 @@ class BoundedModel(ABC):
     r"""A classifier in numpy whose scores can be bounded over boxes, and perhaps over balls.
 
     A subclass says two things: `logits`, and `score_bounds` over a box. What it knows better it
-    overrides: `box_margins` where differences of scores have tighter bounds than scores,
-    `margins` where balls have tighter bounds than the boxes around them, `is_exact` and
+    overrides: `box_margins` where differences of scores have tighter bounds than scores, `margins`
+    and `set_bounds` where balls have tighter bounds than the boxes around them, `is_exact` and
     `worst_points` where the bound is attained. With a method `ascent`, as of a
     `DifferentiableModel`, it is attacked along its gradients too.
 
@@ -118,6 +118,21 @@ class BoundedModel(ABC):
         margins : ndarray of shape (n_samples, n_classes)
         """
         return self.box_margins(*enclosing_box(X, threat), labels)
+
+    def set_bounds(self, X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper bounds of each score over the sets around samples.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+        threat : ThreatModel
+            As of `margins`.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n_samples, n_classes)
+        """
+        return self.score_bounds(*enclosing_box(X, threat))
 
     def is_exact(self, threat: ThreatModel) -> bool:
         """Whether a margin <= 0 means that `worst_points` finds a mistake, but for rounding."""

@@ -10,8 +10,9 @@ import numpy as np
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
+from sklearn_robust.bounds._anchors import ratio_bounds
 from sklearn_robust.bounds._bounded import EPS, BoundedModel
-from sklearn_robust.bounds._kernels import Kernel
+from sklearn_robust.bounds._kernels import Kernel, RBFKernel
 from sklearn_robust.bounds._parabolas import apply, parabola_bound
 from sklearn_robust.bounds._reach import Reach
 from sklearn_robust.bounds._relaxations import Relaxation
@@ -155,10 +156,27 @@ class KernelScores(KernelModel):
 class KernelShares(KernelScores):
     r"""The class with the largest share of a sum of kernels, with weights >= 0.
 
-    Shares may be as small as numbers get, so that logits are logarithms.
+    Shares may be as small as numbers get, so that logits are logarithms. Margins are bounds of the
+    differences of these, or -inf.
     """
 
     double = False
+
+    def _relaxed(
+        self, x: np.ndarray, label: int, threat: ThreatModel
+    ) -> tuple[np.ndarray, np.ndarray]:
+        unit = max(EPS, self.resolution)
+        ratios = np.full(self.n_classes, -np.inf)
+        if isinstance(self.kernel, RBFKernel):
+            known = self.kernel.gamma, self.centres, self.weights
+            ratios = ratio_bounds(*known, x, label, threat, unit)
+        ratios[label] = np.inf
+        if (ratios > 0).all():
+            return ratios, x
+        margins, point = super()._relaxed(x, label, threat)
+        # Kernels are at most 1, and log(y / c) >= (y - c) / y where y > c.
+        total = abs(self.weights[label]).sum()
+        return np.fmax(ratios, np.where(margins > 0, margins / total, -np.inf)), point
 
     def logits(self, X: np.ndarray) -> np.ndarray:
         return np.log(super().logits(X).clip(_TINY, None))

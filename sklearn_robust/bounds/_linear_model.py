@@ -43,11 +43,27 @@ class BoundedLinearModel(LinearModel, BoundedModel):
         terms = size @ abs(self.coef).T + abs(self.intercept)
         return (_ROUNDINGS + low.shape[1]) * self.resolution * terms
 
+    def _ball_slack(self, X: np.ndarray, threat: ThreatModel) -> np.ndarray:
+        reach = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])
+        return self._slack(X - reach, X + reach)
+
     def score_bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         up, down = np.maximum(self.coef, 0).T, np.minimum(self.coef, 0).T
         slack = self._slack(low, high)
         lower = low @ up + high @ down + self.intercept - slack
         return lower, high @ up + low @ down + self.intercept + slack
+
+    def set_bounds(self, X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, np.ndarray]:
+        slack, scores = self._ball_slack(X, threat), self.logits(X)
+        lower, upper = scores - slack, scores + slack
+        # Against a score that is 0 everywhere, from both sides.
+        ends = np.concatenate([self.coef, -self.coef, np.zeros((1, X.shape[1]))])
+        zero = len(ends) - 1
+        for k in range(self.n_classes):
+            for row, end, sign in ((k, lower, -1), (self.n_classes + k, upper, 1)):
+                mine = np.full(len(X), row)
+                end[:, k] += sign * worst_case_drops(ends, zero, X, mine, threat)
+        return lower, upper
 
     def box_margins(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:
         slack = self._slack(low, high)
@@ -62,8 +78,7 @@ class BoundedLinearModel(LinearModel, BoundedModel):
         return margins
 
     def margins(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        reach = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])
-        slack = self._slack(X - reach, X + reach)
+        slack = self._ball_slack(X, threat)
         slack = slack + np.take_along_axis(slack, labels[:, None], axis=1)
         scores = self.logits(X)
         margins = np.take_along_axis(scores, labels[:, None], axis=1) - scores - slack

@@ -123,7 +123,13 @@ class NetworkScores(NetworkGradients, BoundedModel):
         self._last: tuple[Any, np.ndarray] | None = None
 
     def score_bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        least, k = self._least(low, high), self.n_classes
+        return self._ends(self._least(low, high))
+
+    def set_bounds(self, X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, np.ndarray]:
+        return self._ends(self._least(X, X, threat))
+
+    def _ends(self, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        k = self.n_classes
         return least[:, :k], -least[:, k : 2 * k]
 
     def box_margins(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:

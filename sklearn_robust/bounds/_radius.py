@@ -29,6 +29,8 @@ class RadiusVotes(BoundedModel):
         Whether votes have weights, so that only those of one class are sure to win.
     unit : float, default=float64's
         The spacing at 1 of the numbers in which the classifier holds its rows.
+    outlier : int, optional
+        The class of samples without a row in their radius; scores know it, proofs do not.
 
     Examples
     --------
@@ -54,8 +56,10 @@ class RadiusVotes(BoundedModel):
         *,
         unanimous: bool = False,
         unit: float = EPS,
+        outlier: int | None = None,
     ) -> None:
         self.rows, self.classes, self.n_classes = rows, classes, n_classes
+        self.outlier = outlier
         self.distance, self.unanimous, self.unit = distance, unanimous, unit
         self.power = radius if np.isinf(distance.p) else radius**distance.p
         self.votes = np.eye(n_classes)[classes]
@@ -69,7 +73,17 @@ class RadiusVotes(BoundedModel):
             if self.unanimous:
                 weight *= np.sqrt((self.power + EPS) / np.maximum(away, EPS * self.power + EPS))
             near = self._near(away) @ self.votes
-            scores[part] = weight @ self.votes + 0.4 * near / (1 + near)
+            count = weight @ self.votes
+            if self.outlier is not None:
+                count[:, self.outlier] += ~weight.any(axis=1)
+            scores[part] = count + 0.4 * near / (1 + near)
+            # Of equals the first one wins.
+            np.put_along_axis(
+                scores[part],
+                count.argmax(axis=1)[:, None],
+                count.max(axis=1)[:, None] + 0.5,
+                axis=1,
+            )
         return scores
 
     def _near(self, away: np.ndarray) -> np.ndarray:

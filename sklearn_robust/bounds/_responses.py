@@ -54,6 +54,12 @@ class Region:
             return model.box_margins(self.low, self.high, labels)
         return model.margins(self.X, labels, self.threat)
 
+    def ends_of_model(self, model: BoundedModel) -> Ends:
+        """Return lower and upper bounds of the scores of a model."""
+        if self.X is None or self.threat is None:
+            return model.score_bounds(self.low, self.high)
+        return model.set_bounds(self.X, self.threat)
+
 
 class Response(ABC):
     """A vector function of the samples.
@@ -95,7 +101,7 @@ class Scores(Response):
         return to_numpy(self.model.logits(self.model.asarray(X))).astype(np.float64)
 
     def ends(self, region: Region) -> Ends:
-        return self.model.score_bounds(region.low, region.high)
+        return region.ends_of_model(self.model)
 
     def pull(self, X: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         labels = self.model.labels(np.zeros(len(X), dtype=np.intp))

@@ -93,11 +93,19 @@ class BoundedBehind(BoundedModel):
     def margins(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
         if self.by_column is None:
             return self.box_margins(*enclosing_box(X, threat), labels)
+        Z, inner = self._wider_through(X, threat)
+        return self.inner.margins(Z, labels, inner)
+
+    def set_bounds(self, X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, np.ndarray]:
+        if self.by_column is None:
+            return super().set_bounds(X, threat)
+        return self.inner.set_bounds(*self._wider_through(X, threat))
+
+    def _wider_through(self, X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, ThreatModel]:
+        """Return what `_through` does, wider by what rounding may add."""
         Z, inner = self._through(X, threat)
         slack = self._slack(X, threat)
-        if slack.any():
-            inner = _wider(inner, slack)
-        return self.inner.margins(Z, labels, inner)
+        return Z, _wider(inner, slack) if slack.any() else inner
 
     def _through(self, X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, ThreatModel]:
         """Return the samples and the threat model in the units of the classifier's input."""

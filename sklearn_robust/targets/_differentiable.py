@@ -10,10 +10,17 @@ import numpy as np
 from sklearn_robust._arrays import to_numpy
 from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.attacks import DifferentiableModel, ExactCrossEntropy, Loss, nearest_mistakes
+from sklearn_robust.attacks import (
+    AttackEnsemble,
+    DifferentiableModel,
+    DirectAttack,
+    ExactCrossEntropy,
+    Loss,
+    nearest_mistakes,
+)
 from sklearn_robust.preprocessing import Block, Rule, Samples, guide, pull
 from sklearn_robust.targets._subject import Subject
-from sklearn_robust.targets._target import Target, dense_rows
+from sklearn_robust.targets._target import Target, dense_rows, leaves_choice
 
 _STEEP = 1e100  # whose square is a number too
 
@@ -75,6 +82,19 @@ class DifferentiableTarget(Target):
 
     def check(self, attack: Any = "auto") -> None:
         """Nothing to say before the attack: its gradients are known, and it looks for NaN."""
+
+    # What follows attacks along gradients, made with samples to move towards; None: nothing.
+    _finally: Callable[..., Any] | None = DirectAttack
+
+    def _chosen(self, attack: Any, aim: int | None = None) -> Any:
+        """Return the attack meant; what the library chooses ends with a search near other samples.
+
+        Votes and kernels have places where a gradient says nothing.
+        """
+        chosen = super()._chosen(attack, aim)
+        if self._finally is None or not leaves_choice(attack):
+            return chosen
+        return AttackEnsemble([*chosen.attacks, self._finally(**self._candidates(aim))])
 
     def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
         """Return an upper bound of each distance, by a minimum-norm attack; inf: none found."""

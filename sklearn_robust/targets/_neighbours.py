@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 
+from sklearn_robust.attacks import BatchedSearch
 from sklearn_robust.bounds import Distance, NearestNeighbour, NeighbourVotes, RadiusVotes
 from sklearn_robust.targets._bounded import BoundedDifferentiableTarget, bounded_target
 from sklearn_robust.targets._registry import register_target
@@ -40,6 +42,9 @@ class NeighbourTarget(BoundedDifferentiableTarget):
 class RadiusTarget(NeighbourTarget):
     """Votes within a radius: where there are none, the classifier has no class for a sample."""
 
+    # An outlier may be of no class, to which no gradient of a vote leads.
+    _finally = BatchedSearch
+
     def _judge(self, rows: Any) -> np.ndarray:
         """Return the predicted classes; -1 for outliers that belong to none, or are refused."""
         raw = self.samples.restore(rows)
@@ -64,9 +69,11 @@ def radius_target(subject: Subject) -> Target | None:
     if known is None:
         return None
     distance, rows, unit = known
+    label = np.ravel(np.asarray(classifier.outlier_label_, dtype=object))[0]
+    outlier = next((k for k, c in enumerate(classifier.classes_) if c == label), None)
     votes = RadiusVotes(
         rows, np.asarray(classifier._y), len(classifier.classes_), float(classifier.radius),
-        distance, unanimous=classifier.weights == "distance", unit=unit,
+        distance, unanimous=classifier.weights == "distance", unit=unit, outlier=outlier,
     )  # fmt: skip
     return bounded_target(subject, votes, RadiusTarget)
 
@@ -78,24 +85,48 @@ def neighbours_target(subject: Subject) -> Target | None:
     known = _votes_of(classifier, KNeighborsClassifier)
     if known is None:
         return None
-    distance, rows, unit = known
-    classes, n_classes = np.asarray(classifier._y), len(classifier.classes_)
     k = classifier.n_neighbors
-    if k == 1 and distance.p == 2:
-        one = NearestNeighbour(rows, classes, n_classes, unit=unit)
-        return bounded_target(subject, one, NeighbourTarget)
     unanimous = k > 1 and classifier.weights == "distance"
-    votes = NeighbourVotes(rows, classes, n_classes, k, distance, unanimous=unanimous, unit=unit)
+    return _nearest_target(subject, known, np.asarray(classifier._y), k, unanimous)
+
+
+@register_target(LabelPropagation)
+@register_target(LabelSpreading)
+def propagated_target(subject: Subject) -> Target | None:
+    """Return the target of label propagation among neighbours, where each has one label.
+
+    So has every row that had a label in `fit`, unless labels are softened.
+    """
+    classifier = subject.classifier
+    shares = np.asarray(classifier.label_distributions_)
+    if classifier.kernel != "knn" or not np.isin(shares, (0, 1)).all():
+        return None
+    known = Distance(2.0), *_rows_of(classifier.X_)
+    return _nearest_target(subject, known, shares.argmax(axis=1), classifier.n_neighbors)
+
+
+Known = tuple[Distance, np.ndarray, float]
+
+
+def _nearest_target(
+    subject: Subject, known: Known, labels: np.ndarray, k: int, unanimous: bool = False
+) -> Target:
+    """Return the target of the votes of the k nearest rows with some labels."""
+    (distance, rows, unit), n_classes = known, len(subject.classifier.classes_)
+    if k == 1 and distance.p == 2:
+        one = NearestNeighbour(rows, labels, n_classes, unit=unit)
+        return bounded_target(subject, one, NeighbourTarget)
+    votes = NeighbourVotes(rows, labels, n_classes, k, distance, unanimous=unanimous, unit=unit)
     return bounded_target(subject, votes, NeighbourTarget)
 
 
-def _votes_of(classifier: Any, cls: type) -> tuple[Distance, np.ndarray, float] | None:
+def _votes_of(classifier: Any, cls: type) -> Known | None:
     """Return distance, training rows and their spacing where votes are those of `cls` itself."""
     distance = _distance(classifier)
     own = type(classifier).predict is cls.predict  # type: ignore[attr-defined]
     if distance is None or not own or not _plain(classifier):
         return None
-    return distance, *_training_rows(classifier)
+    return distance, *_rows_of(classifier._fit_X)
 
 
 def _plain(classifier: Any) -> bool:
@@ -114,9 +145,8 @@ def _distance(classifier: Any) -> Distance | None:
     return None if p is None or p < 1 else Distance(float(p))
 
 
-def _training_rows(classifier: Any) -> tuple[np.ndarray, float]:
-    """Return the training rows, and the spacing at 1 of the numbers that hold them."""
-    rows = classifier._fit_X
+def _rows_of(rows: Any) -> tuple[np.ndarray, float]:
+    """Return training rows as an array, and the spacing at 1 of the numbers that hold them."""
     rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
     unit = np.finfo(rows.dtype if rows.dtype.kind == "f" else np.float64).eps
     return rows.astype(np.float64), float(unit)

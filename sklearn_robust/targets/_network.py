@@ -56,6 +56,7 @@ class NetworkTarget(DifferentiableTarget):
 
     # What a sample becomes on its way through a network can be a hundred times as large.
     _most = 256
+    _finally = None
 
     def __init__(self, subject: Subject, samples: Samples, module: torch.nn.Module) -> None:
         radius = float(np.max(subject.raw_threat.epsilon))

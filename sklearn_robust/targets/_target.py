@@ -255,13 +255,7 @@ class Target:
         chosen = get_attack(attack, gradients=False)
         if not isinstance(attack, str) or attack not in _BY_SCORES:
             return chosen
-        n = self.rows.shape[0]
-        most = int(min(n, _MOST_CANDIDATES, max(1, piece_bytes() // row_bytes(self.rows))))
-        spread = np.linspace(0, n - 1, most).round().astype(np.intp)
-        known: dict[str, Any] = {
-            "candidates": dense_rows(self.rows[spread]),
-            "classes": self.predicted[spread] if aim is None else self.predicted[spread] == aim,
-        }
+        known = self._candidates(aim)
         members: tuple[Any, ...] = getattr(chosen, "attacks", (chosen,))
         first, *others = members
         if isinstance(first, BatchedSearch):
@@ -269,6 +263,17 @@ class Target:
                 others = [Square(_QUERIES, start=DirectAttack(**known)), *others]
             return AttackEnsemble([replace(first, **known), *others])
         return AttackEnsemble([replace(first, start=DirectAttack(**known)), *others])
+
+    def _candidates(self, aim: int | None = None) -> dict[str, Any]:
+        """Return some of the samples and their classes, towards which an attack may move others."""
+        n = self.rows.shape[0]
+        most = int(min(n, _MOST_CANDIDATES, max(1, piece_bytes() // row_bytes(self.rows))))
+        spread = np.linspace(0, n - 1, most).round().astype(np.intp)
+        classes = self.predicted[spread]
+        return {
+            "candidates": dense_rows(self.rows[spread]),
+            "classes": classes if aim is None else classes == aim,
+        }
 
     @property
     def certificate_obstacle(self) -> str | None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -175,3 +175,16 @@ def test_a_single_tree_answers_with_its_shares():
     robust = on_a_grid(clf, PETALS, SPECIES, target.threat)
     assert (certified <= robust).all()
     assert certified.mean() > 0.8 * robust.mean()
+
+
+def test_calibration_of_several_classes_is_proven_in_balls_and_not_the_boxes_around_them():
+    X, y = load_wine(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    clf = CalibratedClassifierCV(LinearSVC(), cv=3).fit(X, y)
+    ball = make_target(clf, X, y, epsilon=0.3, norm="l2")
+    proven = ball.certified(ball.threat, "auto")
+    robust = ball.attacked(ball.threat, seed=0).robust
+    assert (proven <= robust).all()
+    assert (proven == robust).mean() > 0.95
+    box = make_target(clf, X, y, epsilon=0.3)
+    assert proven.mean() > box.certified(box.threat, "auto").mean() + 0.2

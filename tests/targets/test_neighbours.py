@@ -7,6 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier, RadiusNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 
 from sklearn_robust import input_gradients, perturb, robust_score
 from sklearn_robust.attacks import AttackEnsemble, Square
@@ -191,3 +192,23 @@ def test_a_sample_that_is_refused_or_an_outlier_is_a_mistake():
         target = make_target(clf, moved, np.zeros(4, dtype=int), epsilon=0.1)
         assert target.clean.tolist() == [True, True, False, False]
         assert robust_score(clf, HELD, HELD_Y, epsilon=3.0, random_state=0) < 0.2
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_label_propagation_among_neighbours_is_known_as_they_are(k):
+    X, y = load_iris(return_X_y=True)
+    ours = LabelPropagation(kernel="knn", n_neighbors=k).fit(X, y)
+    theirs = KNeighborsClassifier(k).fit(X, y)
+    targets = [make_target(clf, X, y, epsilon=0.2, norm="l2") for clf in (ours, theirs)]
+    proven = [target.certified(target.threat, "auto") for target in targets]
+    np.testing.assert_array_equal(*proven)
+    robust = targets[0].attacked(targets[0].threat, seed=0).robust
+    assert targets[0].kind == targets[1].kind
+    assert (proven[0] <= robust).all()
+    assert 0.8 < proven[0].mean() < 1
+
+
+def test_softened_labels_of_neighbours_are_no_votes():
+    X, y = load_iris(return_X_y=True)
+    clf = LabelSpreading(kernel="knn", n_neighbors=5).fit(X, y)
+    assert make_target(clf, X, y, epsilon=0.2).kind == "black box"
