@@ -135,6 +135,16 @@ def test_skops_needs_trust_for_types_that_it_does_not_know_alone(here, capsys):
     assert not (here / "trapped").exists()
 
 
+@pytest.mark.parametrize("name", ["forest", "other name of the same module"])
+def test_no_other_type_of_a_skops_file_is_trusted(here, capsys, monkeypatch, name):
+    skops_io = pytest.importorskip("skops.io")
+    skops_io.dump(RidgeClassifier().fit(X, NAMES), "model.skops")
+    other = "sklearn.tree._tree.Tree" if name == "forest" else "sklearn_robust.linear_model._cv.np"
+    monkeypatch.setattr(skops_io, "get_untrusted_types", lambda file: [other])
+    assert score("model.skops", "--epsilon", 0.01) == 2
+    assert other in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
