@@ -68,10 +68,10 @@ class Setting:
         return scale
 
 
-def covtype_like(seed: int) -> Table:
+def covtype_like(seed: int, n: int = 6000) -> Table:
     """Return 54 columns of 7 classes, for the size of scikit-learn's data on cover types."""
     return make_classification(
-        6000, 54, n_informative=12, n_redundant=6, n_classes=7, class_sep=1.5, random_state=seed
+        n, 54, n_informative=12, n_redundant=6, n_classes=7, class_sep=1.5, random_state=seed
     )
 
 
@@ -97,7 +97,10 @@ def _two_and_six(seed: int) -> Table:
     return X[pick], y[pick]
 
 
-ALL = ("forest", "random trees", "boosting", "bins", "votes")
+OTHERS = ("XGBoost", "LightGBM")
+ALL = ("forest", "random trees", "boosting", "bins", "votes", *OTHERS)
+# Before the name of a model: with so many times the trees.
+MORE = "5 x "
 SETTINGS = {
     "iris": Setting(lambda seed: load_iris(return_X_y=True), {"linf": (0.2, 0.4)}, ("forest",)),
     "breast cancer": Setting(
@@ -110,12 +113,15 @@ SETTINGS = {
         {"linf": (0.2, 0.5, 0.8), "l2": (0.8,), "l1": (1.2,)},
         ("forest", "bins"),
     ),
-    "digits": Setting(_digits, {"linf": (0.03, 0.07, 0.1)}, ("forest", "bins"), (0, 1)),
+    "digits": Setting(_digits, {"linf": (0.03, 0.07, 0.1)}, ("forest", "bins", *OTHERS), (0, 1)),
     "census-like": Setting(
         census_like, {"linf": (0.1, 0.2, 0.4)}, ("bins of categories",), fixed=CATEGORIES
     ),
     "covtype-like": Setting(
-        covtype_like, {"linf": (0.1, 0.2, 0.3)}, ("forest", "bins"), quick=False
+        covtype_like,
+        {"linf": (0.1, 0.2, 0.3)},
+        ("forest", "bins", *OTHERS, f"{MORE}forest", f"{MORE}bins"),
+        quick=False,
     ),
     "MNIST 2 or 6": Setting(
         _two_and_six, {"linf": (0.02, 0.05, 0.1)}, ("forest", "bins"), (0, 1), quick=False
@@ -132,6 +138,8 @@ SETTINGS = {
 
 def make_model(name: str, n_trees: int, seed: int) -> Any:
     """Return a classifier of so many trees, or iterations; half of them where it votes."""
+    if name.startswith(MORE):
+        return make_model(name.removeprefix(MORE), 5 * n_trees, seed)
     makers = {
         "forest": lambda: RandomForestClassifier(n_trees, random_state=seed),
         "random trees": lambda: ExtraTreesClassifier(n_trees, random_state=seed),
@@ -143,5 +151,19 @@ def make_model(name: str, n_trees: int, seed: int) -> Any:
         "votes": lambda: AdaBoostClassifier(
             DecisionTreeClassifier(max_depth=3), n_estimators=n_trees // 2, random_state=seed
         ),
+        "XGBoost": lambda: _xgboost(n_trees, seed),
+        "LightGBM": lambda: _lightgbm(n_trees, seed),
     }
     return makers[name]()
+
+
+def _xgboost(n_trees: int, seed: int) -> Any:
+    from xgboost import XGBClassifier
+
+    return XGBClassifier(n_estimators=n_trees, random_state=seed, n_jobs=1)
+
+
+def _lightgbm(n_trees: int, seed: int) -> Any:
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(n_estimators=n_trees, random_state=seed, n_jobs=1, verbose=-1)

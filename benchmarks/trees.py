@@ -2,10 +2,10 @@
 
 Each model is trained on one half of a data set; the first samples of the other are judged. Radii
 are in standard deviations of each column, or in the values of images. Times are those of the CPU
-on one thread: of a sample judged alone, and the mean of all at once with the model's own
-predictions; "distance" is that of the nearest mistake, to 1e-6. Veritas gets the same trees as
-doubles and a limit of time for each rival class, and its conversion is not counted; beside it,
-"ours" is the mean of the same samples. The black box is the search by scores alone.
+on one thread: of a sample judged alone, points being confirmed by the trees as they were read,
+and the mean of all at once with the model's own predictions. Veritas gets the same trees as doubles
+and a limit of time for each rival class, and its conversion is not counted; beside it, "ours" is
+the mean of the same samples. The black box is the search by scores alone.
 """
 
 from __future__ import annotations
@@ -23,21 +23,18 @@ from threadpoolctl import threadpool_limits
 from benchmarks._results import rows_table
 from benchmarks._resume import ResultFile
 from benchmarks._tree_referees import Veritas
-from benchmarks._tree_settings import SETTINGS, Setting, make_model
+from benchmarks._tree_settings import MORE, SETTINGS, Setting, make_model
 from sklearn_robust import robust_score
 from sklearn_robust.attacks import ThreatModel
-from sklearn_robust.trees import Forest, decide, distances, read_forest
-from sklearn_robust.trees._decide import outcomes_of
-from sklearn_robust.trees._judge import Judge
+from sklearn_robust.trees import Decision, Forest, decide, read_forest
 
-N_DISTANCES = 2  # samples
 HEADING = (
-    "data | model | norm, radius | clean | robust | open | ms: median | mean | max | distance "
+    "data | model | norm, radius | clean | robust | open | ms: median | mean | max "
     "| Veritas: open | ms | ours | black box"
 )
 LINE = (
     "{data} | {model} | {norm} {epsilon:g} | {clean:.1%} | {robust:.1%} | {open:.1%} "
-    "| {median:.1f} | {mean:.1f} | {max:.0f} | {distance} | {veritas_open} | {veritas_ms} "
+    "| {median:.1f} | {mean:.1f} | {max:.0f} | {veritas_open} | {veritas_ms} "
     "| {ours_ms} | {black_box}"
 )
 
@@ -48,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", nargs="+", help="some of the models alone")
     parser.add_argument("--trees", type=int, default=100, help="of each model (%(default)s)")
     parser.add_argument("--samples", type=int, default=100, help="to judge (%(default)s)")
-    parser.add_argument(
-        "--peer-samples", type=int, default=30, help="for Veritas and distances (%(default)s)"
-    )
+    parser.add_argument("--peer-samples", type=int, default=30, help="for Veritas (%(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of Veritas for a class")
     parser.add_argument(
         "--black-box", nargs="*", choices=SETTINGS, default=["iris"],
@@ -113,6 +108,10 @@ class Case:
     def predict(self, X: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.model.classes_, self.model.predict(X))
 
+    def read(self, X: np.ndarray) -> np.ndarray:
+        """Return the predictions of the trees as they were read, at no cost of the model's own."""
+        return self.forest.winners(self.forest.scores(X))
+
     def measured(self, args: argparse.Namespace, wanted: dict[str, Any]) -> dict[str, Any]:
         threat = ThreatModel(
             wanted["epsilon"] * self.unit, wanted["norm"], self.setting.clip_values
@@ -121,24 +120,22 @@ class Case:
         judged = self._judged(threat)
         robust = judged.pop("proven")
         row = {"classes": len(self.model.classes_), "leaves": len(self.forest.tree), **judged}
-        if threat.norm == "linf" and not self.setting.fixed:
+        more = wanted["model"].startswith(MORE)  # for hours
+        if threat.norm == "linf" and not self.setting.fixed and not more:
             row |= self._veritas(args.seconds, peers, threat, robust)
             row["ours_ms"] = self._together(peers, threat)
         radii = self.setting.radii[threat.norm]
-        if wanted["epsilon"] == radii[len(radii) // 2]:
-            if threat.norm == "linf" or wanted["model"] == self.setting.models[0]:
-                row["distance"] = self._distance(peers, threat)
-            if wanted["data"] in args.black_box and threat.norm == "linf":
-                row |= self._black_box(threat)
+        middle = wanted["epsilon"] == radii[len(radii) // 2]
+        if middle and wanted["data"] in args.black_box and threat.norm == "linf":
+            row |= self._black_box(threat)
         return row
 
     def _judged(self, threat: ThreatModel) -> dict[str, Any]:
         args = self.forest, self.predict, self.X, self.labels, threat
         found, seconds = timed(lambda: decide(*args))
-        judge, ms = Judge(self.forest, self.predict, 200), np.zeros(len(self.X))
+        ms = np.zeros(len(self.X))
         for i in self.right:
-            sample = self.X[i : i + 1], self.labels[i : i + 1]
-            ms[i] = 1e3 * timed(partial(outcomes_of, judge, sample, (threat, threat.geometry)))[1]
+            ms[i] = 1e3 * timed(partial(self._quickly, np.array([i]), threat))[1]
         return {
             "clean": len(self.right) / len(self.X),
             "robust": found.proven.mean(),
@@ -149,17 +146,13 @@ class Case:
             "proven": found.proven,
         }
 
-    def _together(self, peers: np.ndarray, threat: ThreatModel) -> float:
-        """Return the milliseconds for each of some samples, judged at once as `decide` does."""
-        judge, data = Judge(self.forest, self.predict, 200), (self.X[peers], self.labels[peers])
-        seconds = timed(partial(outcomes_of, judge, data, (threat, threat.geometry)))[1]
-        return 1e3 * seconds / max(len(peers), 1)
+    def _quickly(self, pick: np.ndarray, threat: ThreatModel) -> Decision:
+        """Return what is decided of some samples, points confirmed by the trees as read."""
+        return decide(self.forest, self.read, self.X[pick], self.labels[pick], threat)
 
-    def _distance(self, peers: np.ndarray, threat: ThreatModel) -> float:
-        """Return the CPU time of a distance to 1e-6, in milliseconds."""
-        pick = peers[:N_DISTANCES]
-        args = self.forest, self.predict, self.X[pick], self.labels[pick], threat
-        return 1e3 * timed(lambda: distances(*args))[1] / max(len(pick), 1)
+    def _together(self, peers: np.ndarray, threat: ThreatModel) -> float:
+        """Return the milliseconds for each of some samples, judged at once."""
+        return 1e3 * timed(partial(self._quickly, peers, threat))[1] / max(len(peers), 1)
 
     def _veritas(
         self, seconds: float, peers: np.ndarray, threat: ThreatModel, robust: np.ndarray
@@ -203,7 +196,6 @@ def table(rows: list[dict[str, Any]]) -> str:
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row with text where it may have no number."""
     formats = {
-        "distance": "{:.0f}",
         "veritas_open": "{:.0%}",
         "veritas_ms": "{:.1f}",
         "ours_ms": "{:.1f}",

@@ -3,7 +3,14 @@
 import json
 from pathlib import Path
 
-from benchmarks import adversarial_training, coverage as coverage_benchmark, quick, table1, trees
+from benchmarks import (
+    adversarial_training,
+    coverage as coverage_benchmark,
+    quick,
+    table1,
+    tree_costs,
+    trees,
+)
 from benchmarks._results import format_table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -83,6 +90,18 @@ def speed_of_trees():
     return f"{trees.table(content['rows'])}\n\n{note}\n\n{lines}"
 
 
+def costs_of_trees():
+    """Return what distances of tree ensembles cost, and many rows."""
+    content = _load("tree_costs")
+    rows = content["rows"]
+    note = (
+        f"CPU time on one thread of {content['processor']} beside other work; distances of "
+        f"{content['samples']} samples, {content['rows_judged']:,} rows."
+    )
+    parts = tree_costs.table_of_rows(rows), tree_costs.table(rows), tree_costs.summary(rows), note
+    return "\n\n".join(parts)
+
+
 def coverage():
     """Return which number each classifier gets."""
     content = _load("coverage")
@@ -134,6 +153,7 @@ TABLES = (
     speed_of_solver,
     speed_of_training,
     speed_of_trees,
+    costs_of_trees,
     coverage,
     retraining,
     provenance,
