@@ -1,6 +1,7 @@
 """Tables of the pages, made from benchmarks/results, so that no figure is typed by hand."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from benchmarks import (
@@ -105,12 +106,14 @@ def costs_of_trees():
 def coverage():
     """Return which number each classifier gets."""
     content = _load("coverage")
-    data = ", ".join(dict.fromkeys(row["data"] for row in content["rows"]))
+    counts = Counter(row["data"] for row in content["rows"])
+    data = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
     note = (
-        f"Measured on {content['samples']} samples of {data}, on one thread of "
+        f"Measured on {content['samples']} samples of {data}, in CPU time on one thread of "
         f"{content['processor']}, which had other work as well."
     )
-    return f"{coverage_benchmark.table(content['rows'])}\n\n{note}"
+    goals = "\n".join(f"- {line}" for line in coverage_benchmark.goals(content["rows"]))
+    return f"{coverage_benchmark.table(content['rows'])}\n\n{note}\n\n{goals}"
 
 
 def retraining():
