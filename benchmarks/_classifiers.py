@@ -36,6 +36,7 @@ _ARGUMENTS: dict[str, Callable[[], dict[str, Any]]] = {
     "VotingClassifier": lambda: {"estimators": _pair(), "voting": "soft"},
     "StackingClassifier": lambda: {"estimators": _pair()},
     "DummyClassifier": lambda: {"strategy": "prior"},
+    "QuadraticDiscriminantAnalysis": lambda: {"reg_param": 0.01},  # features may be collinear
     "MLPClassifier": lambda: {"hidden_layer_sizes": (16,), "max_iter": 300},
     "RandomForestClassifier": lambda: {"n_estimators": 30},
     "ExtraTreesClassifier": lambda: {"n_estimators": 30},
