@@ -161,10 +161,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         return f"{100 * share:.0f} ({1000 * seconds:.0f})"
 
     body = [
-        (row["network"], row["norm"], f"{row['epsilon']:g}", row["n"],
+        (f"{row['network']}, {row['norm']} {row['epsilon']:g} ({row['n']})",
          *(f"{100 * row[kind] / row['n']:.0f}" for kind in ("clean", "pgd")),
          *(cell(row, method) for method in METHODS))
         for row in rows
     ]  # fmt: skip
     bounds = (f"{method} % (ms)" for method in METHODS)
-    return format_table(("network", "norm", "epsilon", "n", "clean %", "PGD-40 %", *bounds), body)
+    return format_table(("network, radius (images)", "clean %", "PGD-40 %", *bounds), body)

@@ -1,6 +1,7 @@
 """Tables of the pages, made from benchmarks/results, so that no figure is typed by hand."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from benchmarks import (
 )
 from benchmarks._results import format_table
 
+PROCESSOR = re.compile(r"\((R|TM)\)| (Processor|CPU).*$")
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
@@ -134,7 +136,7 @@ def retraining():
 
 def provenance():
     """Return where every result file came from."""
-    header = ["file", "date", "processor", "cores", "python", "torch", "scikit-learn"]
+    header = ["file", "date", "processor", "torch", "scikit-learn"]
     body = []
     for path in sorted([*RESULTS.glob("*.json"), *RESULTS.glob("report/*.json")]):
         content = json.loads(path.read_text())
@@ -143,8 +145,9 @@ def provenance():
             continue
         packages = origin["packages"]
         body.append(
-            [f"`{path.relative_to(RESULTS)}`", origin["date"], origin["processor"], origin["cores"],
-             origin["python"], packages.get("torch", ""), packages["scikit-learn"]]
+            [f"`{path.relative_to(RESULTS)}`", origin["date"],
+             PROCESSOR.sub("", origin["processor"]), packages.get("torch", ""),
+             packages["scikit-learn"]]
         )  # fmt: skip
     return format_table(header, body)
 

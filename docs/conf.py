@@ -64,19 +64,19 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "sklearn_robust"
+html_title = f"sklearn_robust {version}"
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
-# Pages without pages below them: an empty bar would take a quarter of their width.
-_ALONE = "index install tour extending faq contributing changelog citing"
-html_sidebars = {page: [] for page in _ALONE.split()}
+# Without pages beside it: an empty bar would take a quarter of its width.
+html_sidebars = {"index": []}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
+    "footer_center": ["licence"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",

@@ -42,4 +42,4 @@ def test_linear_bounds_certify_what_was_trained_against_pgd_and_intervals_do_not
 
 
 def test_the_page_on_evaluation_shows_the_table(rows):
-    assert table(rows) in (ROOT / "docs" / "evaluation.md").read_text()
+    assert table(rows) in (ROOT / "docs" / "certificates.md").read_text()
