@@ -99,23 +99,17 @@ def table(results: list[dict[str, Any]], architecture: str) -> str:
         for score in result["scores"]:
             printed = PRINTED[architecture].get(score["epsilon"])
             theirs = printed[result["epsilon"] > 0] if printed else (np.nan, np.nan)
-            minutes, on = cost(result)
             own = {
                 "training": "robust" if result["epsilon"] else "standard",
-                "box": "[0, 1]" if score["clip"] else "none",
-                "minutes": minutes,
-                "on": on,
+                "box": "in [0, 1]" if score["clip"] else "not clipped",
                 "their_clean": theirs[0],
                 "their_pgd": f"{theirs[1]:.2f}".removesuffix("0"),
             }
             body.append({**result, **score, **own})
-    heading = (
-        "training | epsilon | clip | protocol | images | epochs | seed | minutes | on | "
-        "clean | report | PGD-100 | report | ensemble"
-    )
+    heading = "network | protocol | clean | theirs | PGD-100 | theirs | ensemble"
     line = (
-        "{training} | {epsilon:g} | {box} | {protocol} | {n_train} | {epochs} | {seed} | "
-        "{minutes} | {on} | {clean:.2%} | {their_clean:.1f} | {pgd:.2%} ({n_pgd}) | {their_pgd} | "
+        "{training} {epsilon:g}, {box} | {protocol}, {epochs} epochs, seed {seed} | "
+        "{clean:.2%} | {their_clean:.1f} | {pgd:.2%} ({n_pgd}) | {their_pgd} | "
         "{strong:.1%} of {pgd_where_strong:.1%} ({n_strong})"
     )
     return rows_table(body, heading, line)

@@ -281,11 +281,11 @@ class Arithmetic(TorchDispatchMode):
 def table(rows: list[dict[str, Any]]) -> str:
     """Return what was measured, a line per trainer."""
     heading = (
-        "network | trainer | forwards | backwards | of which for weights | examples/s | "
+        "network | trainer | forwards | backwards (of which for weights) | examples/s | "
         "share of peak | x bare loop"
     )
     line = (
-        "{network} | {trainer} | {forwards:g} | {backwards:g} | {weight_backwards:g} | "
+        "{network} | {trainer} | {forwards:g} | {backwards:g} ({weight_backwards:g}) | "
         "{examples_per_second:.0f} | {share_of_peak:.0%} % | {ratio_to_bare_loop:.2f}"
     )
     return rows_table(rows, heading, line)

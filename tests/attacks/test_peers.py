@@ -69,6 +69,14 @@ def test_the_page_on_evaluation_shows_the_benchmarks_own_tables(published):
     page = (ROOT / "docs" / "evaluation.md").read_text()
     assert table(published) in page
     assert comparison(published) in page
+    found = {(row["case"], row["attack"]): row["seconds"] for row in published}
+    *first, last = (
+        " of ".join(
+            f"{found[case.name, name]:.0f}" for name in ("ours: strong", "torchattacks: AutoAttack")
+        )
+        for case in CASES
+    )
+    assert f"it took {', '.join(first)} and {last} seconds" in " ".join(page.split())
 
 
 def test_what_the_page_says_of_the_table_is_so(published):
