@@ -2,8 +2,8 @@
 Reading input gradients
 =======================
 
-The gradient of the loss with respect to the image says which pixels speak for the label and which
-against it. After robust training one can read it.
+The gradient of the loss with respect to the image says which pixels raise the loss when they get
+brighter, and which lower it. After robust training one can read it.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ standard = RobustCNNClassifier(epsilon=0, **settings).fit(X_train, y_train)
 robust = RobustCNNClassifier(epsilon=0.2, **settings).fit(X_train, y_train)
 
 # %%
-# One image of each digit that both networks classify correctly. Red: more of this pixel makes the
-# network less sure of the digit. Blue: surer.
+# One image of each digit that both networks classify correctly. Brightening red pixels raises the
+# loss, brightening blue ones lowers it.
 right = (standard.predict(X_test) == y_test) & (robust.predict(X_test) == y_test)
 shown = [np.flatnonzero(right & (y_test == digit))[0] for digit in range(10)]
 models = {"standard": standard, "robust": robust}

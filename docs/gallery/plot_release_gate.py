@@ -35,7 +35,7 @@ RobustnessCurveDisplay.from_report(reports)
 # The gate. The candidate is judged by what is *certified*, a lower bound, so that it cannot pass
 # because an attack was weak; the released model by its accuracy under attack, an upper bound. The
 # margin is what chance may do with so few samples.
-frames = {name: report.to_frame().set_index("epsilon") for name, report in reports.items()}
+frames = {name: report.to_frame() for name, report in reports.items()}
 n = len(y_test)
 old, new = frames["released"]["attacked"], frames["candidate"]["certified"]
 margin = 2 * np.sqrt(old * (1 - old) / n)

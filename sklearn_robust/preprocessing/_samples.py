@@ -1,6 +1,6 @@
 """Raw samples as rows of floats that an attack may move, and back.
 
-Where all columns are numbers the rows are the samples; truth values in a DataFrame are numbers that
+Where all columns are numbers the rows are the samples; booleans in a DataFrame are numbers that
 nobody moves. Otherwise rows hold the numeric columns that the classifier is followed through, the
 number of the sample, and what is computed from the other columns once and for all: nothing but the
 movable columns has a radius above 0.
@@ -86,7 +86,7 @@ class Samples:
 
 
 def all_columns(table: Table, movable: np.ndarray, *, missing: bool = False) -> Samples:
-    """Return samples all of whose columns are numbers, or truth values that may not move.
+    """Return samples all of whose columns are numbers, or booleans that may not move.
 
     `missing` says that NaN is allowed, here and below.
     """

@@ -26,7 +26,7 @@ class Table(Protocol):
     names : list or None
         Names of the columns, if there are any.
     numeric, boolean : bool ndarray of shape (n_columns,)
-        Which columns hold numbers that may be moved, and which hold truth values.
+        Which columns hold numbers that may be moved, and which hold booleans.
     resolution : float
         The spacing at 1 of the numbers in the column that resolves least.
     """
@@ -91,7 +91,7 @@ def stack_frames(parts: list[Any]) -> Any:
 
 
 def boolean_columns(X: Any) -> np.ndarray:
-    """Return for each column whether it holds truth values: numbers that nobody moves.
+    """Return for each column whether it holds booleans: numbers that nobody moves.
 
     An array of nothing else is one of numbers, as binary images are.
     """
