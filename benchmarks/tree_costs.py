@@ -19,8 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._results import rows_table
 from benchmarks._resume import ResultFile
+from benchmarks._tree_case import Case, timed
 from benchmarks._tree_settings import SETTINGS, covtype_like, make_model
-from benchmarks.trees import Case, timed
 from sklearn_robust.attacks import ThreatModel
 from sklearn_robust.trees import BoundedForest, decide, distances, read_forest
 
