@@ -168,9 +168,14 @@ def _line(subject: Subject, member: Any) -> Affine | None:
     if line.n_out == 2:
         line = line.then(Affine(np.array([[-1.0], [1.0]]), np.zeros(1)))
     decision = np.ravel(member.decision_function(classifier_input(subject)))
-    ours = np.ravel(line(target.rows))
-    same = np.allclose(ours, decision, rtol=0, atol=_DIGITS * (1 + abs(decision).max(initial=0)))
-    return line if same else None
+    off = abs(np.ravel(line(target.rows)) - decision)
+    return None if (off > _slack(target, decision)).any() else line
+
+
+def _slack(target: LinearTarget, scores: np.ndarray) -> np.ndarray:
+    """Return by how much scores may differ from those of a linear rule for each sample."""
+    digits = _DIGITS * (1 + abs(scores).max(initial=0))
+    return np.maximum(digits, target.rounding(target.rows, target.threat.scaled(0)))
 
 
 def _is_logistic(subject: Subject, member: Any) -> bool:
@@ -188,9 +193,8 @@ def _stacked(subject: Subject, lines: list[Affine | None]) -> Target | None:
     samples = subject.front.as_dense().samples
     target = LinearTarget(subject, samples, _side_by_side(known))
     scores = target.model.logits(samples.rows)
-    slack = _DIGITS * (1 + abs(scores).max(initial=0))
     behind = scores.max(axis=1) - np.take_along_axis(scores, target.predicted[:, None], 1)[:, 0]
-    return None if (behind > slack).any() else target
+    return None if (behind > _slack(target, scores)).any() else target
 
 
 def _side_by_side(lines: list[Affine]) -> Affine:

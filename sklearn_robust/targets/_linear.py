@@ -138,10 +138,10 @@ class LinearTarget(DifferentiableTarget):
                 proven[pick] = True
                 continue
             margins = worst_case_margins(self.coef, self.intercept, rows, labels, threat)
-            proven[pick] = margins > self._rounding(rows, threat)
+            proven[pick] = margins > self.rounding(rows, threat)
         return proven
 
-    def _rounding(self, rows: Any, threat: ThreatModel) -> np.ndarray:
+    def rounding(self, rows: Any, threat: ThreatModel) -> np.ndarray:
         """Return by how much a difference of two scores may be off at points of the sets."""
         sizes = self.rule.sizes
         reach = np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:]) @ sizes.matrix

@@ -48,8 +48,6 @@ def _step(X):
 @pytest.mark.parametrize(
     "transformer",
     [
-        KBinsDiscretizer(5),
-        SplineTransformer(),
         QuantileTransformer(n_quantiles=100),
         PowerTransformer(),
         Normalizer(),
@@ -64,6 +62,20 @@ def test_few_or_constant_samples_make_no_transformer_affine(transformer):
     for part in (*(X[i : i + 1] for i in range(10)), constant):
         with pytest.raises(TypeError, match="is not affine on X"):
             certified_score(pipe, part, y[: len(part)], epsilon=0.1)
+
+
+@pytest.mark.parametrize("transformer", [KBinsDiscretizer(5), SplineTransformer()])
+def test_bins_and_splines_are_no_lines_on_one_sample_either(transformer):
+    X, y = load_wine(return_X_y=True)
+    pipe = make_pipeline(transformer, LogisticRegression(max_iter=3000)).fit(X, y)
+    epsilon = 0.3 * X.std(axis=0)
+    parts = [slice(i, i + 1) for i in range(0, 178, 10)]
+    alone = [certified_score(pipe, X[part], y[part], epsilon=epsilon) for part in parts]
+    together = certified_score(pipe, X[::10], y[::10], epsilon=epsilon)
+    assert np.mean(alone) == together
+    assert 0 < together < pipe.score(X[::10], y[::10])
+    constant = np.repeat(X[:1], 5, axis=0)
+    assert certified_score(pipe, constant, y[:5], epsilon=epsilon) == alone[0]
 
 
 @pytest.mark.parametrize("transformer", [FastICA(3, random_state=0), FactorAnalysis(3)])
