@@ -200,7 +200,7 @@ def test_a_training_that_cannot_be_is_refused(small, tmp_path, options, message)
 def test_a_radius_that_the_report_has_not_printed_has_a_row_too(small, tmp_path, capsys):
     options = [*SMALL[:-3], "0.15", "--epochs", "1", "--robust-only", "--output", str(tmp_path)]
     command.main(["report", *options, "--clip", "free", "--n-strong", "5"])
-    assert "| 0.15 " in capsys.readouterr().out
+    assert "| robust 0.15, " in capsys.readouterr().out
 
 
 def test_protocols_are_compared_on_the_same_data_only():

@@ -1,4 +1,4 @@
-"""The page on pipelines shows the study's own table."""
+"""The page of the study shows the study's own table."""
 
 import json
 from pathlib import Path
@@ -10,5 +10,5 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_page_shows_the_studys_own_table():
     rows = json.loads((ROOT / "benchmarks" / "results" / "study.json").read_text())["rows"]
-    assert table(rows) in (ROOT / "docs" / "pipelines.md").read_text()
+    assert table(rows) in (ROOT / "docs" / "study.md").read_text()
     assert len(rows) == 6

@@ -192,7 +192,7 @@ def test_without_a_process_group_the_remedy_is_named():
 
 @slow
 def test_the_script_in_the_guide_runs_as_shown(tmp_path):
-    page = Path(__file__).parents[2] / "docs" / "pipelines.md"
+    page = Path(__file__).parents[2] / "docs" / "scaling.md"
     blocks = page.read_text().split("```py\n# train.py\n")
     assert len(blocks) == 2
     (tmp_path / "train.py").write_text(blocks[1].partition("```")[0])
