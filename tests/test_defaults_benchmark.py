@@ -1,6 +1,7 @@
 """The benchmark that decides the defaults: its data, its rows, and what it compares."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from benchmarks import __main__ as command, defaults
 from benchmarks._tasks import TASKS
 
+ROOT = Path(__file__).parents[1]
 TINY = ("tiny", '{"max_epochs": 1, "hidden_layer_sizes": [4], "pgd_steps": 1}')
 QUICK = ["--datasets", "wine", "--networks", "fc", "--seeds", "1", "--n-train", "60", "--n-test",
          "8", "--candidates", "--propose", *TINY]  # fmt: skip
@@ -113,3 +115,20 @@ def test_a_training_that_ends_in_one_answer_is_marked(epochs, warned):
     clf = defaults.proposal(own, "fc", 0.05).set_params(random_state=0)
     case = {"data": "breast-cancer", "seed": 0, "epsilon": 0.05}
     assert defaults.measured(clf, case, 100, 10)["warned"] is warned
+
+
+def test_the_page_on_recipes_says_what_the_defaults_reach():
+    content = json.loads((ROOT / "benchmarks" / "results" / "defaults.json").read_text())
+    page = " ".join((ROOT / "docs" / "recipes.md").read_text().split())
+    means = defaults.means(content["rows"])
+    assert content["n_test"] == 500
+    for network, words in (
+        ("cnn", "accuracy of {} % and keeps {} %"),
+        ("fc", "network {} % and {} %"),
+    ):
+        row = means["mnist", 0.3, network, "defaults"]
+        assert row["seeds"] == 3
+        assert words.format(*(round(100 * row[key], 1) for key in ("clean", "robust"))) in page
+    for row in content["rows"]:  # they are those of the defaults as they are
+        now = defaults.estimator(defaults.CANDIDATES, row).get_params(deep=False)
+        assert defaults.plain(now) == row["parameters"]

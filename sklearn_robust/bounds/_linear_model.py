@@ -23,6 +23,9 @@ class BoundedLinearModel(LinearModel, BoundedModel):
     intercept : ndarray of shape (n_classes,)
     size : ndarray of shape (n_features,), default=0.0
         What the features were before something was taken off them, for bounds of rounding.
+    squares : float or ndarray of shape (n_features,), default=0.0
+        Weights of the squares of features that are added up on the way, as in distances from
+        centroids: they cancel in the scores, and are rounded all the same.
 
     Examples
     --------
@@ -34,13 +37,16 @@ class BoundedLinearModel(LinearModel, BoundedModel):
     (array([[-0., -2.]]), array([[1., 0.]]))
     """
 
-    def __init__(self, coef: np.ndarray, intercept: np.ndarray, size: Any = 0.0) -> None:
+    def __init__(
+        self, coef: np.ndarray, intercept: np.ndarray, size: Any = 0.0, squares: Any = 0.0
+    ) -> None:
         super().__init__(coef, intercept)
-        self.size = size
+        self.size, self.squares = size, squares
 
     def _slack(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         size = np.maximum(abs(low), abs(high)) + self.size
         terms = size @ abs(self.coef).T + abs(self.intercept)
+        terms += (size**2 * self.squares).sum(axis=1, keepdims=True)
         return (_ROUNDINGS + low.shape[1]) * self.resolution * terms
 
     def _ball_slack(self, X: np.ndarray, threat: ThreatModel) -> np.ndarray:

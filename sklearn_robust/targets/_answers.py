@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,11 @@ def scores_of_member(subject: Subject, member: Any, columns: Any = None) -> Resp
     target = member_target(subject, member, columns)
     if not isinstance(target, LinearTarget):
         return Scores(target.member_model())
+    if target.resolution > subject.table.resolution:
+        raise CannotFollowError(f"{type(member).__name__} has scores of single precision.")
     if target.on_input is not None:
-        model = BoundedLinearModel(*two_rows(*target.on_input))
         inner = member_subject(subject, member, columns)
-        return Scores(bounded_target(inner, model).model)
+        return Scores(bounded_target(inner, target.on_input()).model)
     size = abs(np.asarray(target.rows)).max(axis=0, initial=0.0)
     whole = BoundedLinearModel(*two_rows(target.coef, target.intercept), size)
     whole.resolution = subject.table.resolution
@@ -56,9 +58,8 @@ def scores_on_input(subject: Subject) -> Any:
     if found is None:
         raise CannotFollowError(f"of {type(subject.classifier).__name__} no more is known.")
     if isinstance(found, LinearTarget):
-        return bounded_target(
-            subject, BoundedLinearModel(*two_rows(found.coef, found.intercept))
-        ).model
+        plain = partial(BoundedLinearModel, *two_rows(found.coef, found.intercept))
+        return bounded_target(subject, (found.on_input or plain)()).model
     return found.member_model()
 
 

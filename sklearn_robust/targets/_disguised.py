@@ -24,7 +24,6 @@ from sklearn_robust.targets._target import Target
 
 _DIGITS = 1e-6  # to which a member's scores are those of a linear rule
 _ROUNDINGS = 64  # of a difference of squares, a logistic function or an interpolation
-_FAR = 4.0  # times as large as the largest value no point of a set is
 
 
 @register_target(DummyClassifier)
@@ -48,11 +47,8 @@ def _(subject: Subject) -> Target | None:
     scale = np.ones_like(spread) if uniform else np.where(spread != 0, spread, 1.0) ** 2
     intercept = -(means**2 / scale).sum(axis=1) + (0 if uniform else 2 * prior)
     coef = 2 * means / scale
-    # What is rounded are squares of the features, of which the linear rule knows nothing.
-    far = _FAR * max(abs(means).max(), abs(subject.front.as_dense().output).max(initial=0.0))
-    squares = abs(coef) + far / scale
-    sizes = Sizes(squares.T, abs(intercept) + 4 * abs(prior), means.shape[1] + _ROUNDINGS)
-    return linear_target(subject, coef, intercept, sizes=sizes)
+    size = abs(means).max(axis=0)
+    return linear_target(subject, coef, intercept, size=size, squares=1 / scale)
 
 
 def _absolute_distances(means: np.ndarray) -> SmoothSumModel:

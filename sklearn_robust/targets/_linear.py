@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,7 @@ class LinearTarget(DifferentiableTarget):
     --------
     A rule that is linear without saying so: the nearest of two means.
 
+    >>> import numpy as np
     >>> from sklearn.datasets import load_wine
     >>> from sklearn.neighbors import NearestCentroid
     >>> from sklearn_robust import robust_score
@@ -68,7 +71,9 @@ class LinearTarget(DifferentiableTarget):
     >>> @register_target(NearestMean)
     ... def _(subject):
     ...     means = subject.classifier.centroids_
-    ...     return linear_target(subject, 2 * means, -(means**2).sum(axis=1))
+    ...     size, squares = abs(means).max(axis=0), np.ones(means.shape[1])  # rounded on the way
+    ...     coef, intercept = 2 * means, -(means**2).sum(axis=1)
+    ...     return linear_target(subject, coef, intercept, size=size, squares=squares)
     >>> X, y = load_wine(return_X_y=True)
     >>> X = X[:, :2]
     >>> clf = NearestMean().fit(X, y)
@@ -77,8 +82,9 @@ class LinearTarget(DifferentiableTarget):
     """
 
     kind = "exact"
-    # The same on the classifier's own input, where that is something else than the rows.
-    on_input: tuple[np.ndarray, np.ndarray] | None = None
+    # Makes the same on the classifier's own input, and the sizes of what leads there.
+    on_input: Callable[[], BoundedLinearModel] | None = None
+    front_sizes: Sizes | None = None
 
     def __init__(
         self, subject: Subject, samples: Samples, rule: Affine, resolution: float | None = None
@@ -147,7 +153,20 @@ class LinearTarget(DifferentiableTarget):
         reach = np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:]) @ sizes.matrix
         terms = abs(rows) @ sizes.matrix + (reach + sizes.offset)
         # Each of two scores by as many halves of the spacing.
-        return (sizes.n_roundings + _ROUNDINGS) * self.resolution * terms.max(axis=1)
+        off = (sizes.n_roundings + _ROUNDINGS) * self.resolution * terms.max(axis=1)
+        return off + self._rounding_on_input(rows, threat)
+
+    def _rounding_on_input(self, rows: Any, threat: ThreatModel) -> np.ndarray | float:
+        """Return by how much squares are off that the classifier adds up of its own input."""
+        if self.on_input is None or self.front_sizes is None:
+            return 0.0
+        model, sizes = self.on_input(), self.front_sizes
+        if not np.any(model.squares):
+            return 0.0
+        reach = np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:]) @ sizes.matrix
+        terms = (abs(rows) @ sizes.matrix + (reach + sizes.offset + model.size)) ** 2
+        n_roundings = 2 * (sizes.n_roundings + terms.shape[1] + _ROUNDINGS)
+        return n_roundings * self.resolution * (terms * model.squares).sum(axis=1)
 
     def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:
         """Return the exact distance to the boundary; inf where the box holds no mistake."""
@@ -170,8 +189,9 @@ def linear_target(
     coef: np.ndarray,
     intercept: Any,
     *,
-    sizes: Sizes | None = None,
     resolution: float | None = None,
+    size: Any = 0.0,
+    squares: Any = 0.0,
 ) -> DifferentiableTarget:
     """Return the target of a classifier with scores ``Z @ coef.T + intercept`` on its own input Z.
 
@@ -183,12 +203,11 @@ def linear_target(
     subject : Subject
     coef : ndarray of shape (n_classes, n_features), or (1, n_features) for two classes
     intercept : float or ndarray of shape (n_classes,) or (1,)
-    sizes : Sizes, optional
-        What the classifier adds up to get its scores, where that is more than products and
-        intercepts: certificates are right in spite of its rounding.
     resolution : float, optional
         The spacing at 1 of the numbers in which the scores are computed, by default that of the
         samples.
+    size, squares
+        Of what else is rounded on the way to the scores, see `bounds.BoundedLinearModel`.
 
     Raises
     ------
@@ -200,20 +219,24 @@ def linear_target(
     See `LinearTarget`.
     """
     front, intercept = subject.front, np.broadcast_to(np.ravel(intercept), len(coef))
+    bounded = partial(BoundedLinearModel, *two_rows(coef, intercept), size, squares)
     if not isinstance(front.block, Affine):
-        return _behind_curves(subject, two_rows(coef, intercept))
-    on_rows = front.block.then(Affine(coef.T, intercept, sizes))
+        return _behind_curves(subject, bounded)
+    on_rows = front.block.then(Affine(coef.T, intercept))
     target = LinearTarget(subject, front.samples, on_rows, resolution)
-    target.on_input = coef, intercept
+    target.on_input, target.front_sizes = bounded, front.block.sizes
     return target
 
 
-def _behind_curves(subject: Subject, rows: tuple[np.ndarray, np.ndarray]) -> DifferentiableTarget:
+def _behind_curves(
+    subject: Subject, bounded: Callable[[], BoundedLinearModel]
+) -> DifferentiableTarget:
     """Return the target of a linear classifier behind a logarithm, or what else is not affine."""
+    model = bounded()
     try:
-        target = bounded_target(subject, BoundedLinearModel(*rows))
+        target = bounded_target(subject, model)
     except CannotFollowError:  # there are no bounds of what a transformer makes of a range
-        return differentiable_target(subject, LinearModel(*rows))
+        return differentiable_target(subject, LinearModel(model.coef, model.intercept))
     assert isinstance(target, DifferentiableTarget)
     return target
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._warnings import warn_user
-from sklearn_robust.preprocessing import is_frame
+from sklearn_robust.preprocessing import is_frame, stack_frames
 from sklearn_robust.targets._aimed import AimedTarget
 from sklearn_robust.targets._make import make_target
 from sklearn_robust.targets._target import Attacked, Target
@@ -42,8 +42,7 @@ class TargetInLots:
 
     def __init__(self, make: Callable[[Any], Asked], lots: list[slice]) -> None:
         self._make, self._lots = make, lots
-        self._first = make(slice(lots[0].start, lots[0].start + 1))
-        self.threat = self._first.threat
+        self.threat = make(slice(0, 1)).threat
         self.n_samples = lots[-1].stop
 
     @cached_property
@@ -138,9 +137,9 @@ class TargetInLots:
         return _joined(parts, self.n_samples)
 
     def certificate(self, method: str) -> str:
-        """Return what `certified` is, for a report."""
-        found = (self._make(lot).certificate(method) for lot in self._lots)
-        return max(found, key=lambda name: name != "exact")
+        """Return what `certified` is, for a report: that of a lot of which least is known."""
+        kinds = [kind for kind, *_ in self._survey]
+        return self._make(self._lots[kinds.index(self.kind)]).certificate(method)
 
     def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
         """Return which samples are proven robust, shape (n_samples,)."""
@@ -251,6 +250,4 @@ def _joined(parts: Iterator[tuple[Any, slice]], n_samples: int) -> Any:
         out[lot] = values
     if not frames:
         return out
-    import narwhals as nw
-
-    return nw.concat([nw.from_native(frame, eager_only=True) for frame in frames]).to_native()
+    return stack_frames(frames)

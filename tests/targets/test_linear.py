@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.neighbors import NearestCentroid
@@ -70,3 +71,26 @@ def test_no_number_near_the_worst_point_breaks_what_is_certified(name, dtype):
             target = make_target(clf, X[[i]], y[[i]], epsilon=0.99 * distance[i])
             assert dtype == np.float32 or target.certified(target.threat, "auto")[0]
     assert n_open  # points that are wrong were among them
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_squares_of_a_feature_that_decides_nothing_are_rounded_too(members):
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    same_mean = np.arange(40) // 2 % 2
+    X = np.column_stack([y + 0.2 * rng.uniform(-1, 1, 40), same_mean])
+    clf = NearestCentroid().fit(X, y)
+    assert clf.centroids_[0, 1] == clf.centroids_[1, 1]
+    if members == 2:
+        clf = VotingClassifier([("a", clf), ("b", NearestCentroid())]).fit(X, y)
+    far = np.array([0.05, 3e8])
+    target = make_target(clf, X, y, epsilon=far)
+    certified = target.certified(target.threat, "auto")
+    right = np.ones(len(X), dtype=bool)
+    for shift in far[1] * rng.uniform(-1, 1, size=50):
+        for side in (-1, 1):
+            right &= clf.predict(X + np.array([side * far[0], shift])) == y
+    assert not right.all()
+    assert (certified <= right).all()
+    near = make_target(clf, X, y, epsilon=[0.05, 1.0])
+    assert near.certified(near.threat, "auto").all()

@@ -113,10 +113,12 @@ def test_a_bad_sample_in_the_last_lot_is_refused_before_any_attack():
     broken = X.copy()
     broken[-1, 0] = np.nan
     clf = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
-    passes = []
-    clf.predict = lambda rows, judge=clf.predict: passes.append(len(rows)) or judge(rows)
+    judged, judge = [], clf.predict
+    clf.predict = lambda rows: judged.append(rows) or judge(rows)
     with small_lots(), pytest.raises(ValueError, match="NaN"):
         robust_score(clf, broken, Y, **TENTH)
+    as_they_are = {row.tobytes() for row in X}
+    assert all(row.tobytes() in as_they_are for rows in judged for row in np.asarray(rows))
     with small_lots(), pytest.raises(ValueError, match="labels"):
         robust_score(clf, X, Y[:-1], **TENTH)
 
