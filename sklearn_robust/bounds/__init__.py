@@ -31,6 +31,10 @@ from sklearn_robust.bounds._kernel_scores import (
     KernelShares as KernelShares,
     KernelVotes as KernelVotes,
 )
+from sklearn_robust.bounds._kernel_sums import (
+    KernelSum as KernelSum,
+    Term as Term,
+)
 from sklearn_robust.bounds._kernels import (
     Kernel as Kernel,
     PolynomialKernel as PolynomialKernel,
@@ -45,6 +49,10 @@ from sklearn_robust.bounds._linear import (
 )
 from sklearn_robust.bounds._linear_model import BoundedLinearModel
 from sklearn_robust.bounds._methods import METHODS as METHODS
+from sklearn_robust.bounds._mixed_kernels import (
+    MaternKernel as MaternKernel,
+    RationalQuadraticKernel as RationalQuadraticKernel,
+)
 from sklearn_robust.bounds._neighbours import (
     NearestNeighbour as NearestNeighbour,
     NeighbourVotes as NeighbourVotes,

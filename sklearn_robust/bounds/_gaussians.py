@@ -12,12 +12,13 @@ import numpy as np
 
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
-from sklearn_robust.bounds._bounded import EPS, BoundedModel
+from sklearn_robust.bounds._bounded import EPS
 from sklearn_robust.bounds._forms import least_form
+from sklearn_robust.bounds._one_by_one import OneByOne
 from sklearn_robust.bounds._reach import Reach
 
 
-class GaussianScores(BoundedModel):
+class GaussianScores(OneByOne):
     """The class of the highest Gaussian log-density, as of quadratic discriminant analysis.
 
     Parameters
@@ -75,32 +76,12 @@ class GaussianScores(BoundedModel):
             upper[:, c] = self.offsets[c] - (near**2).sum(axis=1) / 2 + slack
         return lower, upper
 
-    def box_margins(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        middle = (low + high) / 2
-        half = np.nextafter(np.maximum(high - middle, middle - low), np.inf)
-        half = np.where(high > low, half, 0.0)
-        found = [
-            self._least(x, int(y), ThreatModel(side))[0]
-            for x, y, side in zip(middle, labels, half, strict=True)
-        ]
-        return np.array(found).reshape(len(low), self.n_classes)
-
-    def margins(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        found = [self._least(x, int(y), threat)[0] for x, y in zip(X, labels, strict=True)]
-        return np.array(found).reshape(len(X), self.n_classes)
-
     def is_exact(self, threat: ThreatModel) -> bool:
         return threat.norm == "l2" and threat.clip_values is None
 
-    def worst_points(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        """Return where the least margin is attained; in boxes, about there."""
-        found = [self._least(x, int(y), threat)[1] for x, y in zip(X, labels, strict=True)]
-        return threat.around(X).project(np.array(found).reshape(X.shape))
-
-    def _least(
+    def least(
         self, x: np.ndarray, label: int, threat: ThreatModel
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return bounds of the margins of one sample, and the point of the least of them."""
         reach = Reach(x, threat)
         margins, points = np.full(self.n_classes, np.inf), np.tile(x, (self.n_classes, 1))
         terms = [self._terms(c, reach) for c in range(self.n_classes)]

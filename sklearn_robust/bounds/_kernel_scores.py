@@ -11,8 +11,10 @@ from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
 from sklearn_robust.bounds._anchors import ratio_bounds
-from sklearn_robust.bounds._bounded import EPS, BoundedModel
+from sklearn_robust.bounds._bounded import EPS
+from sklearn_robust.bounds._kernel_sums import KernelSum
 from sklearn_robust.bounds._kernels import Kernel, RBFKernel
+from sklearn_robust.bounds._one_by_one import OneByOne
 from sklearn_robust.bounds._parabolas import apply, parabola_bound
 from sklearn_robust.bounds._reach import Reach
 from sklearn_robust.bounds._relaxations import Relaxation
@@ -20,51 +22,45 @@ from sklearn_robust.bounds._relaxations import Relaxation
 _TINY = float(np.finfo(np.float64).tiny)
 
 
-class KernelModel(BoundedModel):
+class KernelModel(OneByOne):
     """A classifier that compares sums of kernels.
 
     Parameters
     ----------
-    kernel : Kernel
+    kernel : Kernel or KernelSum
+        The values of several outputs, for all centres, stand one after another.
     centres : ndarray of shape (n_centres, n_features)
     n_classes : int
 
     Attributes
     ----------
-    double : bool
-        Whether the classifier computes in float64, whatever it is given.
+    double, double_inside : bool
+        Whether the classifier computes kernels, and distances, in float64, whatever it is given.
     """
 
     double = True
+    double_inside = True
 
-    def __init__(self, kernel: Kernel, centres: np.ndarray, n_classes: int) -> None:
-        self.kernel, self.centres, self.n_classes = kernel, centres, n_classes
-
-    @abstractmethod
-    def duels(self, label: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return weights (n_classes, n_centres) and offsets (n_classes,) of sums of kernels.
-
-        Where they are positive for all other classes, the class `label` wins.
-        """
+    def __init__(self, kernel: Kernel | KernelSum, centres: np.ndarray, n_classes: int) -> None:
+        self.kernel, self.centres, self.n_classes = KernelSum.of(kernel), centres, n_classes
 
     def values(self, X: np.ndarray, weights: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Return the sums of kernels, shape (n_samples, n_sums)."""
         out = np.empty((len(X), len(weights)))
-        for part in pieces(len(X), 24 * len(self.centres)):
-            out[part] = self.kernel(self.kernel.inner(X[part], self.centres)) @ weights.T + offsets
+        for part in pieces(len(X), self._bytes()):
+            out[part] = self.kernel(X[part], self.centres) @ weights.T + offsets
         return out
 
     def pulled(self, X: np.ndarray, direction: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return the gradient of ``direction_i @ sums(x_i)``, in the shape of X."""
         gradient = np.empty(X.shape)
-        for part in pieces(len(X), 24 * len(self.centres)):
-            q = self.kernel.inner(X[part], self.centres)
-            w = (direction[part] @ weights) * self.kernel.slope(q)
-            back = w @ self.centres
-            if self.kernel.of_distance:
-                back = 2 * (X[part] * w.sum(axis=1)[:, None] - back)
-            gradient[part] = back
+        for part in pieces(len(X), self._bytes()):
+            own = direction[part] @ weights
+            gradient[part] = self.kernel.pulled(X[part], self.centres, own)
         return gradient
+
+    def _bytes(self) -> int:
+        return 24 * len(self.centres) * (len(self.kernel.leaves) + self.kernel.n_outputs)
 
     def score_bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return no bounds: margins have them, scores of kernels would cancel."""
@@ -72,53 +68,70 @@ class KernelModel(BoundedModel):
             (len(low), self.n_classes), np.inf
         )
 
-    def box_margins(self, low: np.ndarray, high: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        margins = np.empty((len(low), self.n_classes))
-        for i, label in enumerate(labels):
-            middle = (low[i] + high[i]) / 2
-            half = np.nextafter(np.maximum(high[i] - middle, middle - low[i]), np.inf)
-            half = np.where(high[i] > low[i], half, 0.0)
-            margins[i] = self._relaxed(middle, int(label), ThreatModel(half))[0]
-        return margins
+    def relaxed(
+        self, x: np.ndarray, threat: ThreatModel, centres: np.ndarray | None = None
+    ) -> Relaxation:
+        """Return the kernels over the set around one sample, of other centres if they are given."""
+        centres = self.centres if centres is None else centres
+        units = (EPS if double else self.resolution for double in (self.double, self.double_inside))
+        return Relaxation(self.kernel, centres, Reach(x, threat), threat, *units)
 
-    def margins(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        found = [self._relaxed(x, int(y), threat)[0] for x, y in zip(X, labels, strict=True)]
-        return np.array(found).reshape(len(X), self.n_classes)
 
-    def worst_points(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        """Return where the margin was least on the way to its bounds."""
-        found = [self._relaxed(x, int(y), threat)[1] for x, y in zip(X, labels, strict=True)]
-        return threat.around(X).project(np.array(found).reshape(X.shape))
+class KernelDuels(KernelModel):
+    """A classifier for whose every class there are sums of kernels that are positive if it wins."""
 
-    def _relaxed(
+    @abstractmethod
+    def duels(self, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights (n_classes, n_kernels) and offsets (n_classes,) of sums of kernels.
+
+        Where they are positive for all other classes, the class `label` wins.
+        """
+
+    def least(
         self, x: np.ndarray, label: int, threat: ThreatModel
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return bounds of the margins of one sample, and the point where one was seen least."""
         weights, offsets = self.duels(label)
         others = np.flatnonzero(np.arange(self.n_classes) != label)
         weights, offsets = weights[others], offsets[others]
-        unit = EPS if self.double else self.resolution
-        relaxation = Relaxation(self.kernel, self.centres, Reach(x, threat), threat, unit)
-        margins = np.full(self.n_classes, np.inf)
-        margins[others], met = relaxation.bound(weights, offsets)
-        met = met.reshape(math.prod(met.shape[:-1]), met.shape[-1])  # -1 fails if nothing may move
-        for k, c in enumerate(others):
-            if not margins[c] > 0 and apply(relaxation):
-                value, further = parabola_bound(relaxation, weights[k], offsets[k])
-                margins[c], met = max(margins[c], value), np.vstack([met, further])
-        points = relaxation.reach.point(met)
+        relaxation, margins = self.relaxed(x, threat), np.full(self.n_classes, np.inf)
+        margins[others], points = least_sums(relaxation, weights, offsets)
         seen = self.values(points, weights, offsets).min(axis=1)
         return margins, points[seen.argmin()]
 
 
-class KernelScores(KernelModel):
+def least_sums(
+    relaxation: Relaxation, weights: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower bounds of sums of kernels, as good as needed to be positive, and points met.
+
+    Parameters
+    ----------
+    relaxation : Relaxation
+    weights : ndarray of shape (n_sums, n_kernels)
+    offsets : ndarray of shape (n_sums,)
+
+    Returns
+    -------
+    bounds : ndarray of shape (n_sums,)
+    points : ndarray of shape (n_points, n_features)
+    """
+    bounds, met = relaxation.bound(weights, offsets)
+    met = met.reshape(math.prod(met.shape[:-1]), met.shape[-1])  # -1 fails if nothing may move
+    for k in np.flatnonzero(~(bounds > 0)):
+        if apply(relaxation):
+            value, further = parabola_bound(relaxation, weights[k], offsets[k])
+            bounds[k], met = max(bounds[k], value), np.vstack([met, further])
+    return bounds, relaxation.reach.point(met)
+
+
+class KernelScores(KernelDuels):
     r"""The class with the largest ``sum_s A_cs K(x, s) + b_c``.
 
     Parameters
     ----------
-    kernel : Kernel
+    kernel : Kernel or KernelSum
     centres : ndarray of shape (n_centres, n_features)
-    weights : ndarray of shape (n_classes, n_centres)
+    weights : ndarray of shape (n_classes, n_kernels)
     offsets : ndarray of shape (n_classes,)
 
     Examples
@@ -135,7 +148,11 @@ class KernelScores(KernelModel):
     """
 
     def __init__(
-        self, kernel: Kernel, centres: np.ndarray, weights: np.ndarray, offsets: np.ndarray
+        self,
+        kernel: Kernel | KernelSum,
+        centres: np.ndarray,
+        weights: np.ndarray,
+        offsets: np.ndarray,
     ) -> None:
         super().__init__(kernel, centres, len(weights))
         self.weights, self.offsets = weights, offsets
@@ -162,18 +179,19 @@ class KernelShares(KernelScores):
 
     double = False
 
-    def _relaxed(
+    def least(
         self, x: np.ndarray, label: int, threat: ThreatModel
     ) -> tuple[np.ndarray, np.ndarray]:
         unit = max(EPS, self.resolution)
         ratios = np.full(self.n_classes, -np.inf)
-        if isinstance(self.kernel, RBFKernel):
-            known = self.kernel.gamma, self.centres, self.weights
+        kernel = self.kernel.leaves[0]
+        if isinstance(kernel, RBFKernel):
+            known = kernel.gamma, self.centres, self.weights
             ratios = ratio_bounds(*known, x, label, threat, unit)
         ratios[label] = np.inf
         if (ratios > 0).all():
             return ratios, x
-        margins, point = super()._relaxed(x, label, threat)
+        margins, point = super().least(x, label, threat)
         # Kernels are at most 1, and log(y / c) >= (y - c) / y where y > c.
         total = abs(self.weights[label]).sum()
         return np.fmax(ratios, np.where(margins > 0, margins / total, -np.inf)), point
@@ -189,14 +207,14 @@ class KernelShares(KernelScores):
         return logits, self.pulled(X, loss.direction(logits, y) * np.exp(-logits), self.weights)
 
 
-class KernelVotes(KernelModel):
+class KernelVotes(KernelDuels):
     r"""Votes of sums of kernels between all pairs of classes, as of a support vector classifier.
 
     Parameters
     ----------
-    kernel : Kernel
+    kernel : Kernel or KernelSum
     centres : ndarray of shape (n_centres, n_features)
-    weights : ndarray of shape (n_pairs, n_centres)
+    weights : ndarray of shape (n_pairs, n_kernels)
         Of the pairs (0, 1), (0, 2), ... (1, 2), ...: a positive sum is a vote for the first class.
     offsets : ndarray of shape (n_pairs,)
     n_classes : int
@@ -207,7 +225,7 @@ class KernelVotes(KernelModel):
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Kernel | KernelSum,
         centres: np.ndarray,
         weights: np.ndarray,
         offsets: np.ndarray,
@@ -222,7 +240,10 @@ class KernelVotes(KernelModel):
         self.signs[np.arange(len(weights)), self.second] = -1
 
     def duels(self, label: int) -> tuple[np.ndarray, np.ndarray]:
-        weights, offsets = np.zeros((self.n_classes, len(self.centres))), np.zeros(self.n_classes)
+        weights, offsets = (
+            np.zeros((self.n_classes, self.weights.shape[1])),
+            np.zeros(self.n_classes),
+        )
         for k, (i, j) in enumerate(zip(self.first, self.second, strict=True)):
             if label in (i, j):
                 sign, other = (1, j) if label == i else (-1, i)

@@ -20,12 +20,12 @@ _BISECTIONS = 30
 def least_quadratic(
     reach: Reach, curvature: np.ndarray, slope: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower bounds of ``curvature |d|^2 + <slope, d>`` over the moves d from x in the set.
+    """Return lower bounds of ``<curvature, d^2> + <slope, d>`` over the moves d from x in the set.
 
     Parameters
     ----------
     reach : Reach
-    curvature : ndarray of shape (n,)
+    curvature : ndarray of shape (n, n_free)
     slope : ndarray of shape (n, n_free)
 
     Returns
@@ -35,7 +35,7 @@ def least_quadratic(
     u : ndarray of shape (n, n_free)
         Where it is attained, or about there.
     """
-    q, c = curvature[:, None] * reach.radii**2, slope * reach.radii
+    q, c = curvature * reach.radii**2, slope * reach.radii
     ends = -reach.extents, reach.extents
     if reach.floor is not None and reach.ceiling is not None:
         ends = np.maximum(ends[0], reach.floor), np.minimum(ends[1], reach.ceiling)

@@ -1,21 +1,25 @@
 r"""Lines around the kernels of all centres over the set around one sample, and what they add up to.
 
-A margin is ``sum_s a_s f(q_s(x)) + b``. For a term with a_s > 0 a line below f is taken, for one
-with a_s < 0 a line above it; the lines add up to a single quadratic in x,
+A margin is ``sum_s a_s K(x, s) + b``, and K a sum of products of ``f(q_s(x))``. A product lies
+between planes (McCormick), so that terms of single f remain. For one with a coefficient > 0 a line
+below f is taken, for one < 0 a line above it; the lines add up to a single quadratic in x,
 
-.. math:: \sum_s a_s m_s q_s(x) + \text{const}, \quad q_s(x) = |x - s|^2 \text{ or } x \cdot s
+.. math:: \sum_s a_s m_s q_s(x) + \text{const},
+          \quad q_s(x) = \sum_k w_k (x_k - s_k)^2 \text{ or } x \cdot s
 
 whose least value over the set is known. Where it lies, the lines are laid anew as tangents.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+from math import prod
 
 import numpy as np
 
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust.bounds._bounded import EPS, enclosing_box
+from sklearn_robust.bounds._bounded import EPS
+from sklearn_robust.bounds._kernel_leaves import Leaf
+from sklearn_robust.bounds._kernel_sums import KernelSum, Term
 from sklearn_robust.bounds._kernels import Kernel
 from sklearn_robust.bounds._quadratics import least_quadratic
 from sklearn_robust.bounds._reach import Reach
@@ -25,60 +29,58 @@ _ROUNDS = 6
 
 
 class Relaxation:
-    """The kernels of all centres over the set around one sample."""
+    """The kernels of all centres over the set around one sample.
+
+    Parameters
+    ----------
+    kernel : Kernel or KernelSum
+    centres : ndarray of shape (n_centres, n_features)
+    reach : Reach
+    threat : ThreatModel
+    unit, inner_unit : float
+        The spacing at 1 of the numbers in which the classifier computes kernels, and distances.
+    """
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Kernel | KernelSum,
         centres: np.ndarray,
         reach: Reach,
         threat: ThreatModel,
         unit: float = EPS,
+        inner_unit: float = EPS,
     ) -> None:
-        self.kernel, self.reach, n = kernel, reach, centres.shape[1]
-        delta, free = centres - reach.x, reach.free
-        low, high = (end[0] for end in enclosing_box(reach.x[None], threat))
-        largest = float(np.linalg.norm(np.maximum(abs(low), abs(high))))
-        if kernel.of_distance:
-            self.q, self.g = (delta**2).sum(axis=1), -2 * delta[:, free]
-            self.low, self.high = self._distances(centres, low, high)
-            size = (largest + np.linalg.norm(centres, axis=1)) ** 2  # of the expanded form
-        else:
-            self.q, self.g = centres @ reach.x, centres[:, free]
-            pull = self.g * reach.radii
-            self.low, self.high = self.q + reach.lowest(pull), self.q - reach.lowest(-pull)
-            size = largest * np.linalg.norm(centres, axis=1)
-        rounding = (8 * n + 64) * EPS * size
-        self.low, self.high = self.low - rounding, self.high + rounding
-        if kernel.of_distance:
-            self.low = self.low.clip(0, None)
-        f = np.maximum(abs(kernel(self.low)), abs(kernel(self.high)))
-        steep = kernel.steepest(self.low, self.high)
-        # What rounding may do to a term, and to lines per slope; sums add up as many roundings.
-        self.size = EPS * size
-        self.terms = unit * (f + steep * self.high * kernel.of_distance) + EPS * steep * size
-        self.terms += np.finfo(np.float32 if unit > EPS else np.float64).tiny
-        self.n_roundings = 4 * (len(centres) + n + 64)
+        known = KernelSum.of(kernel)
+        self.reach, self.centres = reach, centres
+        self.terms, self.n_outputs = known.terms, known.n_outputs
+        self.leaves = [
+            Leaf.around(leaf, centres, reach, threat, unit, inner_unit) for leaf in known.leaves
+        ]
+        self.shaken = self._shaken(unit, len(centres))
+        self.n_roundings = 4 * (len(centres) + centres.shape[1] + 64)
 
-    def _distances(
-        self, centres: np.ndarray, low: np.ndarray, high: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ranges of the squared distances, over the box and over a ball around it."""
-        near = np.maximum(np.maximum(low - centres, centres - high), 0)
-        far = np.maximum(abs(low - centres), abs(high - centres))
-        least, most = (near**2).sum(axis=1), (far**2).sum(axis=1)
-        if self.reach.norm.name in ("l2", "l1") and len(self.reach.free):
-            radius, root = self.reach.radii.max(), np.sqrt(self.q)
-            least = np.maximum(least, (root - radius).clip(0, None) ** 2)
-            most = np.minimum(most, (root + radius) ** 2)
-        return least, most
+    def _shaken(self, unit: float, n_centres: int) -> np.ndarray:
+        """Return what one rounding may do to each kernel, shape (n_outputs * n_centres,)."""
+        out = np.full((self.n_outputs, n_centres), np.finfo(np.float64).tiny)
+        if unit > EPS:
+            out += np.finfo(np.float32).tiny
+        for term in self.terms:
+            own = [self.leaves[i] for i in term.leaves]
+            size = np.zeros(n_centres)
+            if len(own) != 1:
+                size += unit * prod((leaf.largest for leaf in own), start=np.ones(n_centres))
+            for k, leaf in enumerate(own):
+                others = prod(o.largest for n, o in enumerate(own) if n != k)
+                size += leaf.shaken * others
+            out[term.output] += abs(term.factor) * size
+        return out.ravel()
 
     def bound(self, a: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return lower bounds of ``sum_s a_ks f(q_s) + offset_k`` for each k, and points met, in u.
+        """Return lower bounds of ``sum_s a_ks K_s + offset_k`` for each k, and points met, in u.
 
         Parameters
         ----------
-        a : ndarray of shape (n_sums, n_centres)
+        a : ndarray of shape (n_sums, n_outputs * n_centres)
         offsets : ndarray of shape (n_sums,)
 
         Returns
@@ -87,55 +89,108 @@ class Relaxation:
         points : ndarray of shape (n_rounds, n_sums, n_free)
         """
         best, points = np.full(len(a), -np.inf), [np.zeros((len(a), len(self.reach.free)))]
-        q = np.broadcast_to(self.q.clip(self.low, self.high), a.shape)
+        at = [np.broadcast_to(leaf.at(leaf.q), (len(a), len(leaf.q))) for leaf in self.leaves]
         for number in range(_ROUNDS):
-            m, intercept = self._lines(a, q)
-            value, u = self._least(a * m)
-            value = value + offsets + (a * (m * self.q + intercept)).sum(axis=1)
-            value = value - self._slack(a, m, offsets)
+            value, u = self._with_lines(a, at)
+            value = value + offsets - self.n_roundings * EPS * abs(offsets)
             best = np.fmax(best, value)  # NaN, of numbers out of range, proves nothing
             points.append(u)
-            q = (q * (number + 1) + self._inner(u)) / (number + 2)
-            q = q.clip(self.low, self.high)
+            d = self.reach.radii * u
+            at = [
+                leaf.at((q * (number + 1) + leaf.moved(d)) / (number + 2))
+                for leaf, q in zip(self.leaves, at, strict=True)
+            ]
         return best, np.array(points)
 
-    @cached_property
-    def _chord(self) -> np.ndarray:
-        """The slopes of the chords."""
-        width = self.high - self.low
-        rise = self.kernel(self.high) - self.kernel(self.low)
-        return np.where(
-            width > 0, rise / np.where(width > 0, width, 1), self.kernel.slope(self.low)
-        )
+    def _with_lines(self, a: np.ndarray, at: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bounds by the lines at some numbers, and where they are attained."""
+        each, value = self.split(a, at)
+        n_free = len(self.reach.free)
+        curvature, slope, rounding = np.zeros((len(a), n_free)), np.zeros((len(a), n_free)), 0.0
+        for leaf, coefficients, q in zip(self.leaves, each, at, strict=True):
+            m, intercept = leaf.lines(coefficients, q)
+            weights = coefficients * m
+            value = value + (weights * leaf.q + coefficients * intercept).sum(axis=1)
+            curvature = curvature + weights.sum(axis=1)[:, None] * leaf.curve
+            slope = slope + weights @ leaf.g
+            rounding = rounding + abs(weights) @ leaf.size
+        least, u = self._least(curvature, slope)
+        rounding = rounding + abs(a) @ self.shaken
+        return value + least - self.n_roundings * rounding, u
 
-    def _lines(self, a: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the slopes and intercepts, for each term the better of a chord and a tangent."""
-        lines = []
-        for m in (np.broadcast_to(self._chord, a.shape), self.kernel.slope(q)):
-            below, above = self.kernel.intercepts(m, self.low, self.high)
-            lines.append((m, np.where(a > 0, below, above)))
-        first, second = (a * (m * q + intercept) for m, intercept in lines)
-        better = second > first
-        (m, intercept), (tangent, other) = lines
-        return np.where(better, tangent, m), np.where(better, other, intercept)
+    def split(self, a: np.ndarray, at: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return coefficients of single f, and constants, that bound the sums from below.
 
-    def _least(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the least change of ``sum weights q`` over the set, and where it is."""
-        slope = weights @ self.g
+        Parameters
+        ----------
+        a : ndarray of shape (n_sums, n_outputs * n_centres)
+        at : list of ndarray
+            For each f numbers q at which planes around products are compared.
+        """
+        a = a.reshape(len(a), self.n_outputs, -1)
+        each, constant = [np.zeros(q.shape) for q in at], np.zeros(len(a))
+        for term in self.terms:
+            pull = term.factor * a[:, term.output]
+            for k in reversed(range(1, len(term.leaves))):
+                pull = self._plane(pull, term.leaves[:k], term.leaves[k], at, each, constant)
+            if term.leaves:
+                each[term.leaves[0]] += pull
+            else:
+                constant += pull.sum(axis=1)
+        return each, constant
+
+    def _plane(
+        self,
+        pull: np.ndarray,
+        front: tuple[int, ...],
+        last: int,
+        at: list[np.ndarray],
+        each: list[np.ndarray],
+        constant: np.ndarray,
+    ) -> np.ndarray:
+        """Split the last g off a product ``f g``; return the coefficients of f.
+
+        A plane below is ``f_0 g + g_0 f - f_0 g_0`` at both least values or both largest, one above
+        at one of each.
+        """
+        low, high = self._range(front)
+        leaf = self.leaves[last]
+        f = prod(self.leaves[i].kernel(at[i]) for i in front)
+        g = leaf.kernel(at[last])
+        near, far = np.where(pull > 0, low, high), np.where(pull > 0, high, low)
+        first = pull * (near * g + leaf.least * f - near * leaf.least)
+        second = pull * (far * g + leaf.most * f - far * leaf.most)
+        f0 = np.where(second > first, far, near)
+        g0 = np.where(second > first, leaf.most, leaf.least)
+        each[last] += pull * f0
+        constant -= (pull * f0 * g0).sum(axis=1)
+        return pull * g0
+
+    def _range(self, front: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ranges of the product of some f."""
+        low, high = self.leaves[front[0]].least, self.leaves[front[0]].most
+        for i in front[1:]:
+            ends = [a * b for a in (low, high) for b in (self.leaves[i].least, self.leaves[i].most)]
+            low, high = np.min(ends, axis=0), np.max(ends, axis=0)
+        return low, high
+
+    def _least(self, curvature: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the least of ``<curvature, d^2> + <slope, d>`` over the set, and where it is."""
         if not len(self.reach.free):
-            return np.zeros(len(weights)), slope
-        if self.kernel.of_distance:
-            return least_quadratic(self.reach, weights.sum(axis=1), slope)
+            return np.zeros(len(slope)), slope
+        if any(leaf.kernel.of_distance for leaf in self.leaves):
+            return least_quadratic(self.reach, curvature, slope)
         pull = slope * self.reach.radii
         return self.reach.lowest(pull), self.reach.steepest(-pull)
 
-    def _inner(self, u: np.ndarray) -> np.ndarray:
-        """Return q of all centres at some points."""
-        d = self.reach.radii * u
-        moved = self.q + d @ self.g.T
-        return moved + ((d**2).sum(axis=1)[:, None] if self.kernel.of_distance else 0.0)
-
-    def _slack(self, a: np.ndarray, m: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return what rounding may do to the sums, here and where the classifier adds them up."""
-        size = (abs(a) * (self.terms + abs(m) * self.size)).sum(axis=1)
-        return self.n_roundings * (size + EPS * abs(offsets))
+    def part(self, output: int) -> Relaxation:
+        """Return the relaxation of one of the sums alone."""
+        part = object.__new__(Relaxation)
+        terms = [term for term in self.terms if term.output == output]
+        used = sorted({i for term in terms for i in term.leaves})
+        part.reach, part.centres, part.n_outputs = self.reach, self.centres, 1
+        part.n_roundings = self.n_roundings
+        part.leaves = [self.leaves[i] for i in used]
+        part.terms = [Term(t.factor, tuple(used.index(i) for i in t.leaves)) for t in terms]
+        part.shaken = self.shaken.reshape(self.n_outputs, -1)[output]
+        return part

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.gaussian_process import GaussianProcessClassifier, kernels
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading
 from sklearn.svm import SVC, NuSVC
 
@@ -17,13 +16,10 @@ from sklearn_robust.bounds import (
     KernelShares,
     KernelVotes,
     PolynomialKernel,
-    Process,
-    ProcessShares,
     RBFKernel,
     SigmoidKernel,
 )
 from sklearn_robust.targets._bounded import bounded_target
-from sklearn_robust.targets._differentiable import differentiable_target
 from sklearn_robust.targets._registry import register_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Target
@@ -48,54 +44,6 @@ def propagation_target(subject: Subject) -> Target | None:
     shares = np.asarray(classifier.label_distributions_, dtype=np.float64).T
     kernel, centres = RBFKernel(float(classifier.gamma)), _dense(classifier.X_).astype(np.float64)
     return bounded_target(subject, KernelShares(kernel, centres, shares, np.zeros(len(shares))))
-
-
-@register_target(GaussianProcessClassifier)
-def process_target(subject: Subject) -> Target | None:
-    """Return the target of a Gaussian process under isotropic rbf kernels.
-
-    Two classes are told apart by the sign of a sum of kernels, more by shares without bounds.
-    """
-    classifier = subject.classifier
-    if len(classifier.classes_) != 2:
-        return _several_processes(subject)
-    inner = classifier.base_estimator_
-    factor, gamma = _rbf_parts(inner.kernel_)
-    if gamma is None:
-        return None
-    weights = factor * np.vstack([np.zeros(len(inner.y_train_)), inner.y_train_ - inner.pi_])
-    centres = np.asarray(inner.X_train_, dtype=np.float64)
-    return bounded_target(subject, KernelScores(RBFKernel(gamma), centres, weights, np.zeros(2)))
-
-
-def _several_processes(subject: Subject) -> Target | None:
-    classifier = subject.classifier
-    if classifier.multi_class != "one_vs_rest":
-        return None
-    processes, members = [], classifier.base_estimator_.estimators_
-    for member in members:
-        factor, gamma = _rbf_parts(member.kernel_)
-        if gamma is None:
-            return None
-        weights, own = member.y_train_ - member.pi_, member.kernel_.diag(member.X_train_[:1])[0]
-        processes.append(Process(gamma, factor, weights, member.W_sr_, member.L_, float(own)))
-    rows = np.asarray(members[0].X_train_, dtype=np.float64)
-    return differentiable_target(subject, ProcessShares(rows, processes))
-
-
-def _rbf_parts(kernel: Any) -> tuple[float, float | None]:
-    """Return a kernel between different points as a factor and gamma; None: it is another."""
-    if isinstance(kernel, kernels.RBF):
-        length = np.ravel(kernel.length_scale)
-        return 1.0, float(0.5 / length[0] ** 2) if (length == length[0]).all() else None
-    if isinstance(kernel, kernels.Sum) and isinstance(kernel.k2, kernels.WhiteKernel):
-        return _rbf_parts(kernel.k1)
-    if isinstance(kernel, kernels.Product):
-        for constant, rest in ((kernel.k1, kernel.k2), (kernel.k2, kernel.k1)):
-            if isinstance(constant, kernels.ConstantKernel):
-                factor, gamma = _rbf_parts(rest)
-                return float(constant.constant_value) * factor, gamma
-    return 1.0, None
 
 
 def _svm_kernel(classifier: Any) -> Kernel | None:

@@ -12,6 +12,7 @@ from sklearn_robust.targets import (
     _gaussians as _gaussians,
     _kernels as _kernels,
     _neighbours as _neighbours,
+    _processes as _processes,
 )
 from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._scores import score_target

@@ -9,12 +9,16 @@ from sklearn.svm import SVC
 from sklearn_robust.attacks import Margin, ThreatModel
 from sklearn_robust.bounds import (
     KernelScores,
+    KernelSum,
     KernelVotes,
+    MaternKernel,
     PolynomialKernel,
+    RationalQuadraticKernel,
     RBFKernel,
     SigmoidKernel,
+    Term,
 )
-from sklearn_robust.bounds._parabolas import _phi, apply, parabola_bound
+from sklearn_robust.bounds._parabolas import apply, parabola_bound
 from sklearn_robust.bounds._quadratics import least_quadratic
 from sklearn_robust.bounds._reach import Reach
 from sklearn_robust.bounds._relaxations import Relaxation
@@ -29,12 +33,26 @@ KERNELS = [
     PolynomialKernel(1.0, 0.5, 0),
     SigmoidKernel(0.8, -0.3),
 ]
+CONVEX = [
+    RBFKernel(0.7),
+    RBFKernel(1.0, np.array([0.3, 2.0])),
+    MaternKernel(0.5),
+    MaternKernel(1.5, np.array([0.3, 2.0])),
+    MaternKernel(2.5),
+    RationalQuadraticKernel(0.7, 1.3),
+]
+LEAVES = [*CONVEX[:4], PolynomialKernel(1.0, 0.5, 1), SigmoidKernel(0.8, -0.3)]
+SUMS = {
+    "added": KernelSum(LEAVES, [Term(0.7, (0,)), Term(0.4, (4,)), Term(0.3, ()), Term(2.0, (3,))]),
+    "multiplied": KernelSum(LEAVES, [Term(1.3, (2, 4)), Term(-0.5, (5, 4, 1)), Term(0.3, (4, 4))]),
+    "several": KernelSum(LEAVES, [Term(1.0, (1,)), Term(0.5, (2,), 1), Term(0.1, (4, 1), 1)], 2),
+}
 NORMS = ["linf", "l2", "l1"]
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
 SHIFTS = np.stack(np.meshgrid(*[np.linspace(-1, 1, 41)] * 2), axis=-1).reshape(-1, 2)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: f"{type(k).__name__}")
+@pytest.mark.parametrize("kernel", [*KERNELS, *CONVEX], ids=lambda k: f"{type(k).__name__}")
 def test_kernels_lie_between_their_lines(kernel):
     rng = np.random.default_rng(0)
     ends = np.sort(rng.uniform(0 if kernel.of_distance else -4, 4, (2, 200)), axis=0)
@@ -62,7 +80,7 @@ def test_quadratics_have_their_least_values(norm, clip):
     reach = Reach(x, ThreatModel(radii, norm, clip))
     for curvature in (-2.0, 0.0, 1.5):
         slope = rng.standard_normal(3)
-        value, u = least_quadratic(reach, np.array([curvature]), slope[None])
+        value, u = least_quadratic(reach, np.full((1, 3), curvature), slope[None])
         d = radii * u[0]
         attained = curvature * (d @ d) + slope @ d
         assert value[0] <= attained + 1e-9
@@ -82,10 +100,15 @@ def test_quadratics_have_their_least_values(norm, clip):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: f"{type(k).__name__}")
+@pytest.mark.parametrize(
+    "kernel",
+    [*KERNELS, *CONVEX, *SUMS.values()],
+    ids=[*(f"{type(k).__name__}" for k in KERNELS + CONVEX), *SUMS],
+)
 def test_margins_lie_below_those_on_a_dense_grid(kernel, norm):
     rng = np.random.default_rng(1)
-    centres, weights = rng.standard_normal((12, 2)), rng.standard_normal((3, 12))
+    n_kernels = 12 * KernelSum.of(kernel).n_outputs
+    centres, weights = rng.standard_normal((12, 2)), rng.standard_normal((3, n_kernels))
     model = KernelScores(kernel, centres, weights, rng.standard_normal(3))
     X = rng.standard_normal((8, 2))
     labels = model.logits(X).argmax(axis=1)
@@ -102,12 +125,26 @@ def test_margins_lie_below_those_on_a_dense_grid(kernel, norm):
     assert proven > 0
 
 
-def test_parabolas_lie_above_the_kernel_and_below_what_chords_leave():
-    s = -np.geomspace(1e-9, 20, 300)
-    for start in (s, np.zeros(300)):
-        r = start + np.linspace(0, 1, 60)[:, None] * (30 - start)  # gamma (q - q0), from its least
-        above = 1 - r + _phi(start) * r**2
-        assert (np.exp(-r) <= above + 1e-15 * np.exp(abs(start))).all()
+@pytest.mark.parametrize("kernel", CONVEX, ids=lambda k: type(k).__name__)
+def test_parabolas_lie_above_convex_kernels(kernel):
+    rng = np.random.default_rng(0)
+    low = np.r_[np.zeros(100), rng.uniform(0, 20, 200)]
+    at = low + np.r_[np.geomspace(1e-9, 20, 100), np.geomspace(1e-14, 20, 199), 0]
+    at = np.maximum(at, kernel.least)
+    c = kernel.parabolas(at, low)
+    r = (low - at) + np.linspace(0, 1, 200)[:, None] * (40 - low)
+    above = kernel(at) + kernel.slope(at) * r + c * r**2
+    assert (kernel(at + r) <= above + 1e-15).all()
+    # The parabola meets the kernel at the end, where it is not as steep as at the end itself.
+    far = at > low + 1e-3
+    np.testing.assert_allclose(above[0, far], kernel(low)[far], rtol=1e-6)
+    step = 1e-5
+    q = rng.uniform(0.1, 5, 50)
+    numeric = (kernel.slope(q + step) - kernel.slope(q - step)) / (2 * step)
+    np.testing.assert_allclose(kernel.bend(q), numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_parabolas_leave_less_than_half_of_what_chords_leave():
     rng = np.random.default_rng(6)
     centres, weights = rng.standard_normal((60, 12)), rng.standard_normal((2, 60))
     model = KernelScores(RBFKernel(0.05), centres, weights, np.zeros(2))
@@ -142,6 +179,22 @@ def test_small_sets_are_bounded_to_second_order():
         gaps.append((seen - bound).max())
         assert (seen >= bound).all()
     assert gaps[1] <= 0.3 * gaps[0]  # a quarter, and what rounding adds
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_of_products_have_the_gradients_of_finite_differences(name):
+    rng, step = np.random.default_rng(2), 1e-6
+    kernel, centres = SUMS[name], rng.standard_normal((9, 2))
+    X, weights = rng.standard_normal((15, 2)), rng.standard_normal((15, 9 * SUMS[name].n_outputs))
+    gradient, own = kernel.pulled(X, centres, weights), kernel.own(X)
+    same = np.stack([kernel(x[None], x[None])[0] for x in X])
+    np.testing.assert_allclose(own[0], same, rtol=1e-12)
+    for k in range(2):
+        up, down = X + step * np.eye(2)[k], X - step * np.eye(2)[k]
+        numeric = (weights * (kernel(up, centres) - kernel(down, centres))).sum(axis=1)
+        np.testing.assert_allclose(gradient[:, k], numeric / (2 * step), rtol=1e-5, atol=1e-7)
+        numeric = kernel.own(up)[0] - kernel.own(down)[0]
+        np.testing.assert_allclose(own[1][:, :, k], numeric / (2 * step), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", ["votes", "scores"])
@@ -195,7 +248,8 @@ def test_votes_are_proven_only_for_a_class_that_wins_all_its_pairs():
 def test_numbers_out_of_range_prove_nothing_false(scale):
     rng = np.random.default_rng(4)
     X, y = rng.standard_normal((40, 2)), rng.integers(0, 2, 40)
-    for kernel in (RBFKernel(1.0), PolynomialKernel(1.0, 1.0, 3), SigmoidKernel(1.0, 0.0)):
+    for kernel in (RBFKernel(1.0), PolynomialKernel(1.0, 1.0, 3), SigmoidKernel(1.0, 0.0),
+                   *CONVEX[2:], SUMS["added"], SUMS["multiplied"]):  # fmt: skip
         weights = np.vstack([np.zeros(40), 2.0 * y - 1])
         model = KernelScores(kernel, scale * X, weights, np.zeros(2))
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.decomposition import PCA
 from sklearn.gaussian_process import GaussianProcessClassifier
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading
@@ -135,31 +135,6 @@ def test_where_all_kernels_underflow_nothing_is_proven():
         with np.errstate(invalid="ignore"):
             target = make_target(clf, far, np.zeros(3, dtype=int), epsilon=0.1)
             assert not target.certified(target.threat, "auto").any()
-
-
-@pytest.mark.parametrize(
-    "kernel", [RBF([1.0, 2.0, 1.0, 1.0]), Matern(), ConstantKernel() + RBF()], ids=str
-)
-def test_processes_with_other_kernels_stay_black_boxes(kernel):
-    clf = GaussianProcessClassifier(kernel, optimizer=None).fit(X[TWO], Y[TWO])
-    assert make_target(clf, X[TWO], Y[TWO], epsilon=0.1).kind == "black box"
-
-
-def test_processes_of_three_classes_are_followed_along_their_shares():
-    clf = GaussianProcessClassifier(1.5 * RBF(0.7), optimizer=None).fit(X[FIT], Y[FIT])
-    target, step = make_target(clf, HELD, HELD_Y, epsilon=0.3), 1e-5
-    assert target.kind == "white box"
-    shares = np.exp(target.model.logits(HELD))
-    expected = clf.predict_proba(HELD)
-    np.testing.assert_allclose(shares / shares.sum(axis=1, keepdims=True), expected, rtol=1e-6)
-    gradient = input_gradients(clf, HELD, HELD_Y)
-    for k in range(4):
-        move = step * np.eye(4)[k]
-        up, down = (-np.log(clf.predict_proba(HELD + s * move)) for s in (1, -1))
-        numeric = (up - down)[np.arange(len(HELD)), HELD_Y] / (2 * step)
-        np.testing.assert_allclose(gradient[:, k], numeric, rtol=1e-3, atol=1e-5)
-    few = make_target(clf, HELD[::3], HELD_Y[::3], epsilon=0.5)
-    assert few.attacked(few.threat, "pgd", seed=0).robust.mean() < few.clean.mean()
 
 
 def test_a_kernel_of_ones_own_stays_a_black_box():
