@@ -185,10 +185,15 @@ class Bumps(RBF):
 
 @pytest.mark.parametrize(
     "kernel",
-    [RBF() + ExpSineSquared(periodicity=1e3), Bumps(), Matern(nu=1.2), WhiteKernel(0.1) * DotProduct() + RBF(),
-     DotProduct() ** 0.5],
+    [
+        RBF() + ExpSineSquared(periodicity=1e3),
+        Bumps(),
+        Matern(nu=1.2),
+        WhiteKernel(0.1) * DotProduct() + RBF(),
+        DotProduct() ** 0.5,
+    ],
     ids=["periodic", "own", "matern", "noise", "root"],
-)  # fmt: skip
+)
 def test_processes_with_other_kernels_stay_black_boxes(kernel):
     clf = GaussianProcessClassifier(kernel, optimizer=None).fit(X, Y)
     assert make_target(clf, X, Y, epsilon=0.1).kind == "black box"
