@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks._results import cost, format_table
 from sklearn_robust.neural_network import RandomShift, make_recipe
 from sklearn_robust.neural_network._ramp_choice import REACH
+from sklearn_robust.neural_network.objectives import get_objective
 
 # What a trained network may be held against, in this order.
 KINDS = ("pgd", "ensemble", "certified")
@@ -108,7 +109,7 @@ def on_mnist(name: str, value: Any, epsilon: float, by_bounds: bool) -> tuple[An
 
     Earlier recipes had spelt out what they now leave to the data.
     """
-    if name == "training":
+    if name == "training" and value != "auto":
         return value, value.replace("=None", "=0.0", 1).replace("=None", "=False", 1)
     if name == "pgd_steps" and by_bounds:
         return value, 10  # the default then, of no meaning to bounds alone
@@ -122,6 +123,7 @@ def on_mnist(name: str, value: Any, epsilon: float, by_bounds: bool) -> tuple[An
         "lr": 5e-3,
         "lr_schedule": "one-cycle",
         "shift_average": 1,
+        "training": plain(get_objective("auto")),
     }
     return value, by_data[name]
 

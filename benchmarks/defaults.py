@@ -61,6 +61,7 @@ CANDIDATES: dict[str, Callable[[str, float], Any]] = {
     "fast": partial(recipe, "fast"),
     "strong": partial(recipe, "strong"),
     "without a ramp": partial(proposal, {"input_ramp": None}),
+    "at epsilon": partial(proposal, {"training": "pgd"}),
 }
 
 

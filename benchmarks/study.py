@@ -141,7 +141,7 @@ def candidates(
         return pipe, name, list(TRAINED)
     network = RobustFCClassifier(
         (32,), preprocessor=clone(task.front), max_epochs=epochs, pgd_steps=5, lr=0.01,
-        lr_schedule="constant", batch_size=128, random_state=seed,
+        training="pgd", lr_schedule="constant", batch_size=128, random_state=seed,
     )  # fmt: skip
     return network, "epsilon", [share * unit for share in TRAINED]
 

@@ -78,7 +78,7 @@ def _measure(
         X, y, test_size=0.3, stratify=y, random_state=seed
     )
     clf = RobustFCClassifier(
-        (128,), epsilon=epsilon, clip_values=(0, 1), pgd_steps=5, input_ramp=ramp,
+        (128,), epsilon=epsilon, clip_values=(0, 1), pgd_steps=5, training="pgd", input_ramp=ramp,
         max_epochs=epochs, batch_size=64, lr=2e-3, lr_schedule="one-cycle", device="cpu",
         random_state=seed,
     ).fit(X_train, y_train)  # fmt: skip

@@ -23,7 +23,8 @@ class Digits:
         """Return an unfitted "fc" or "cnn"."""
         settings = {"epsilon": 0.1, "clip_values": (0, 1), "pgd_steps": 5, "lr": 5e-3,
                     "max_epochs": self.n_epochs, "random_state": 0, **settings}  # fmt: skip
-        settings = {"batch_size": 128, "lr_schedule": "constant", "input_ramp": None, **settings}
+        settings = {"batch_size": 128, "lr_schedule": "constant", "input_ramp": None,
+                    "training": "pgd", **settings}  # fmt: skip
         if kind == "fc":
             return RobustFCClassifier((128, 128), **settings)
         of_report = {"filters": (32, 64), "kernel_size": 5, "downsampling": "pool", "dropout": 0.4}

@@ -41,11 +41,12 @@ epsilon : float or array of shape (n_features,), default=0.1
         the first layers of the network: `epsilon`, `clip_values` and all attacks stay in the units
         of X. It must be affine, such as StandardScaler or PCA, or otherwise differentiable; see
         `sklearn_robust.preprocessing`. `partial_fit` fits it to the first batch.
-    training : str or TrainingObjective, default="pgd"
-        What is minimised. By attack: "pgd", "fgsm" (one step, watched for its known failure),
-        "free", "trades", "mart". By bounds, so that robustness can be proven: "ibp", "crown-ibp".
-        Between the two: "sabr", "mtl-ibp". An object sets what a name leaves at its default; see
-        `sklearn_robust.neural_network.TrainingObjective`.
+    training : str or TrainingObjective, default="auto"
+        What is minimised. "auto": the loss under PGD at 1.1 epsilon, as robustness fades at the
+        very radius of the training. By attack at epsilon itself: "pgd", "fgsm" (one step,
+        watched for its known failure), "free", "trades", "mart". By bounds, so that robustness
+        can be proven: "ibp", "crown-ibp". Between the two: "sabr", "mtl-ibp". An object sets what a
+        name leaves at its default; see `sklearn_robust.neural_network.TrainingObjective`.
     epsilon_schedule : {"ramp", "constant"} or callable, default="ramp"
         "ramp" raises epsilon linearly over the first 30 % of the training, which keeps training
         at a large epsilon from collapsing to a constant output. A callable maps the progress in

@@ -88,7 +88,7 @@ class NetworkParameters(BaseEstimator):
         random_start: bool = True,
         clip_values: Any = None,
         preprocessor: Any = None,
-        training: Any = "pgd",
+        training: Any = "auto",
         epsilon_schedule: Any = "ramp",
         max_epochs: Any = "auto",
         batch_size: Any = "auto",

@@ -10,7 +10,7 @@ from sklearn_robust.neural_network._averaging import EMA
 from sklearn_robust.neural_network._classifiers import RobustCNNClassifier, RobustFCClassifier
 from sklearn_robust.neural_network._ramp_choice import REACH
 from sklearn_robust.neural_network._schedules import Ramp
-from sklearn_robust.neural_network.objectives import AdversarialCrossEntropy, IntervalTraining
+from sklearn_robust.neural_network.objectives import IntervalTraining
 
 _ARCHITECTURES: dict[str, type] = {"cnn": RobustCNNClassifier, "fc": RobustFCClassifier}
 
@@ -28,12 +28,10 @@ REPORT_NETWORKS: dict[str, dict[str, Any]] = {
 # What a recipe has other than the defaults of the constructors, and that of a network besides.
 _TRAININGS: dict[str, dict[str, Any]] = {
     "fast": {
-        "training": AdversarialCrossEntropy(epsilon_factor=REACH),
         "pgd_steps": 5,
         "weight_averaging": EMA(0.999),
     },
     "strong": {
-        "training": AdversarialCrossEntropy(epsilon_factor=REACH),
         "pgd_steps": 10,
         "max_epochs": 30,
         "lr": 2e-3,
@@ -94,8 +92,8 @@ def make_recipe(
     Parameters
     ----------
     name : {"fast", "strong", "certified", "report"}
-        "fast": the defaults, but trained by 5 steps at 1.1 epsilon, with averaged weights; 6 to 12
-        core-minutes for MNIST. "strong": the same with 10 steps, 30 epochs, and a wider CNN; 41
+        "fast": the defaults, but trained by 5 steps and with averaged weights; 6 to 12 core-minutes
+        for MNIST. "strong": the same with 10 steps, 30 epochs, and a wider CNN; 41
         (CNN, ``dtype="bfloat16"``) and 22 core-minutes (FC). "certified":
         interval training, for `sklearn_robust.metrics.certified_score`, predicting images with the
         mean over shifts by a pixel; for MNIST 11 (FC) and 35 core-minutes (CNN) with

@@ -660,7 +660,7 @@ def test_bad_objectives_are_refused(make, message):
 
 def test_what_does_not_suit_the_method_is_refused_before_training(digits):
     X, y, *_ = digits
-    with pytest.raises(ValueError, match="training must be one of 'pgd', 'fgsm'"):
+    with pytest.raises(ValueError, match="training must be one of 'auto', 'pgd', 'fgsm'"):
         small("madry").fit(X, y)
     with pytest.raises(ValueError, match="training='sabr' needs norm='linf'"):
         small("sabr", norm="l2").fit(X, y)

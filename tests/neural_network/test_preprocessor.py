@@ -40,6 +40,7 @@ def tiny(**kwargs):
 def test_the_scaler_inside_trains_against_raw_units_where_outside_it_does_not(digits):
     X, y, X_test, y_test = digits
     settings = {"epsilon": 0.1, "max_epochs": 40, "pgd_steps": 4, "lr": 3e-3, "random_state": 0}
+    settings["training"] = "pgd"
     inside = RobustFCClassifier((64,), preprocessor=StandardScaler(), **settings).fit(X, y)
     outside = make_pipeline(StandardScaler(), RobustFCClassifier((64,), **settings)).fit(X, y)
     attack = {"epsilon": 0.1, "attack": APGD(20, "margin")}

@@ -126,7 +126,7 @@ def test_the_ramp_closes_the_gap_where_values_lie_near_their_ends(inked, ramped)
 def test_the_ramp_does_not_help_where_values_lie_between():
     X, y = load_iris(return_X_y=True)
     X = (X - X.min(0)) / (X.max(0) - X.min(0))
-    settings = {"epsilon": 0.1, "max_epochs": 60, "batch_size": 30}
+    settings = {"epsilon": 0.1, "max_epochs": 60, "batch_size": 30, "training": "pgd"}
     plain = classifier(**settings).fit(X, y).robust_score(X, y, attack="pgd")
     fixed = classifier(input_ramp="fixed", **settings).fit(X, y).robust_score(X, y, attack="pgd")
     assert fixed <= plain

@@ -155,9 +155,9 @@ def test_recipes_make_classifiers_that_train(digits, name, architecture):
 
 
 def test_recipes_share_no_objective():
-    first = make_recipe("fast", "fc")
+    first = make_recipe("certified", "fc")
     first.training.epsilon_factor = 3.0
-    assert make_recipe("fast", "cnn").training.epsilon_factor == 1.1
+    assert make_recipe("certified", "cnn").training.epsilon_factor == 1.1
 
 
 def test_the_report_recipe_is_the_reports_protocol():

@@ -39,7 +39,7 @@ def test_a_refused_fit_leaves_a_fitted_model_as_it_was(digits):
             clf.fit(samples, labels)
     with pytest.raises(ValueError, match="X has 32 features"):
         clf.partial_fit(X[:, :32], y)
-    clf.set_params(training="pgd", norm="linf")
+    clf.set_params(training="auto", norm="linf")
     assert vars(clf) == state
     np.testing.assert_array_equal(clf.predict_proba(X), before)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(clf)).predict_proba(X), before)
