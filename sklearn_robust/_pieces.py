@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.utils import gen_batches
 
 # Of scikit-learn's working_memory, 1024 MiB by default: what is made of a piece on its way, such as
 # gradients and activations, is about three times as large again.
@@ -40,8 +39,9 @@ def pieces(n_samples: int, sample_bytes: float, *, most: int | None = None) -> I
     [slice(0, 2, None), slice(2, 3, None)]
     """
     size = max(1, int(piece_bytes() // max(sample_bytes, 1)))
-    if n_samples:
-        yield from gen_batches(n_samples, size if most is None else min(size, most))
+    size = size if most is None else min(size, most)
+    for start in range(0, n_samples, size):
+        yield slice(start, min(start + size, n_samples))
 
 
 def by_pieces(

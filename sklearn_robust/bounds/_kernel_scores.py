@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -94,21 +96,29 @@ class KernelDuels(KernelModel):
         others = np.flatnonzero(np.arange(self.n_classes) != label)
         weights, offsets = weights[others], offsets[others]
         relaxation, margins = self.relaxed(x, threat), np.full(self.n_classes, np.inf)
-        margins[others], points = least_sums(relaxation, weights, offsets)
-        seen = self.values(points, weights, offsets).min(axis=1)
+        values = partial(self.values, weights=weights, offsets=offsets)
+        margins[others], points = least_sums(relaxation, weights, offsets, values)
+        seen = values(points).min(axis=1)
         return margins, points[seen.argmin()]
 
 
 def least_sums(
-    relaxation: Relaxation, weights: np.ndarray, offsets: np.ndarray
+    relaxation: Relaxation,
+    weights: np.ndarray,
+    offsets: np.ndarray,
+    values: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return lower bounds of sums of kernels, as good as needed to be positive, and points met.
+
+    What is not positive at a point met cannot be proven, and is not looked at any further.
 
     Parameters
     ----------
     relaxation : Relaxation
     weights : ndarray of shape (n_sums, n_kernels)
     offsets : ndarray of shape (n_sums,)
+    values : callable
+        Maps points to what is bounded, shape (n_points, n_sums).
 
     Returns
     -------
@@ -117,10 +127,13 @@ def least_sums(
     """
     bounds, met = relaxation.bound(weights, offsets)
     met = met.reshape(math.prod(met.shape[:-1]), met.shape[-1])  # -1 fails if nothing may move
-    for k in np.flatnonzero(~(bounds > 0)):
-        if apply(relaxation):
-            value, further = parabola_bound(relaxation, weights[k], offsets[k])
-            bounds[k], met = max(bounds[k], value), np.vstack([met, further])
+    left = ~(bounds > 0)
+    if not left.any() or not apply(relaxation):
+        return bounds, relaxation.reach.point(met)
+    left &= (values(relaxation.reach.point(met)) > 0).all(axis=0)
+    for k in np.flatnonzero(left):
+        value, further = parabola_bound(relaxation, weights[k], offsets[k])
+        bounds[k], met = max(bounds[k], value), np.vstack([met, further])
     return bounds, relaxation.reach.point(met)
 
 

@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -167,14 +167,20 @@ class ProcessShares(KernelModel):
             weights[:, label] = below[0]
             weights[np.arange(len(left)), left] = [-plane[0] for plane in above]
             offsets = below[1] - np.array([plane[1] for plane in above]) - 2 * _ROUNDING
-            bounds, met = least_sums(relaxation, weights.reshape(len(left), -1), offsets)
+            bounds, met = least_sums(
+                relaxation, weights.reshape(len(left), -1), offsets,
+                partial(self._leads, label=label, rivals=left),
+            )  # fmt: skip
             margins[left] = np.fmax(margins[left], bounds)
             points.append(met)
         margins[np.isnan(margins)] = -np.inf
         every = np.vstack(points)
-        scores = self.logits(every)
-        rivals = np.delete(scores, label, axis=1).max(axis=1)
-        return margins, every[(scores[:, label] - rivals).argmin()]
+        rivals = np.flatnonzero(np.arange(self.n_classes) != label)
+        return margins, every[self._leads(every, label, rivals).min(axis=1).argmin()]
+
+    def _leads(self, X: np.ndarray, label: int, rivals: np.ndarray) -> np.ndarray:
+        scores = self.logits(X)
+        return scores[:, [label]] - scores[:, rivals]
 
     def _around(self, x: np.ndarray, threat: ThreatModel, relaxation: Relaxation) -> list[_Around]:
         """Return what is known of each process, the sample itself being the last centre."""
