@@ -91,13 +91,21 @@ def _over_box(reach: Reach, Q: np.ndarray, c: np.ndarray) -> tuple[float, np.nda
     for _ in range(_UPDATES):
         prices = prices + max(0.0, -np.linalg.eigvalsh(form + np.diag(prices))[0])
         prices = prices + len(c) * 1e-12 * abs(form).max(initial=1e-300)
-        point = np.linalg.lstsq(form + np.diag(prices), -pull / 2, rcond=None)[0]
+        point = _solved(form + np.diag(prices), -pull / 2)
         bound = _proof(form, pull, prices, point, float(prices.sum()))
         if bound > least:
             least, v = bound, point
         # At the best prices a point is at an end of each feature that has one.
         prices = prices * abs(point).clip(0.1, 10)
     return float(shift + least - slack), middle + half * v.clip(-1, 1)
+
+
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return a solution, of the least length where there is no single one."""
+    try:
+        return np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(matrix, right, rcond=None)[0]
 
 
 def _proof(Q: np.ndarray, c: np.ndarray, prices: np.ndarray, u: np.ndarray, budget: float) -> float:

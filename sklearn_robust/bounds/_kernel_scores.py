@@ -132,7 +132,7 @@ def least_sums(
         return bounds, relaxation.reach.point(met)
     left &= (values(relaxation.reach.point(met)) > 0).all(axis=0)
     for k in np.flatnonzero(left):
-        value, further = parabola_bound(relaxation, weights[k], offsets[k])
+        value, further = parabola_bound(relaxation, weights[k], offsets[k], bounds[k])
         bounds[k], met = max(bounds[k], value), np.vstack([met, further])
     return bounds, relaxation.reach.point(met)
 

@@ -64,13 +64,16 @@ class KernelSum:
 
     @classmethod
     def joined(cls, kernels: Sequence[KernelSum]) -> KernelSum:
-        """Return several sums as the outputs of one."""
+        """Return several sums as the outputs of one, in which equal kernels are one."""
         leaves: list[Kernel] = []
         terms = []
         for output, kernel in enumerate(kernels):
-            at = len(leaves)
-            leaves += kernel.leaves
-            terms += [Term(t.factor, tuple(at + i for i in t.leaves), output) for t in kernel.terms]
+            at = []
+            for leaf in kernel.leaves:
+                known = (i for i, other in enumerate(leaves) if leaf.equals(other))
+                at.append(next(known, len(leaves)))
+                leaves += [leaf] * (at[-1] == len(leaves))
+            terms += [Term(t.factor, tuple(at[i] for i in t.leaves), output) for t in kernel.terms]
         return cls(leaves, terms, len(kernels))
 
     def __call__(self, X: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -45,6 +45,11 @@ class Kernel(ABC):
     def stationary(self, m: np.ndarray) -> list[np.ndarray]:
         """Return all q with ``f'(q) = m``, NaN for none."""
 
+    def equals(self, other: Kernel) -> bool:
+        """Whether another kernel is the same function, by its class and numbers."""
+        same = type(self) is type(other) and vars(self).keys() == vars(other).keys()
+        return same and all(np.array_equal(v, vars(other)[k]) for k, v in vars(self).items())
+
     def inner(self, X: np.ndarray, centres: np.ndarray) -> np.ndarray:
         """Return q for all samples and centres."""
         if not self.of_distance:

@@ -40,7 +40,7 @@ def apply(relaxation: Relaxation) -> bool:
 
 
 def parabola_bound(
-    relaxation: Relaxation, a: np.ndarray, offset: float
+    relaxation: Relaxation, a: np.ndarray, offset: float, known: float | None = None
 ) -> tuple[float, np.ndarray]:
     """Return a lower bound of ``sum_s a_s K_s + offset``, and the points met, in u.
 
@@ -50,6 +50,8 @@ def parabola_bound(
         For which `apply` holds.
     a : ndarray of shape (n_outputs * n_centres,)
     offset : float
+    known : float, optional
+        A bound <= 0 to better, until it is positive: if parabolas do not, no others are laid.
     """
     best, points = -np.inf, []
     reach, at = relaxation.reach, [leaf.at(leaf.q) for leaf in relaxation.leaves]
@@ -59,6 +61,8 @@ def parabola_bound(
         value = least + rest + offset - relaxation.n_roundings * EPS * abs(offset)
         best = float(np.fmax(best, value))
         points.append(u)
+        if known is not None and not known < best <= 0:
+            break
         d = (reach.radii * u)[None]
         at = [
             leaf.at((q + leaf.moved(d)[0]) / 2)

@@ -82,11 +82,15 @@ class Process:
     roots: np.ndarray
     lower: np.ndarray
 
+    @cached_property
+    def _root(self) -> np.ndarray:
+        """Return ``L^-1 W^(1/2)``."""
+        return solve_triangular(self.lower, np.diag(self.roots), lower=True)
+
     def explained(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ``k M k`` for rows of kernels k, and ``M k``."""
-        v = solve_triangular(self.lower, (self.roots * values).T, lower=True)
-        back = self.roots * solve_triangular(self.lower, v, lower=True, trans="T").T
-        return (v**2).sum(axis=0), back
+        v = values @ self._root.T
+        return (v**2).sum(axis=1), v @ self._root
 
     @cached_property
     def condition(self) -> float:
@@ -160,8 +164,8 @@ class ProcessShares(KernelModel):
         margins[label], points = np.inf, [x[None]]
         for kind in ("tangents", "chords"):
             left = np.flatnonzero(~(margins > 0))
-            if not len(left):
-                break
+            if not len(left) or not (self._leads(points[-1], label, left) > 0).all():
+                break  # proven, or broken
             below, above = getattr(own, kind)[0], [getattr(known[c], kind)[1] for c in left]
             weights = np.zeros((len(left), self.n_classes, n_kernels))
             weights[:, label] = below[0]
@@ -187,7 +191,7 @@ class ProcessShares(KernelModel):
         values = self.kernel(x[None], relaxation.centres).reshape(self.n_classes, -1)
         low, high = (end[0] for end in enclosing_box(x[None], threat))
         own = self.kernel.own(np.clip(0.0, low, high)[None])[0][0]  # the least: it rises with |x|
-        drift, unit = drifts(self.kernel, x, threat), self.resolution
+        drift, unit = drifts(self.kernel, x, threat), (len(x) + 64) * self.resolution
         return [
             _one(process, relaxation.part(c), values[c], float(own[c]), float(drift[c]), unit)
             for c, process in enumerate(self.processes)
@@ -213,10 +217,13 @@ def _one(
     explained, back = (part[0] for part in process.explained(k0[None]))
     line = np.append(-2 * back, 2.0)
     mean = np.append(process.weights, 0.0)
-    size = there + process.noise + explained + drift
-    size += float(abs(line) @ abs(values))
-    slack = float(64 * (len(k0) + 64) * unit * process.condition * size)
-    (f0, f1, t0, t1), _ = relaxation.bound(np.stack([mean, -mean, line, -line]), np.zeros(4))
+    # What is solved for is so in float64; kernels are computed as samples are given.
+    off = relaxation.n_roundings * float(np.linalg.norm(relaxation.shaken))
+    size = there + explained + k0 @ k0 + abs(line) @ abs(values)
+    slack = float(64 * (len(k0) + 64) * EPS * process.condition * size)
+    slack += 2 * unit * (there + process.noise + drift)
+    drift = (np.sqrt(drift) + off) ** 2
+    (f0, f1, t0, t1), _ = relaxation.bound(np.stack([mean, -mean, line, -line]), np.zeros(4), 2)
     f, there = (float(f0), -float(f1)), there - float(explained)
     moved = float(t0 - line @ values), float(-t1 - line @ values + drift)
     root, step = np.sqrt(max(there, 0.0)), np.sqrt(drift)
@@ -226,8 +233,8 @@ def _one(
     here = float(mean[:-1] @ k0), there + process.noise
     if not (0 < least <= here[1] <= most and f[0] <= here[0] <= f[1]):
         # What cancels to nothing is nothing to divide by.
-        nothing = np.zeros(len(values)), -np.inf
-        return _Around(-np.inf, np.inf, (nothing, nothing), (nothing, nothing))
+        nothing = (np.zeros(len(values)), -np.inf), (np.zeros(len(values)), np.inf)
+        return _Around(-np.inf, np.inf, nothing, nothing)
     tangents = _tangents(values, mean, line, here, (f, (least, most)), (-slack, drift + slack))
     low, high, chords = _chords(mean, f, (least, most))
     return _Around(low, high, tangents, chords)

@@ -75,13 +75,17 @@ class Relaxation:
             out[term.output] += abs(term.factor) * size
         return out.ravel()
 
-    def bound(self, a: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bound(
+        self, a: np.ndarray, offsets: np.ndarray, rounds: int = _ROUNDS
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return lower bounds of ``sum_s a_ks K_s + offset_k`` for each k, and points met, in u.
 
         Parameters
         ----------
         a : ndarray of shape (n_sums, n_outputs * n_centres)
         offsets : ndarray of shape (n_sums,)
+        rounds : int
+            Times that lines are laid.
 
         Returns
         -------
@@ -90,7 +94,7 @@ class Relaxation:
         """
         best, points = np.full(len(a), -np.inf), [np.zeros((len(a), len(self.reach.free)))]
         at = [np.broadcast_to(leaf.at(leaf.q), (len(a), len(leaf.q))) for leaf in self.leaves]
-        for number in range(_ROUNDS):
+        for number in range(rounds):
             value, u = self._with_lines(a, at)
             value = value + offsets - self.n_roundings * EPS * abs(offsets)
             best = np.fmax(best, value)  # NaN, of numbers out of range, proves nothing
