@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
         register_norm as register_norm,
     )
     from sklearn_robust._show_versions import show_versions as show_versions
+    from sklearn_robust._tabular import Change as Change, TabularThreat as TabularThreat
     from sklearn_robust.datasets import (
         BernoulliGenerator as BernoulliGenerator,
         load_mnist as load_mnist,
@@ -68,11 +69,13 @@ _PUBLIC = {
     "AdversarialTrainingClassifier": "_adversarial_training",
     "BernoulliGenerator": "datasets",
     "BlackBoxWarning": "metrics",
+    "Change": "_tabular",
     "Norm": "_norms",
     "RobustCNNClassifier": "neural_network",
     "RobustFCClassifier": "neural_network",
     "RobustNeuralNetClassifier": "neural_network",
     "SampleMeanClassifier": "linear_model",
+    "TabularThreat": "_tabular",
     "adversarial_distance": "metrics",
     "adversarial_logistic_path": "linear_model",
     "certified_score": "metrics",

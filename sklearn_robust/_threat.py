@@ -4,11 +4,11 @@ r"""The threat model: the set from which the adversary may choose its input.
 
 The radius epsilon is one number or one per feature (0: the adversary cannot touch it), in the
 units of X as passed. Everything below works on u, so that the formulas on the unit ball serve both.
+Of a `TabularThreat` radius and box depend on the row: epsilon multiplies what each column may do.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,15 +16,15 @@ import numpy as np
 
 from sklearn_robust._arrays import (
     Array,
-    as_floats,
-    as_like,
     namespace,
     per_feature,
     rows,
     spacing,
     to_numpy,
 )
-from sklearn_robust._norms import NORMS, Norm, power
+from sklearn_robust._neighbourhood import Neighbourhood
+from sklearn_robust._norms import NORMS, Norm
+from sklearn_robust._tabular import Moves, TabularThreat
 from sklearn_robust._validation import (
     check_clip_values,
     check_epsilon,
@@ -48,11 +48,13 @@ class ThreatModel:
     clip_values : None or (low, high), default=None
         Valid range of the data, each a scalar or one value per feature. None: no box. A feature
         whose ends are equal stays where it is.
+    moves : Moves, optional
+        What each column may do, see `for_columns`; epsilon is a multiple of it, the norm "linf".
 
     Raises
     ------
     ValueError
-        If a value is out of range, or a pandas Series goes by names: see `for_columns`.
+        If a value is out of range, or goes by names or columns: see `for_columns`.
 
     Examples
     --------
@@ -64,28 +66,96 @@ class ThreatModel:
     epsilon: Any
     norm: str = "linf"
     clip_values: Any = None
+    moves: Moves | None = None
 
     def __post_init__(self) -> None:
         epsilon, clip_values = _in_order(None, self.epsilon, self.clip_values)
         object.__setattr__(self, "epsilon", check_epsilon(epsilon))
         object.__setattr__(self, "norm", check_norm(self.norm))
-        object.__setattr__(self, "clip_values", check_clip_values(clip_values))
+        clip_values = check_clip_values(clip_values)
+        if self.moves is not None and clip_values is not None:
+            clip_values = _in_steps(self.moves, *clip_values)
+        object.__setattr__(self, "clip_values", clip_values)
 
     @classmethod
     def for_columns(
-        cls, columns: Any, epsilon: Any, norm: str = "linf", clip_values: Any = None
+        cls,
+        columns: Any,
+        epsilon: Any,
+        norm: str = "linf",
+        clip_values: Any = None,
+        n_columns: int = 0,
     ) -> ThreatModel:
         """Return a threat model, values by name in it brought into the order of `columns`.
 
-        `columns` are the names of the columns of X, None if it has none.
+        `columns` are the names of the columns of X, None if it has none; `n_columns` says how many
+        there are. `epsilon` may be a `TabularThreat`.
         """
+        moves = None
+        if isinstance(epsilon, TabularThreat):
+            epsilon, moves = 1.0, epsilon.on(columns, n_columns)
         epsilon, clip_values = _in_order(columns, epsilon, clip_values)
-        return cls(epsilon, norm, clip_values)
+        return cls(epsilon, norm, clip_values, moves)
 
     @property
     def is_null(self) -> bool:
         """Whether the adversary can change nothing at all."""
-        return not np.any(self.epsilon)
+        return not np.any(self.epsilon) or (self.moves is not None and not self.moves.moving.any())
+
+    @property
+    def is_everywhere_alike(self) -> bool:
+        """Whether the sets of all rows have the same form, as balls have without a box."""
+        return self.clip_values is None and self.moves is None
+
+    @property
+    def key(self) -> tuple:
+        """What tells threat models apart, to look up answers by."""
+        moves = () if self.moves is None else vars(self.moves).values()
+        parts = [self.epsilon, *(self.clip_values or ()), *moves]
+        return self.norm, *(np.asarray(part).tobytes() for part in parts)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether some features move in steps, so that the set is more than box and ball."""
+        return self.moves is not None and bool((self.moves.whole & self.moves.moving).any())
+
+    @property
+    def largest(self) -> float:
+        """The largest radius, of a table for values of 1."""
+        most = 1.0 if self.moves is None else max(self.moves.down.max(), self.moves.up.max())
+        return float(np.max(self.epsilon) * most)
+
+    def touched(self, n_features: int) -> np.ndarray:
+        """Return which features have a radius of their own above 0, or share one."""
+        if self.moves is not None:
+            return self.moves.moving
+        return np.broadcast_to(
+            (np.ravel(self.epsilon) > 0) | (np.ndim(self.epsilon) == 0), n_features
+        )
+
+    def sides(self, X: Array) -> tuple[Array, Array]:
+        """Return how far each feature may fall and rise, in a form that broadcasts against `X`."""
+        if self.moves is not None:
+            return self.moves.sides(X, float(self.epsilon))
+        radius = per_feature(self.epsilon, X)
+        return radius, radius
+
+    def radii(self, X: Array) -> Array:
+        """Return the larger of the two sides."""
+        down, up = self.sides(X)
+        return up if down is up else namespace(X).maximum(down, up)
+
+    def limits(self, X: Array) -> tuple[Array, Array] | None:
+        """Return the ends of the box in which the ball around each row lies, None if of none."""
+        clip = self.clip_values
+        ends = None if clip is None else tuple(per_feature(v, X) for v in clip)
+        if self.moves is None:
+            return ends
+        (down, up), xp = self.sides(X), namespace(X)
+        low, high = X - down, X + up
+        if ends is not None:
+            low, high = xp.maximum(low, ends[0]), xp.minimum(high, ends[1])
+        return low, high
 
     @property
     def geometry(self) -> Norm:
@@ -95,6 +165,10 @@ class ThreatModel:
     def scaled(self, factor: float) -> ThreatModel:
         """Return the same threat with epsilon multiplied by `factor`."""
         return replace(self, epsilon=self.epsilon * factor)
+
+    def settled(self, X: np.ndarray) -> np.ndarray:
+        """Return rows of the set with the nearest whole numbers in columns that hold these."""
+        return X if self.moves is None else self.moves.settled(X)
 
     def around(self, X: Array) -> Neighbourhood:
         """Return the sets A(x_i) for the rows of `X`, ready to project onto."""
@@ -114,18 +188,30 @@ class ThreatModel:
         """
         if not features.any():
             return self
+        if self.moves is not None:
+            self.moves.check_spared(features)
+            return self._without_box(features)
         epsilon = np.broadcast_to(np.ravel(self.epsilon), features.shape)
         if np.ndim(self.epsilon):
             check_spared(epsilon, features)
-        clip = self.clip_values
-        if clip is not None:
-            ends = zip(clip, (-np.inf, np.inf), strict=True)
-            clip = tuple(np.where(features, end, np.ravel(bound)) for bound, end in ends)
-        return replace(self, epsilon=np.where(features, 0.0, epsilon), clip_values=clip)
+        return replace(self._without_box(features), epsilon=np.where(features, 0.0, epsilon))
+
+    def _without_box(self, features: np.ndarray) -> ThreatModel:
+        """Return the same threat with no box for some features."""
+        if self.clip_values is None:
+            return self
+        ends = zip(self.clip_values, (-np.inf, np.inf), strict=True)
+        clip = tuple(np.where(features, end, np.ravel(bound)) for bound, end in ends)
+        return replace(self, clip_values=clip)
 
     def check_data(self, X: Array) -> None:
         """Raise ValueError if `X` has values outside `clip_values` or does not fit epsilon."""
         check_epsilon(self.epsilon, int(np.prod(X.shape[1:])))
+        if self.moves is not None and len(self.moves.down) != int(np.prod(X.shape[1:])):
+            raise ValueError(
+                f"changes were made for {len(self.moves.down)} columns but X has "
+                f"{int(np.prod(X.shape[1:]))} features."
+            )
         if self.clip_values is not None:
             check_in_range(X, self.clip_values)
 
@@ -134,8 +220,10 @@ class ThreatModel:
 
         A change in a feature with epsilon 0 counts as inf. Computed in float64.
         """
-        delta = rows(_precise(X_adv)) - rows(_precise(X))
-        epsilon = np.broadcast_to(np.ravel(self.epsilon), delta.shape[1:])
+        x = rows(_precise(X))
+        delta = rows(_precise(X_adv)) - x
+        down, up = self.sides(x)
+        epsilon = up if down is up else np.where(delta < 0, down, up)
         with np.errstate(divide="ignore", invalid="ignore"):
             u = np.where(delta == 0, 0.0, delta / epsilon)
         return self.geometry.length(u)
@@ -158,125 +246,24 @@ class ThreatModel:
         return inside
 
 
+def _in_steps(moves: Moves, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of a box with those of columns of whole numbers at the next such numbers.
+
+    Where there is none between them, whatever is there stays.
+    """
+    whole = moves.whole & (np.ravel(moves.factor) == 1) & (np.ravel(moves.origin) == 0)
+    low, high = (np.broadcast_to(np.ravel(end), whole.shape) for end in (low, high))
+    inner = np.ceil(low), np.floor(high)
+    whole = whole & (inner[0] <= inner[1])
+    return np.where(whole, inner[0], low), np.where(whole, inner[1], high)
+
+
 def _in_order(columns: Any, epsilon: Any, clip_values: Any) -> tuple[Any, Any]:
     """Return epsilon and clip_values with each Series in the order of the columns."""
     if isinstance(clip_values, tuple | list) and len(clip_values) == 2:
         ends = zip(clip_values, (-np.inf, np.inf), strict=True)
         clip_values = tuple(in_order(bound, columns, "clip_values", end) for bound, end in ends)
     return in_order(epsilon, columns, "epsilon"), clip_values
-
-
-class Neighbourhood:
-    """The sets A(x_i) around one batch, with what does not change between steps computed once."""
-
-    def __init__(self, threat: ThreatModel, X: Array) -> None:
-        self.threat, self.X = threat, as_floats(X)
-        X = self.X
-        self._norm = threat.geometry
-        self.power = power(threat.norm, math.prod(X.shape[1:]))
-        self.epsilon = per_feature(threat.epsilon, X)
-        self._low = self._high = None
-        if threat.clip_values is not None:
-            self._low, self._high = (per_feature(v, X) for v in threat.clip_values)
-        if self.is_box:
-            # Ball and box are both boxes: two bounds hold everything.
-            xp = namespace(X)
-            ones = xp.broadcast_to(as_like(1, X), (1, math.prod(X.shape[1:])))
-            side = self.epsilon * self._norm.steepest(ones).reshape(X.shape[1:])
-            self._floor, self._ceiling = X - side, X + side
-            if self._low is not None:
-                self._floor = xp.maximum(self._floor, self._low)
-                self._ceiling = xp.minimum(self._ceiling, self._high)
-
-    @property
-    def is_box(self) -> bool:
-        """Whether the ball is a box, in which each feature moves as if it were alone."""
-        return self.power == math.inf
-
-    @property
-    def is_pointed(self) -> bool:
-        """Whether the ball has its corners on the axes, so that steepest steps move one feature."""
-        return self.power == 1
-
-    def project(self, X_adv: Array, radius: Array | None = None) -> Array:
-        """Return the nearest point to each ``X_adv[i]`` in A(x_i); distances are taken in u.
-
-        With `radius`, of shape (n_samples,) and > 0, the ball of sample i has that radius in u.
-        """
-        if radius is None and self.is_box:
-            return X_adv.clip(self._floor, self._ceiling)
-        z = self.to_unit(X_adv)
-        capacity = self._capacity(z)
-        if radius is None:
-            return self.from_unit(self._norm.project(z, capacity))
-        r = radius[:, None]
-        return self.from_unit(
-            r * self._norm.project(z / r, None if capacity is None else capacity / r)
-        )
-
-    def to_unit(self, X_adv: Array) -> Array:
-        """Return u, in rows, with ``X_adv = X + epsilon * u``; 0 where epsilon is 0."""
-        return rows(self._divide(X_adv - self.X))
-
-    def from_unit(self, u: Array) -> Array:
-        """Return ``X + epsilon * u`` clipped to the box."""
-        X_adv = self.X + self.epsilon * u.reshape(self.X.shape)
-        return X_adv if self._low is None else X_adv.clip(self._low, self._high)
-
-    def sample(self, generator: Any) -> Array:
-        """Draw uniformly from the ball, then project onto the box.
-
-        The ball is that of the features that may move: in one of more dimensions, the others would
-        take most of the length.
-        """
-        X = rows(self.X)
-        radii = np.broadcast_to(np.ravel(self.threat.epsilon), X.shape[1:])
-        if self.is_box or radii.all():
-            return self.from_unit(self._norm.sample(X, generator))
-        u, movable = namespace(X).zeros_like(X), radii.nonzero()[0]
-        if len(movable):
-            u[:, movable] = self._norm.sample(X[:, movable], generator)
-        return self.from_unit(u)
-
-    def direction(self, gradient: Array) -> Array:
-        """Return the unit step of steepest ascent, ignoring the box."""
-        # In a box signs alone decide: those of tiny gradients are not to underflow.
-        scaled = rows(gradient if self.is_box else gradient * self.epsilon)
-        return self._norm.steepest(scaled).reshape(self.X.shape)
-
-    def inward(self, X_adv: Array, gradient: Array) -> Array:
-        """Return `gradient`, 0 where following it leads from `X_adv` straight out of the box."""
-        if self._low is None:
-            return gradient
-        blocked = ((gradient > 0) & (X_adv >= self._high)) | ((gradient < 0) & (X_adv <= self._low))
-        return namespace(gradient).where(blocked, as_like(0, gradient), gradient)
-
-    def furthest(self, gradient: Array) -> Array:
-        """Return the point of A(x_i) that maximises ``<gradient_i, x>``."""
-        pull = rows(gradient * self.epsilon)
-        return self.from_unit(self._norm.steepest(pull, self._capacity(pull)))
-
-    def distance(self, gradient: Array, gain: Array) -> Array:
-        """Return the length, in u, of the least move in the box that gains ``<gradient, x' - x>``.
-
-        Exact, so it is the distance to a hyperplane; inf where the box holds no such point.
-        """
-        pull = rows(gradient * self.epsilon)
-        return self._norm.shortest(pull, gain, self._capacity(pull))
-
-    def _capacity(self, pull: Array) -> Array | None:
-        """Return how far u may go in the direction of `pull` before it leaves the box."""
-        if self._low is None:
-            return None
-        xp = namespace(pull)
-        up = rows(self._divide(self._high - self.X))
-        down = rows(self._divide(self.X - self._low))
-        return xp.where(pull > 0, up, down).clip(0, None)
-
-    def _divide(self, delta: Array) -> Array:
-        xp = namespace(delta)
-        safe = xp.where(self.epsilon > 0, self.epsilon, as_like(1, delta))
-        return xp.where(self.epsilon > 0, delta / safe, as_like(0, delta))
 
 
 def _precise(x: Array) -> np.ndarray:

@@ -278,6 +278,17 @@ def check_finite(X: Array, name: str, *, missing: bool = False) -> None:
         raise ValueError(f"{name} has {what} values in {int(bad.sum())} samples.")
 
 
+def check_whole(values: np.ndarray, columns: np.ndarray, names: Any = None) -> None:
+    """Raise ValueError if columns that change in whole steps hold other numbers; NaN is allowed."""
+    known = np.where(np.isnan(values), 0, values)
+    odd = columns[(known != np.rint(known)).any(axis=0)].tolist()[:10]
+    if odd:
+        named = odd if names is None else [names[k] for k in odd]
+        raise ValueError(
+            f"X must hold whole numbers in columns that change in whole steps, not so in {named}."
+        )
+
+
 def check_seed(random_state: Any) -> None:
     """Raise ValueError unless `random_state` can give a seed; draws nothing from it."""
     if random_state is None or isinstance(

@@ -16,6 +16,7 @@ LAYERS = (
         "_version",
         "_arrays",
         "_levels",
+        "_neighbourhood",
         "_norms",
         "_pieces",
         "_jobs",
@@ -26,6 +27,7 @@ LAYERS = (
         "_notebook",
     },
     {"_validation"},
+    {"_tabular"},
     {"_threat"},
     {"datasets", "preprocessing"},
     {"attacks", "bounds", "trees"},
@@ -40,6 +42,8 @@ LAYERS = (
 # otherwise layers stand side by side.
 ALONGSIDE = {
     ("_levels", "_arrays"),
+    ("_neighbourhood", "_arrays"),
+    ("_neighbourhood", "_norms"),
     ("_norms", "_arrays"),
     ("_norms", "_levels"),
     ("bounds", "attacks"),

@@ -182,10 +182,10 @@ def _children(
     """Return points near the best ones: some features elsewhere, or a step along a line."""
     X, best = state.X[state.open], state.points[state.open]
     shape = (len(X), n_points, X.shape[1])
-    epsilon = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])
+    radii = np.broadcast_to(threat.radii(X), X.shape)[:, None]
     # To an end of the range for most, anywhere in it for others.
     reach = np.where(rng.random(shape[:2])[..., None] < 0.7, 1.0, rng.random(shape))
-    moved = X[:, None] + rng.choice([-1.0, 1.0], size=shape) * reach * epsilon
+    moved = X[:, None] + rng.choice([-1.0, 1.0], size=shape) * reach * radii
     shares = _shares(len(X) * n_points, shape[2], share, rng).reshape(len(X), n_points, 1)
     change = rng.random(shape) < shares
     points = np.where(change, moved, best[:, None])

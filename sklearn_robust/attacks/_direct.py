@@ -132,6 +132,8 @@ def _distances(threat: ThreatModel, X: Array, candidates: Array) -> Array:
     """Return the distance of each candidate from each sample, shape (n_samples, n_candidates)."""
     a, b = rows(X), rows(candidates)
     delta = (b[None] - a[:, None]).reshape(len(a) * len(b), -1)
-    epsilon = np.broadcast_to(np.ravel(threat.epsilon), a.shape[1:])
-    scale = np.divide(1.0, epsilon, out=np.zeros(epsilon.shape), where=epsilon > 0)
+    radii = np.asarray(to_numpy(threat.radii(a)), dtype=np.float64)
+    scale = np.divide(1.0, radii, out=np.zeros(radii.shape), where=radii > 0)
+    if scale.ndim > 1:
+        scale = np.repeat(scale, len(b), axis=0)
     return threat.geometry.length(delta * as_like(scale, delta)).reshape(len(a), len(b))

@@ -11,7 +11,6 @@ from sklearn_robust._arrays import (
     Array,
     as_floats,
     make_generator,
-    per_feature,
     rows,
     spacing,
     to_numpy,
@@ -310,10 +309,8 @@ def _in_set(found: Array, threat: ThreatModel, X: np.ndarray) -> np.ndarray:
     found = to_numpy(found).astype(X.dtype, copy=False)
     if coarse:
         return threat.around(X).project(found)
-    if threat.clip_values is None:
-        return found
-    low, high = (per_feature(bound, found) for bound in threat.clip_values)
-    return np.clip(found, low, high)
+    limits = threat.limits(X)
+    return found if limits is None else np.clip(found, *limits)
 
 
 def batch_seed(seed: int, stage: int, number: int) -> int:

@@ -112,7 +112,7 @@ class PGD(SearchAttack):
 
     def check_reach(self, threat: ThreatModel) -> None:
         """Raise ValueError if all steps together cover next to nothing of epsilon."""
-        if self.step_size is None:
+        if self.step_size is None or threat.moves is not None:
             return
         reach, radius = self.n_steps * np.max(self.step_size), np.max(threat.epsilon)
         if reach < _LEAST_REACH * radius:
@@ -125,9 +125,12 @@ class PGD(SearchAttack):
     def run(self, run: Run) -> Array:
         model, around = run.model, run.around
         step = 2.5 * run.threat.epsilon / self.n_steps if self.step_size is None else self.step_size
+        step = per_feature(step, run.X)
+        if self.step_size is None and run.threat.moves is not None:
+            step = 2.5 * around.epsilon / self.n_steps
         X_adv = around.sample(run.generator) if self.random_start else run.X
         memory = namespace(run.X).zeros_like(run.X) if self.momentum else None
-        fixed = (run.y, around, run.loss, per_feature(step, run.X))
+        fixed = (run.y, around, run.loss, step)
         if self.keep == "fooling":
             return self._first_fooling(model, (X_adv, memory), fixed)
 

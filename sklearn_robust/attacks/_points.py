@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sklearn_robust._arrays import Array, as_like, is_torch, namespace
+from sklearn_robust._neighbourhood import Neighbourhood
 from sklearn_robust._norms import Norm
-from sklearn_robust._threat import Neighbourhood
 from sklearn_robust.attacks._losses import is_right
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust._arrays import Array, replace_rows, sort_rows, works_ahead
-from sklearn_robust._threat import Neighbourhood, ThreatModel
+from sklearn_robust._neighbourhood import Neighbourhood
+from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int
 from sklearn_robust.attacks._losses import Loss, get_loss, is_right, without
 from sklearn_robust.attacks._model import Model

@@ -60,7 +60,7 @@ def ratio_bounds(
     largest = np.linalg.norm(np.maximum(abs(low), abs(high)))
     radius = np.linalg.norm(np.maximum(high - x, x - low))
     off = gamma * (8 * len(x) + 64) * unit * (largest + np.linalg.norm(centres, axis=1)) ** 2
-    epsilon = np.broadcast_to(np.ravel(threat.epsilon), x.shape)
+    epsilon = np.broadcast_to(np.ravel(threat.radii(x[None])), x.shape)
     for a in np.argsort(-near)[:_ANCHORS]:
         deepest = -gamma * (np.sqrt(q[a]) + radius) ** 2 - off[a]
         if not np.isfinite(near[a]) or not deepest > _LOWEST:

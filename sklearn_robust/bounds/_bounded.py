@@ -164,10 +164,12 @@ def enclosing_box(X: np.ndarray, threat: ThreatModel) -> tuple[np.ndarray, np.nd
     Features with radius 0 stay at their value.
     """
     X = np.asarray(X, dtype=np.float64)
-    epsilon = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:]).astype(np.float64)
-    side = np.where(epsilon > 0, np.nextafter(epsilon * _reach(threat, X.shape[1]), np.inf), 0.0)
-    low = np.where(side > 0, np.nextafter(X - side, -np.inf), X)
-    high = np.where(side > 0, np.nextafter(X + side, np.inf), X)
+    reach = _reach(threat, X.shape[1])
+    down, up = (
+        np.where(side > 0, np.nextafter(side * reach, np.inf), 0.0) for side in threat.sides(X)
+    )
+    low = np.where(down > 0, np.nextafter(X - down, -np.inf), X)
+    high = np.where(up > 0, np.nextafter(X + up, np.inf), X)
     if threat.clip_values is not None:
         floor, ceiling = (np.ravel(bound) for bound in threat.clip_values)
         # A sample may lie outside by rounding, and belongs to its own set.

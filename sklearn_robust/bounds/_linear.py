@@ -164,7 +164,7 @@ def linear_distances(
     for mine, rival, gap in _margins_by_rival(coef, intercept, X, y, unit.scaled(0)):
         pull = weights[rival] - weights[y[mine]]
         found = np.empty(len(gap))
-        if unit.clip_values is None:
+        if unit.is_everywhere_alike:
             found[:] = unit.geometry.shortest(pull * np.ravel(unit.epsilon), gap)
         else:
             samples = X[mine]
@@ -198,7 +198,7 @@ def worst_case_drops(
 ) -> np.ndarray:
     """Return how much the adversary takes off ``f_y - f_rival`` at each sample, >= 0."""
     pulls = weights[rival] - weights
-    if threat.clip_values is None:
+    if threat.is_everywhere_alike:
         return threat.geometry.dual_length(pulls * np.ravel(threat.epsilon))[y]
     drops = np.empty(len(y))
     for part in _dense_pieces(X):

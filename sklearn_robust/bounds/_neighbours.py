@@ -269,7 +269,7 @@ class NearestNeighbour(NeighbourVotes):
         return margins
 
     def is_exact(self, threat: ThreatModel) -> bool:
-        return solver_of(threat.norm) is not None
+        return solver_of(threat.norm) is not None and not threat.has_steps
 
     def worst_points(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
         """Return points where a rival is nearest, else the samples themselves."""

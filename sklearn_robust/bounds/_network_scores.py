@@ -152,8 +152,7 @@ class NetworkScores(NetworkGradients, BoundedModel):
 
         A combination asks for one class after the other; all are found at once, and kept.
         """
-        ends = () if threat is None else (threat.epsilon, *(threat.clip_values or ()))
-        key = [np.asarray(v).tobytes() for v in (low, high, *ends)], threat and threat.norm
+        key = low.tobytes(), high.tobytes(), threat and threat.key
         if self._last is None or self._last[0] != key:
             with torch.inference_mode(False), torch.no_grad():
                 parts = passes(len(low), self.networks, "crown")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sklearn_robust.bounds._lattice import Lattice
+
 Point = tuple[np.ndarray, np.ndarray]  # a value for each row, and where it is attained
 
 
@@ -49,7 +51,7 @@ class Polynomials:
         return u[:, None], self.coef[:, feature, piece].swapaxes(0, 1)
 
     def least(
-        self, coef: np.ndarray, low: np.ndarray, high: np.ndarray
+        self, coef: np.ndarray, low: np.ndarray, high: np.ndarray, lattice: Lattice | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the minima of polynomials over intervals, and where they are attained.
 
@@ -57,23 +59,50 @@ class Polynomials:
         ----------
         coef : ndarray of shape (n_samples, n_features, n_pieces, 4)
         low, high : ndarray of shape (n_samples, n_features)
+        lattice : Lattice, optional
+            Of features that take some of the values in between only.
 
         Returns
         -------
         value, at : ndarray of shape (n_samples, n_features)
         """
-        start = np.maximum(low[..., None], self.knots[:, :-1]) - self.centres
-        end = np.minimum(high[..., None], self.knots[:, 1:]) - self.centres
         outside = self.outside(low, high)
-        start, end = np.where(outside, 0.0, start), np.where(outside, 0.0, end)
+        ends = (
+            np.maximum(low[..., None], self.knots[:, :-1]),
+            np.minimum(high[..., None], self.knots[:, 1:]),
+        )
+        start, end = (np.where(outside, 0.0, side - self.centres) for side in ends)
         sides = (end, start) if self.right_closed else (start, end)
-        u = np.stack([sides[0], np.clip(_valley(coef), start, end), sides[1]])
+        valley = np.clip(_valley(coef), start, end)
+        u = np.stack([sides[0], valley, sides[1]])
+        if lattice is not None:
+            u, empty = self._on(lattice, u, ends, valley)
+            outside = outside | empty
         value = np.where(outside, np.inf, _horner(coef, u))
         best = value.argmin(axis=0)[None]
         value, u = (np.take_along_axis(v, best, axis=0)[0] for v in (value, u))
         piece = value.argmin(axis=-1)[..., None]
         at = np.take_along_axis(u + self.centres, piece, axis=-1)[..., 0]
         return np.take_along_axis(value, piece, axis=-1)[..., 0], at
+
+    def _on(
+        self,
+        lattice: Lattice,
+        u: np.ndarray,
+        ends: tuple[np.ndarray, np.ndarray],
+        valley: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return where minima may lie if features go in steps, and pieces without any step."""
+        start, end = ends
+        open_ = (start <= self.knots[:, :-1], False) if self.right_closed else (
+            False, end >= self.knots[:, 1:]
+        )  # fmt: skip
+        first, last = lattice.within((start, end), open_)
+        near = lattice.near(valley + self.centres, first, last)
+        low, high = (np.clip(z, start, end) - self.centres for z in near)
+        whole = lattice.whole[:, None]
+        steps = np.concatenate([low, np.clip(valley, low, high), high])
+        return np.where(whole, steps, u[np.arange(len(steps)) % len(u)]), whole & (first > last)
 
     def are_constant(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Return over which boxes no function changes, shape (n_boxes,)."""

@@ -30,17 +30,17 @@ class Reach:
     """
 
     def __init__(self, x: np.ndarray, threat: ThreatModel) -> None:
-        every = np.broadcast_to(np.ravel(threat.epsilon), x.shape).astype(np.float64)
+        self.x = x.astype(np.float64)
+        every = np.broadcast_to(np.ravel(threat.radii(self.x[None])), x.shape).astype(np.float64)
         self.free = np.flatnonzero(every > 0)
-        self.x, self.radii = x.astype(np.float64), every[self.free]
+        self.radii = every[self.free]
         self.norm: Norm = threat.geometry
         here = self.x[self.free]
         self.floor: np.ndarray | None = None
         self.ceiling: np.ndarray | None = None
-        if threat.clip_values is not None:
-            low, high = (
-                np.broadcast_to(np.ravel(end), x.shape)[self.free] for end in threat.clip_values
-            )
+        limits = threat.limits(self.x[None])
+        if limits is not None:
+            low, high = (np.broadcast_to(np.ravel(end), x.shape)[self.free] for end in limits)
             self.floor = np.minimum((low - here) / self.radii, 0)
             self.ceiling = np.maximum((high - here) / self.radii, 0)
 

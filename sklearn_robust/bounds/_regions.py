@@ -115,9 +115,10 @@ def make_region(X: Tensor, threat: ThreatModel, *, rounding: bool = True) -> Reg
     The formulas of a registered norm are taken as they are: where `dual_length` or `steepest` falls
     short of the maximum, so do the bounds.
     """
-    radii = per_feature(threat.epsilon, X) * per_feature(_extents(threat, X), X)
-    widening = (STORED if rounding else 0.0) * (X.abs() + 3 * radii)
-    low, high = X - radii - widening, X + radii + widening
+    extents = per_feature(_extents(threat, X), X)
+    down, up = (side * extents for side in threat.sides(X))
+    widening = (STORED if rounding else 0.0) * (X.abs() + 3 * torch.maximum(down, up))
+    low, high = X - down - widening, X + up + widening
     if threat.clip_values is not None:
         floor, ceiling = (per_feature(v, X) for v in threat.clip_values)
         ends = (torch.where(end.isfinite(), end.abs(), 0.0) for end in (floor, ceiling))

@@ -21,6 +21,7 @@ from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
 from sklearn_robust.bounds._bounded import EPS, BoundedModel, enclosing_box
+from sklearn_robust.bounds._lattice import Lattice
 from sklearn_robust.bounds._polynomials import Point, Polynomials
 
 # Roundings of one term: its coefficients, the distance from its centre, its powers.
@@ -139,6 +140,7 @@ class SumModel(BoundedModel):
     ) -> Point:
         rivals = np.full(len(pick), rival)
         sums = _Margins(self, low[pick], high[pick], labels[pick], rivals)
+        sums.lattice = Lattice.of(threat, self.blur)
         value, at = sums.in_box()
         # What holds in the box holds in the ball.
         lost = np.flatnonzero(value <= 0)
@@ -192,6 +194,9 @@ class _Margins:
         some.low, some.high, some.coef = self.low[keep], self.high[keep], self.coef[keep]
         some.constant = self.constant[keep]
         return some
+
+    # Of features that go in steps.
+    lattice: Lattice | None = None
 
     def in_box(self) -> Point:
         return self._least(self.coef, self.low, self.high)
@@ -278,7 +283,7 @@ class _Margins:
         return self.polynomials.least(coef, low, high)
 
     def _least(self, coef: np.ndarray, low: np.ndarray, high: np.ndarray) -> Point:
-        value, at = self.polynomials.least(coef, low, high)
+        value, at = self.polynomials.least(coef, low, high, self.lattice)
         return value.sum(axis=1) + self.constant, at
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._tabular import TabularThreat
 from sklearn_robust.attacks import FMN
 from sklearn_robust.targets import AimedTarget, make_target_in_lots
 
@@ -80,6 +81,11 @@ def adversarial_distance(
     >>> bool((distance > 0.2).mean() == robust_score(clf, X, y, epsilon=0.2))
     True
     """
+    if isinstance(unit, TabularThreat):
+        raise ValueError(
+            "unit must be a radius, as distances are those of a norm, got a TabularThreat. Use "
+            "evaluate_robustness(..., epsilons=[0.5, 1, 2], unit=threat) for multiples of it."
+        )
     attack = FMN(n_steps, n_targets)
     target = make_target_in_lots(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
     assert not isinstance(target, AimedTarget)  # no class was chosen

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._tabular import TabularThreat
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_option, check_real, draw_seed, listed
 from sklearn_robust.bounds import METHODS
@@ -50,10 +51,11 @@ def evaluate_robustness(
         Fitted; what `robust_score` takes, pipelines included.
     X, y : array-like
         Samples in raw units, and their labels.
-    epsilons : float, iterable of float, or Series or dict by column
+    epsilons : float, iterable of float, Series or dict by column, or TabularThreat
         Radii in the units of X. A Series or a dict holds one radius for each column, by name; the
-        report then goes over a quarter, half and all of it, or over what `unit` is given for.
-    unit : float, array of shape (n_features,), Series or dict, optional
+        report then goes over a quarter, half and all of it, or over what `unit` is given for. So it
+        does over a `TabularThreat`.
+    unit : float, array of shape (n_features,), Series, dict or TabularThreat, optional
         Radii by column, of which `epsilons` are multiples. None: `epsilons` are radii themselves.
     norm, clip_values, attack, random_state, n_jobs, verbose
         As in `robust_score`.
@@ -68,7 +70,7 @@ def evaluate_robustness(
         See `sklearn_robust.bounds.certified_correct`.
     diagnostics : bool, default=True
         Whether to look for signs of a false sense of security, on at most 200 samples at the
-        median radius.
+        median radius. Not of a `TabularThreat`: they are signs that balls show.
 
     Returns
     -------
@@ -106,6 +108,7 @@ def evaluate_robustness(
         estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values,
         target_classes=target_classes,
     )  # fmt: skip
+    looks = diagnostics and target.threat.moves is None  # signs of balls, not of tables
     obstacle = target.certificate_obstacle if certify else "not asked for"
     target.check(attack)
     threats = [target.threat.scaled(radius) for radius in radii]
@@ -118,7 +121,7 @@ def evaluate_robustness(
             _at_radius(target, radius, fall, None if proofs is None else proofs[k])
             for k, (radius, fall) in enumerate(zip(radii, falls, strict=True))
         ),
-        findings=_findings(target, threats, falls, seed) if diagnostics else (),
+        findings=_findings(target, threats, falls, seed) if looks else (),
         n_samples=len(target.clean),
         norm=target.threat.norm,
         clip_values=target.threat.clip_values,
@@ -130,7 +133,7 @@ def evaluate_robustness(
 
 def _unit_and_radii(epsilons: Any, unit: Any) -> tuple[Any, list[float]]:
     """Return radii by column, or 1, and the multiples of them that the report goes over."""
-    by_name = isinstance(epsilons, Mapping) or hasattr(epsilons, "reindex")
+    by_name = isinstance(epsilons, Mapping | TabularThreat) or hasattr(epsilons, "reindex")
     if by_name and unit is not None:
         raise ValueError(
             "epsilons must be multiples of unit, got radii by column too. Pass these as unit alone."

@@ -6,6 +6,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from sklearn_robust._tabular import TabularThreat
 from sklearn_robust._validation import check_clip_values, check_epsilon, check_norm, check_seed
 from sklearn_robust.attacks import get_attack
 from sklearn_robust.targets import robust_score
@@ -71,8 +72,8 @@ def make_robust_scorer(
 
     Parameters
     ----------
-    epsilon : float or array of shape (n_features,)
-        Radius in the units of X, the input of the whole pipeline.
+    epsilon : float, array of shape (n_features,) or TabularThreat
+        Radius in the units of X, the input of the whole pipeline, or what may become of columns.
     norm, clip_values, attack, random_state, n_jobs, verbose
         As in `robust_score`. Name the attack, such as "square", to score classifiers that are
         known by their scores alone without a warning at every fit.
@@ -100,7 +101,8 @@ def make_robust_scorer(
     >>> cross_val_score(clf, X, y, scoring=make_robust_scorer(epsilon=0.1)).round(2).tolist()
     [0.93, 0.97, 0.8, 0.9, 1.0]
     """
-    check_epsilon(epsilon)
+    if not isinstance(epsilon, TabularThreat):
+        check_epsilon(epsilon)
     if norm is not None:
         check_norm(norm)
     if not isinstance(clip_values, str) or clip_values != "own":

@@ -18,7 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sklearn_robust._threat import Neighbourhood
+from sklearn_robust._neighbourhood import Neighbourhood
 from sklearn_robust.attacks import (
     DLR,
     CrossEntropy,

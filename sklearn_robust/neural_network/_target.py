@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_robust._tabular import Moves
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust._validation import check_whole
 from sklearn_robust.neural_network._base import BaseRobustClassifier
-from sklearn_robust.preprocessing import as_table, boolean_columns, is_frame
+from sklearn_robust.preprocessing import as_table, boolean_columns, column_names, is_frame
 from sklearn_robust.targets import NetworkTarget, Subject, network_target, register_target
 
 
@@ -28,13 +30,13 @@ class OwnNetworkTarget(NetworkTarget):
 
     def __init__(self, subject: Subject) -> None:
         self._network = subject.classifier
-        samples: Any = SamplesAsRead(self._network, subject.X)
+        samples: Any = SamplesAsRead(self._network, subject.X, subject.raw_threat.moves)
         threat = samples.threat(subject.raw_threat)
         model = self._network._model(threat=threat, X=samples.rows)
         super().__init__(subject, samples, model.module)
 
     def _judge(self, rows: np.ndarray) -> np.ndarray:
-        return self._network._predict_index(rows)
+        return self._network._predict_index(self.threat.settled(rows))
 
 
 class SamplesAsRead:
@@ -42,20 +44,28 @@ class SamplesAsRead:
 
     columns = None  # all are in the rows, in their order
 
-    def __init__(self, network: Any, X: Any) -> None:
-        self.raw, self.rows = X, network._read(X)
+    def __init__(self, network: Any, X: Any, moves: Moves | None = None) -> None:
+        self.raw, self.rows, self.moves = X, network._read(X), moves
         self._fixed = boolean_columns(X)
 
     def threat(self, raw: ThreatModel) -> ThreatModel:
         """Return the threat model on `rows`, in the same units."""
+        if self.moves is not None:
+            whole = np.flatnonzero(self.moves.whole)
+            values = np.asarray(self.rows).reshape(len(self.rows), -1)[:, whole]
+            check_whole(values, whole, column_names(self.raw))
         return raw.sparing(self._fixed)
 
     def restore(self, rows: np.ndarray, *, all_rows: bool = False) -> Any:
         """Return samples in the container and the shape of the raw ones."""
         values = rows.reshape(len(rows), *np.shape(self.raw)[1:])
         if not is_frame(self.raw):
-            return values
-        return as_table(self.raw).of(values, all_rows=all_rows)
+            if self.moves is None:
+                return values
+            values = self.moves.settled(values)
+            if np.asarray(self.raw).dtype.kind not in "iu":
+                return values
+        return as_table(self.raw, self.moves).of(values, all_rows=all_rows)
 
     def scatter(self, values: np.ndarray) -> np.ndarray:
         """Return values by entry of `rows` in the shape of the raw samples."""

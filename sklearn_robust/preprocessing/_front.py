@@ -58,35 +58,34 @@ class Front:
         return replace(self, samples=dense(self.samples), output=output)
 
 
-def movable_columns(steps: Steps, table: Table, epsilon: Any = None) -> np.ndarray:
+def movable_columns(steps: Steps, table: Table, touched: np.ndarray | None = None) -> np.ndarray:
     """Return for each raw column whether an adversary can move it.
 
-    Not those that hold no numbers or are encoded as categories, nor those whose radius is 0.
+    Not those that hold no numbers or are encoded as categories, nor those not `touched` by the
+    threat model.
     """
     movable = table.numeric.copy()
     if steps:
         movable &= ~encoded_columns(steps[0][1], table.raw)
-    if np.ndim(epsilon) and np.size(epsilon) == len(movable):
-        movable &= np.ravel(epsilon) > 0
-    return movable
+    return movable if touched is None else movable & touched
 
 
-def follow_front(steps: Steps, table: Table, epsilon: Any = None) -> Front:
+def follow_front(steps: Steps, table: Table, touched: np.ndarray | None = None) -> Front:
     """Return the fitted transformers `steps` as a front.
 
     Parameters
     ----------
     steps : list of (name, transformer)
     table : Table
-    epsilon : float or array, optional
-        Columns with radius 0 may go through any transformer.
+    touched : bool ndarray of shape (n_columns,), optional
+        Which columns the adversary may move; others may go through any transformer. None: all.
 
     Raises
     ------
     CannotFollowError
         If a formula is unknown, or columns that hold no numbers are not in a branch of their own.
     """
-    movable = movable_columns(steps, table, epsilon)
+    movable = movable_columns(steps, table, touched)
     known = table.numeric | table.boolean
     encoded = table.numeric & ~movable_columns(steps, table)
     split = bool(steps) and isinstance(steps[0][1], ColumnTransformer)

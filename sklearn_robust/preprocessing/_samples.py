@@ -16,7 +16,7 @@ from scipy import sparse
 
 from sklearn_robust._arrays import as_floats
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_epsilon, check_finite
+from sklearn_robust._validation import check_epsilon, check_finite, check_whole
 from sklearn_robust.preprocessing._table import SparseTable, Table
 
 
@@ -52,6 +52,9 @@ class Samples:
         n_columns = len(self.movable)
         check_epsilon(raw.epsilon, n_columns)
         raw = raw.sparing(~self.movable)
+        if raw.moves is not None and raw.moves.whole.any():
+            whole = np.flatnonzero(raw.moves.whole)
+            check_whole(self.table.floats(whole, missing=True), whole, self.table.names)
         if self.columns is None:
             return raw
 
@@ -63,6 +66,8 @@ class Samples:
         clip = raw.clip_values
         if clip is not None:
             clip = on_rows(clip[0], -np.inf), on_rows(clip[1], np.inf)
+        if raw.moves is not None:
+            return replace(raw, moves=raw.moves.taken(self.columns, n_rest), clip_values=clip)
         return replace(raw, epsilon=on_rows(raw.epsilon, 0.0), clip_values=clip)
 
     def restore(self, rows: Any, *, all_rows: bool = False) -> Any:

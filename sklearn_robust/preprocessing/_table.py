@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sklearn_robust._arrays import rows
+from sklearn_robust._tabular import Moves
 from sklearn_robust._validation import check_finite
 
 
@@ -29,6 +30,8 @@ class Table(Protocol):
         Which columns hold numbers that may be moved, and which hold booleans.
     resolution : float
         The spacing at 1 of the numbers in the column that resolves least.
+    moves : Moves or None
+        What may become of the columns: those of whole numbers are given no others.
     """
 
     raw: Any
@@ -36,6 +39,7 @@ class Table(Protocol):
     numeric: np.ndarray
     boolean: np.ndarray
     resolution: float
+    moves: Moves | None
 
     def floats(self, columns: np.ndarray, *, missing: bool = False) -> np.ndarray:
         """Return columns of numbers as float64; raise ValueError if they are incomplete.
@@ -53,13 +57,16 @@ class Table(Protocol):
         """Return the samples `number` with these values in some columns."""
 
 
-def as_table(X: Any) -> Table:
-    """Return `X` as a table, of as many columns as a sample has values; ValueError for one row."""
+def as_table(X: Any, moves: Moves | None = None) -> Table:
+    """Return `X` as a table, of as many columns as a sample has values; ValueError for one row.
+
+    `moves` says what may become of its columns.
+    """
     if is_frame(X):
-        return FrameTable(X)
+        return FrameTable(X, moves)
     if sparse.issparse(X):
-        return SparseTable(X.tocsr())
-    return ArrayTable(X)
+        return SparseTable(X.tocsr(), moves)
+    return ArrayTable(X, moves)
 
 
 def is_frame(X: Any) -> bool:
@@ -105,9 +112,10 @@ def boolean_columns(X: Any) -> np.ndarray:
 class FrameTable:
     """A data frame of pandas, polars or another library that narwhals knows."""
 
-    def __init__(self, X: Any) -> None:
+    def __init__(self, X: Any, moves: Moves | None = None) -> None:
         import narwhals as nw
 
+        self.moves = moves
         try:
             self.raw, self._frame = X, nw.from_native(X, eager_only=True)
         except TypeError:
@@ -139,6 +147,7 @@ class FrameTable:
         if all_rows:
             columns = np.flatnonzero(self.numeric)
             return self._with(self._frame, columns, values[:, columns])
+        values = _settled(values, self.moves)
         schema = dict.fromkeys(self._frame.columns, nw.Float64)
         whole = nw.from_numpy(values, schema, backend=self._frame.implementation)
         other = {name: kind for name in schema if (kind := self._kind(name)) != nw.Float64}
@@ -151,7 +160,7 @@ class FrameTable:
     def _with(self, frame: Any, columns: np.ndarray, values: np.ndarray) -> Any:
         import narwhals as nw
 
-        moved = []
+        moved, values = [], _settled(values, self.moves, columns)
         for k, name in enumerate(self._frame.columns[column] for column in columns):
             new = nw.new_series(name, values[:, k], nw.Float64, backend=frame.implementation)
             new = new.cast(self._kind(name))
@@ -175,10 +184,13 @@ class FrameTable:
         return {name: kind for name, kind in kinds.items() if not isinstance(kind, np.dtype)}
 
     def _kind(self, name: Any) -> Any:
-        """Return the type of a column with new values: its own, unless it holds whole numbers."""
+        """Return the type of a column with new values: its own, unless these may be fractions."""
         import narwhals as nw
 
-        kind = self._schema[name]
+        kind, moves = self._schema[name], self.moves
+        if moves is not None and kind.is_integer():
+            k = self._frame.columns.index(name)
+            return kind if moves.whole[k] or not moves.moving[k] else nw.Float64
         return kind if kind.is_float() or kind == nw.Boolean else nw.Float64
 
 
@@ -187,8 +199,8 @@ class ArrayTable:
 
     names: list[Any] | None = None
 
-    def __init__(self, X: Any) -> None:
-        self.raw = np.asarray(X)
+    def __init__(self, X: Any, moves: Moves | None = None) -> None:
+        self.raw, self.moves = np.asarray(X), moves
         if self.raw.ndim < 2:
             raise ValueError(f"X must have shape (n_samples, n_features), got {self.raw.shape}.")
         self._flat = rows(self.raw)
@@ -207,13 +219,22 @@ class ArrayTable:
         return taken
 
     def of(self, values: np.ndarray, *, all_rows: bool = False) -> np.ndarray:
-        values = values.reshape(-1, *self.raw.shape[1:])
-        return values.astype(self.raw.dtype, copy=False) if self.raw.dtype.kind == "f" else values
+        values = _settled(values, self.moves).reshape(-1, *self.raw.shape[1:])
+        keeps = self.raw.dtype.kind == "f" or self._stays_whole
+        return values.astype(self.raw.dtype, copy=False) if keeps else values
+
+    @property
+    def _stays_whole(self) -> bool:
+        """Whether there is nothing but whole numbers, before moves and after."""
+        if self.moves is None or self.raw.dtype.kind not in "iu":
+            return False
+        return bool((self.moves.whole | ~self.moves.moving).all())
 
     def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
         out = self._flat[number]
-        out = out.astype(np.float64) if out.dtype.kind in "iub" else out
-        out[:, columns] = values
+        if out.dtype.kind in "iub" and not self._stays_whole:
+            out = out.astype(np.float64)
+        out[:, columns] = _settled(values, self.moves, columns)
         return out.reshape(-1, *self.raw.shape[1:])
 
 
@@ -222,8 +243,8 @@ class SparseTable:
 
     names: list[Any] | None = None
 
-    def __init__(self, X: Any) -> None:
-        self.raw = X
+    def __init__(self, X: Any, moves: Moves | None = None) -> None:
+        self.raw, self.moves = X, moves
         self.numeric = np.ones(X.shape[1], dtype=bool)
         self.boolean = np.zeros(X.shape[1], dtype=bool)
         self.resolution = _resolution(X.dtype)
@@ -234,12 +255,16 @@ class SparseTable:
         return taken
 
     def of(self, values: Any, *, all_rows: bool = False) -> Any:
-        return values
+        return values if sparse.issparse(values) else _settled(values, self.moves)
 
     def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Any:
         out = self.raw[number].toarray().astype(np.float64)
-        out[:, columns] = values
+        out[:, columns] = _settled(values, self.moves, columns)
         return out
+
+
+def _settled(values: np.ndarray, moves: Moves | None, columns: Any = slice(None)) -> np.ndarray:
+    return values if moves is None else moves.settled(values, columns)
 
 
 def _resolution(dtype: Any) -> float:

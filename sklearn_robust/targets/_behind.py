@@ -111,7 +111,6 @@ class BoundedBehind(BoundedModel):
         """Return the samples and the threat model in the units of the classifier's input."""
         assert self.by_column is not None
         index, scale, offset = self.by_column.index, self.by_column.scale, self.by_column.offset
-        epsilon = abs(scale) * np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])[index]
         clip = threat.clip_values
         if clip is not None:
             low, high = (np.broadcast_to(np.ravel(v), X.shape[1:])[index] for v in clip)
@@ -119,15 +118,18 @@ class BoundedBehind(BoundedModel):
                 ends = np.sort([scale * low, scale * high], axis=0) + offset
             clip = tuple(np.where(np.isnan(end), offset, end) for end in ends)
             if not (clip[0] < clip[1]).any():  # nothing moves
-                epsilon, clip = np.zeros_like(epsilon), None
+                return self.block(X), ThreatModel(np.zeros(len(scale)), threat.norm)
+        if threat.moves is not None:
+            moves = threat.moves.seen(index, scale, offset)
+            return self.block(X), replace(threat, clip_values=clip, moves=moves)
+        epsilon = abs(scale) * np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])[index]
         return self.block(X), ThreatModel(epsilon, threat.norm, clip)
 
     def _slack(self, X: np.ndarray, threat: ThreatModel) -> np.ndarray:
         """Return how far, by column, rounding may take the classifier's input from the formula."""
         assert self.by_column is not None
         known = self.by_column
-        epsilon = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])
-        largest = (abs(X).max(axis=0, initial=0.0) + epsilon)[known.index]
+        largest = (abs(X).max(axis=0, initial=0.0) + largest_radii(X, threat))[known.index]
         size = abs(known.scale) * largest + abs(known.offset)
         return known.slack * self.resolution * size + self.off
 
@@ -167,21 +169,32 @@ def _wider(threat: ThreatModel, slack: np.ndarray) -> ThreatModel:
     clip = threat.clip_values
     if clip is not None:
         clip = clip[0] - finite(slack, clip[0]), clip[1] + finite(slack, clip[1])
-    return replace(threat, epsilon=inflated(threat.epsilon, slack, threat), clip_values=clip)
+    return replace(inflated(threat, slack), clip_values=clip)
 
 
-def inflated(epsilon: np.ndarray, slack: np.ndarray, threat: ThreatModel) -> np.ndarray:
-    r"""Return radii of a ball that holds every point of the ball moved by up to `slack`.
+def largest_radii(X: Any, threat: ThreatModel) -> np.ndarray:
+    """Return how far each feature may move, in the sample where it moves furthest."""
+    if threat.moves is None:
+        return np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])
+    dense = X.toarray() if sparse.issparse(X) else np.asarray(X, dtype=np.float64)
+    return np.asarray(threat.radii(dense)).max(axis=0, initial=0.0)
+
+
+def inflated(threat: ThreatModel, slack: np.ndarray) -> ThreatModel:
+    r"""Return a threat model whose ball holds every point of the ball moved by up to `slack`.
 
     .. math:: \|(\epsilon \circ u + \sigma) / w\| \le 1 + \|s / w\| \quad\text{for } w \ge \epsilon
 
     Where nothing was to move, w is much larger than the slack, so that the second term is small.
     """
+    if threat.moves is not None:
+        return replace(threat, moves=threat.moves.widened(slack))
+    epsilon = np.broadcast_to(np.ravel(threat.epsilon), slack.shape)
     if threat.norm == "linf":
-        return epsilon + slack
+        return replace(threat, epsilon=epsilon + slack)
     wide = np.where(epsilon > 0, epsilon + slack, _SPARE * len(slack) * slack)
     share = np.divide(slack, wide, out=np.zeros(len(slack)), where=wide > 0)
-    return wide * (1 + threat.geometry.length(share[None])[0])
+    return replace(threat, epsilon=wide * (1 + threat.geometry.length(share[None])[0]))
 
 
 def finite(slack: np.ndarray, bound: np.ndarray) -> np.ndarray:

@@ -12,7 +12,13 @@ from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.bounds import BoundedModel
 from sklearn_robust.preprocessing import CannotFollowError, Samples
-from sklearn_robust.targets._behind import BoundedBehind, GradientsBehind, finite, inflated
+from sklearn_robust.targets._behind import (
+    BoundedBehind,
+    GradientsBehind,
+    finite,
+    inflated,
+    largest_radii,
+)
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_choice
@@ -74,19 +80,18 @@ class BoundedTarget(Target):
 
     def _widened(self, threat: ThreatModel) -> ThreatModel:
         """Return a threat model that holds what rounding makes of points, too."""
-        epsilon = np.broadcast_to(np.ravel(threat.epsilon), self.rows.shape[1:])
+        epsilon = largest_radii(self.rows, threat)
         largest: Any = abs(self.rows).max(axis=0) if self.rows.shape[0] else np.zeros(len(epsilon))
         size = np.ravel(largest.toarray() if sparse.issparse(largest) else largest) + epsilon
         slack = _ROUNDINGS * self.samples.table.resolution * size
-        wide = np.where(epsilon > 0, inflated(epsilon, slack, threat), 0.0)
+        wide = inflated(threat, np.where(epsilon > 0, slack, 0.0))
         if threat.clip_values is None:
-            return replace(threat, epsilon=wide)
-        ends = (np.broadcast_to(np.ravel(v), wide.shape) for v in threat.clip_values)
-        low, high = ends
+            return wide
+        low, high = (np.broadcast_to(np.ravel(v), epsilon.shape) for v in threat.clip_values)
         fixed = epsilon == 0  # also what a sample holds out of the range, by rounding
         low = np.where(fixed, -np.inf, low - finite(slack, low))
         high = np.where(fixed, np.inf, high + finite(slack, high))
-        return replace(threat, epsilon=wide, clip_values=(low, high))
+        return replace(wide, clip_values=(low, high))
 
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any

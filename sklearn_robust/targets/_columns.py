@@ -68,6 +68,7 @@ def _check_scores(target: Target, subject: Subject) -> None:
     mixed = rng.permuted(rows, axis=0) + rng.normal(size=rows.shape) * spread / 2
     if target.threat.clip_values is not None:
         mixed = mixed.clip(*target.threat.clip_values)
+    mixed = np.where(target.threat.touched(rows.shape[1]), target.threat.settled(mixed), rows)
     decisions = np.asarray(subject.estimator.decision_function(target.samples.restore(mixed)))
     ours = target.model.logits(mixed)
     ours = ours[:, 1] - ours[:, 0] if decisions.ndim == 1 else ours

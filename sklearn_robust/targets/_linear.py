@@ -150,8 +150,7 @@ class LinearTarget(DifferentiableTarget):
     def rounding(self, rows: Any, threat: ThreatModel) -> np.ndarray:
         """Return by how much a difference of two scores may be off at points of the sets."""
         sizes = self.rule.sizes
-        reach = np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:]) @ sizes.matrix
-        terms = abs(rows) @ sizes.matrix + (reach + sizes.offset)
+        terms = abs(rows) @ sizes.matrix + (_reach(rows, threat) @ sizes.matrix + sizes.offset)
         # Each of two scores by as many halves of the spacing.
         off = (sizes.n_roundings + _ROUNDINGS) * self.resolution * terms.max(axis=1)
         return off + self._rounding_on_input(rows, threat)
@@ -163,7 +162,7 @@ class LinearTarget(DifferentiableTarget):
         model, sizes = self.on_input(), self.front_sizes
         if not np.any(model.squares):
             return 0.0
-        reach = np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:]) @ sizes.matrix
+        reach = _reach(rows, threat) @ sizes.matrix
         terms = (abs(rows) @ sizes.matrix + (reach + sizes.offset + model.size)) ** 2
         n_roundings = 2 * (sizes.n_roundings + terms.shape[1] + _ROUNDINGS)
         return n_roundings * self.resolution * (terms * model.squares).sum(axis=1)
@@ -182,6 +181,13 @@ class LinearTarget(DifferentiableTarget):
     ) -> tuple[np.ndarray, np.ndarray]:
         distance = self.distances(unit, attack, **run)
         return distance, distance
+
+
+def _reach(rows: Any, threat: ThreatModel) -> np.ndarray:
+    """Return how far each feature may move, of all samples or of each of them."""
+    if threat.moves is None:
+        return np.broadcast_to(np.ravel(threat.epsilon), rows.shape[1:])
+    return threat.radii(np.asarray(dense_rows(rows), dtype=np.float64))
 
 
 def linear_target(

@@ -67,6 +67,8 @@ class TargetInLots:
         They are other rows where only one of the two could be followed.
         """
         mine, theirs = self.threat.epsilon, target.threat.epsilon
+        if threat.moves is not None:
+            return target.threat.scaled(float(threat.epsilon) / float(theirs))
         if np.shape(mine) == np.shape(theirs):
             return threat
         size = float(np.max(mine))

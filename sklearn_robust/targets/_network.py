@@ -59,7 +59,7 @@ class NetworkTarget(DifferentiableTarget):
     _finally = None
 
     def __init__(self, subject: Subject, samples: Samples, module: torch.nn.Module) -> None:
-        radius = float(np.max(subject.raw_threat.epsilon))
+        radius = subject.raw_threat.largest
         if radius > _LARGEST:
             raise ValueError(
                 f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."

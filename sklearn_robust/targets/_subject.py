@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_robust._arrays import on_host
+from sklearn_robust._tabular import TabularThreat
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.preprocessing import (
     Front,
@@ -118,7 +120,7 @@ class Subject:
     @cached_property
     def table(self) -> Table:
         """The raw samples as a table, of as many columns as the estimator was fitted on."""
-        table = as_table(self.X)
+        table = as_table(self.X, self.raw_threat.moves)
         n_columns = len(table.numeric)
         expected = getattr(self.estimator, "n_features_in_", n_columns)
         if is_frame(self.X):  # which may have further columns
@@ -134,7 +136,13 @@ class Subject:
     @cached_property
     def front(self) -> Front:
         """What stands before the classifier; raises CannotFollowError where that is unknown."""
-        return follow_front(self.steps, self.table, self.raw_threat.epsilon)
+        return follow_front(self.steps, self.table, self.touched)
+
+    @property
+    def touched(self) -> np.ndarray | None:
+        """Which raw columns the adversary may move; None if radii are given for another number."""
+        n_columns, given = len(self.table.numeric), np.size(self.raw_threat.epsilon)
+        return self.raw_threat.touched(n_columns) if given in (1, n_columns) else None
 
 
 def _in_numpy(estimator: Any, X: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -233,7 +241,14 @@ def _raw_threat(estimator: Any, X: Any, epsilon: Any, norm: Any, clip_values: An
         epsilon = own.epsilon
     if isinstance(clip_values, str) and clip_values == "own":
         clip_values = None if own is None else own.clip_values
+    given = norm
     if norm is None:
         known = own or getattr(classifier, "_own_threat", None)
         norm = "linf" if known is None else known.norm
-    return ThreatModel.for_columns(column_names(X), epsilon, norm, clip_values)
+    names = column_names(X)
+    if isinstance(epsilon, TabularThreat) and norm != "linf":
+        if given is not None:
+            raise ValueError(f"norm must be left out beside a TabularThreat, got {norm!r}.")
+        norm = "linf"
+    n_columns = math.prod(np.shape(X)[1:]) if names is None else len(names)
+    return ThreatModel.for_columns(names, epsilon, norm, clip_values, n_columns)

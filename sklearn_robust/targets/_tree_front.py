@@ -78,7 +78,7 @@ def _sources(subject: Subject, forest: Forest) -> tuple[np.ndarray, np.ndarray]:
 
     What a category is made from does not move.
     """
-    movable = movable_columns(subject.steps, subject.table, subject.raw_threat.epsilon)
+    movable = movable_columns(subject.steps, subject.table, subject.touched)
     sources = monotone_sources(subject.steps, subject.table, movable)
     category = declared_categories(subject.classifier, forest.n_features)
     category[forest.feature[forest.category_row >= 0]] = True

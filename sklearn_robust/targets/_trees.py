@@ -149,9 +149,7 @@ class TreeTarget(Target):
 
     def _state(self, threat: ThreatModel) -> np.ndarray:
         """Return what the search has found so far at a radius, for each sample; 0: not asked."""
-        parts = [threat.epsilon, *(threat.clip_values or ())]
-        key = threat.norm, *(np.asarray(part).tobytes() for part in parts)
-        return self._states.setdefault(key, np.zeros(len(self.clean), dtype=np.int8))
+        return self._states.setdefault(threat.key, np.zeros(len(self.clean), dtype=np.int8))
 
     @property
     def certificate_obstacle(self) -> str | None:
@@ -256,5 +254,5 @@ def _differences(target: TreeTarget) -> tuple[int, int]:
     near = probes(target.forest, some, fixed, _N_CHECKED)
     if target.threat.clip_values is not None:
         near = near.clip(*target.threat.clip_values)
-    points = np.concatenate([some, near])
+    points = np.concatenate([some, target.threat.settled(near)])
     return disagreements(target.forest, target.predict, points), len(points)

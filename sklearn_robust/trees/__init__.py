@@ -5,7 +5,7 @@ from sklearn_robust.trees._decide import Decision, decide
 from sklearn_robust.trees._distance import distances
 from sklearn_robust.trees._errors import NoBoxesError, NoTreesError as NoTreesError
 from sklearn_robust.trees._float32 import float32_threshold as float32_threshold
-from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
+from sklearn_robust.trees._forest import Forest
 from sklearn_robust.trees._readers import (
     disagreements as disagreements,
     inputs_of as inputs_of,
@@ -19,6 +19,7 @@ from sklearn_robust.trees._restate import (
     raw_thresholds as raw_thresholds,
 )
 from sklearn_robust.trees._search import TreeSearch
+from sklearn_robust.trees._tree import CategorySplit, Tree
 
 # The names that are imported "as" themselves serve the packages above, and are not public.
 __all__ = [

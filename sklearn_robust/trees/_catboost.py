@@ -11,7 +11,8 @@ import numpy as np
 
 from sklearn_robust.trees._errors import NoBoxesError
 from sklearn_robust.trees._float32 import float32_threshold
-from sklearn_robust.trees._forest import Forest, Tree
+from sklearn_robust.trees._forest import Forest
+from sklearn_robust.trees._tree import Tree
 from sklearn_robust.trees._values import class_column
 
 # Rounding of probabilities near one half, seen as one of the margin: the slope there is a quarter.

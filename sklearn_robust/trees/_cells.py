@@ -118,7 +118,8 @@ class Cells:
         left, right = place < home, place > home
         self.nearest = x[self.cell_axis]
         self.nearest[left] = self.threshold[at[left]]
-        self.nearest[right] = forest.after(self.threshold[at[right] - 1])
+        beyond = self.feature[self.cell_axis[right]]
+        self.nearest[right] = forest.after(self.threshold[at[right] - 1], beyond)
 
     def _drop_dear_leaves(self, price: np.ndarray) -> None:
         """Leave out leaves that no point within the budget reaches."""

@@ -105,6 +105,8 @@ def decide(
     check_int(max_nodes, "max_nodes", low=0)
     X, labels = as_floats(X), np.asarray(labels)
     forest = forest.on(X.dtype)
+    if threat.moves is not None:
+        forest = forest.on_whole(threat.moves.whole)
     check_categories(forest, X, threat)
     judge = Judge(forest, predict, max_nodes)
     proven, broken, points = np.zeros(len(X), bool), np.zeros(len(X), bool), X.copy()
@@ -128,9 +130,9 @@ def decide(
 
 def check_categories(forest: Forest, X: np.ndarray, threat: ThreatModel) -> None:
     """Raise ValueError if features move whose splits are no thresholds."""
-    epsilon = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1])
+    touched = threat.touched(X.shape[1]) & (not threat.is_null)
     categories = np.unique(forest.feature[forest.category_row >= 0])
-    moving = categories[epsilon[categories] > 0]
+    moving = categories[touched[categories]]
     if len(moving):
         raise ValueError(
             "epsilon must be 0 for features that are split by categories, got values > 0 for "
@@ -159,6 +161,7 @@ def outcomes_of(
     inside = grid_of(forest).inside(regions.low, regions.high)
     found = [Outcome(True, None)] * len(X)
     for i, leaves in _open(forest, regions, labels):
+        leaves = forest.reached(leaves, X[i]) if forest.whole.any() else leaves
         question = judge.question(leaves, int(labels[i]))
         if len(question.rivals):
             cut = partial(Cells, forest, regions, i, (inside[0][i], inside[1][i]))

@@ -4,65 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sklearn_robust.trees._float32 import floor32
+from sklearn_robust.trees._tree import Tree
 
 # Sums of multiples of this do not round, unless they are huge.
 _STEP = 2.0**-10
 # Rows and trees looked at together, at the most.
 _MOST_VISITS = 2**21
-
-
-@dataclass(frozen=True)
-class CategorySplit:
-    """A node that sends some codes of a category to the left.
-
-    Attributes
-    ----------
-    node : int
-    left : array-like of int
-        Codes below `size` that go left.
-    size : int
-        Codes from here on, and negative ones, are unknown to the node.
-    missing_left, unknown_left : bool
-    """
-
-    node: int
-    left: Any
-    size: int
-    missing_left: bool
-    unknown_left: bool
-
-
-@dataclass(frozen=True)
-class Tree:
-    """One tree, as arrays over its nodes.
-
-    Attributes
-    ----------
-    feature : int ndarray of shape (n_nodes,)
-        -1 in leaves.
-    threshold : float ndarray of shape (n_nodes,)
-        A sample goes left if ``x <= threshold`` as doubles.
-    left, right : int ndarrays of shape (n_nodes,)
-    missing_left : bool ndarray of shape (n_nodes,)
-        Whether NaN goes left.
-    value : float ndarray of shape (n_nodes, n_classes)
-        What a leaf adds to the score of each class; of other nodes it is not read.
-    categories : sequence of CategorySplit
-    """
-
-    feature: np.ndarray
-    threshold: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    missing_left: np.ndarray
-    value: np.ndarray
-    categories: Sequence[CategorySplit] = ()
 
 
 class Forest:
@@ -107,6 +59,8 @@ class Forest:
         Differences of scores up to this may have the other sign in the model; 0 if `exact`.
     dtype : dtype
         Of the points that the data may hold.
+    whole : bool ndarray of shape (n_features,)
+        Which features hold whole numbers only.
     """
 
     def __init__(
@@ -124,6 +78,7 @@ class Forest:
         self.base, self.classes = np.asarray(base, dtype=np.float64), classes
         self.n_features, self.n_trees = n_features, len(trees)
         self.high_class_wins_ties, self.dtype = high_class_wins_ties, np.dtype(np.float64)
+        self.whole = np.zeros(n_features, dtype=bool)
         sizes = [len(tree.feature) for tree in trees]
         self.roots = np.cumsum([0, *sizes])[:-1].astype(np.intp)
         self.feature = _joined([tree.feature for tree in trees], np.intp)
@@ -170,6 +125,8 @@ class Forest:
             self.path_low = np.maximum.reduceat(low, start)
             self.path_high = np.minimum.reduceat(high, start)
         self.ptr = np.searchsorted(row[start], np.arange(len(self.tree) + 1))
+        empty = np.flatnonzero(self.path_low >= self.path_high)
+        self._empty = row[start][empty], self.path_feature[empty]
 
     def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return leaf, node and whether it is to the left, of every split on the way to a leaf."""
@@ -288,10 +245,21 @@ class Forest:
         """Return the classes of samples, as the model does outside of the slack."""
         return self.classes[self.winners(self.scores(X))]
 
-    def after(self, threshold: np.ndarray) -> np.ndarray:
-        """Return the next number after a threshold, in the precision of the data."""
+    def after(self, threshold: np.ndarray, feature: Any) -> np.ndarray:
+        """Return the next number after a threshold that a feature may have."""
         near = np.asarray(threshold).astype(self.dtype)
-        return np.nextafter(near, self.dtype.type(np.inf)).astype(np.float64)
+        after = np.nextafter(near, self.dtype.type(np.inf)).astype(np.float64)
+        return np.where(self.whole[feature], np.floor(threshold) + 1, after)
+
+    def reached(self, leaves: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return those of some leaves that hold whole numbers where they are to; NaN goes its way.
+
+        Others lie between two whole numbers.
+        """
+        leaf, feature = self._empty
+        hollow = np.zeros(len(self.tree), dtype=bool)
+        hollow[leaf[self.whole[feature] & ~np.isnan(x[feature])]] = True
+        return leaves[~hollow[leaves]]
 
     def numbers(self, feature: Any) -> np.ndarray:
         """Return the nodes that compare a feature with a finite threshold."""
@@ -311,7 +279,7 @@ class Forest:
         """
         other = copy.copy(self)
         other.feature = np.where(self.feature < 0, -1, source[self.feature]).astype(np.intp)
-        other.n_features = n_features
+        other.n_features, other.whole = n_features, np.zeros(n_features, dtype=bool)
         if threshold is not None:
             other.threshold = threshold
         if missing_left is not None:
@@ -329,7 +297,16 @@ class Forest:
         if dtype != np.float32 or self.dtype == np.float32:
             return self
         other = self.with_thresholds(floor32(self.threshold))
-        other.dtype = dtype
+        other.dtype, other.whole = dtype, self.whole
+        return other
+
+    def on_whole(self, whole: np.ndarray) -> Forest:
+        """Return the same trees for features of which some, by a mask, hold whole numbers only."""
+        if not whole.any():
+            return self
+        steps = (self.feature >= 0) & whole[self.feature]
+        other = self.with_thresholds(np.where(steps, np.floor(self.threshold), self.threshold))
+        other.dtype, other.whole = self.dtype, whole
         return other
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
+from sklearn_robust.trees._forest import Forest
+from sklearn_robust.trees._tree import CategorySplit, Tree
 from sklearn_robust.trees._values import class_column, class_scores, numbers
 
 # The most codes a category has: one byte less one for missing values.

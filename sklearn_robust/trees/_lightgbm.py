@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from sklearn_robust.trees._errors import NoBoxesError
-from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
+from sklearn_robust.trees._forest import Forest
+from sklearn_robust.trees._tree import CategorySplit, Tree
 from sklearn_robust.trees._values import class_column
 
 # Values up to this size are read as 0.

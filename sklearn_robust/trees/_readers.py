@@ -93,7 +93,7 @@ def probes(forest: Forest, X: np.ndarray, fixed: np.ndarray, n: int, seed: int =
         with np.errstate(over="ignore"):
             t32 = t.astype(np.float32)
             up32 = np.nextafter(t32, np.float32(np.inf))
-        near = np.stack([t, forest.after(t), np.nextafter(t, -np.inf), t32, up32, points[:, f]])
+        near = np.stack([t, forest.after(t, f), np.nextafter(t, -np.inf), t32, up32, points[:, f]])
         pick = near[rng.integers(len(near), size=n), np.arange(n)]
         points[:, f] = np.where(np.isfinite(pick) & ~np.isnan(points[:, f]), pick, points[:, f])
     return points

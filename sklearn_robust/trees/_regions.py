@@ -64,7 +64,8 @@ class Regions:
             self.low, self.high = -floor32(-self.low), floor32(self.high)
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        X, box, fixed = self.X, self.threat, self.radius == 0
+        X, box = self.X, self.threat
+        fixed = (self.radius == 0) | ~box.touched(self.n_features)
         if self.power < np.inf:
             rounded = 0.0 if (self._weights == 1).all() else self.resolution
             box = replace(box, norm="linf", epsilon=self.radius * (1 + rounded))

@@ -18,8 +18,9 @@ from sklearn.tree import BaseDecisionTree
 
 from sklearn_robust.trees._errors import NoBoxesError, NoTreesError
 from sklearn_robust.trees._float32 import float32_threshold
-from sklearn_robust.trees._forest import Forest, Tree
+from sklearn_robust.trees._forest import Forest
 from sklearn_robust.trees._hist import encode_hist, read_hist
+from sklearn_robust.trees._tree import Tree
 from sklearn_robust.trees._values import class_column, class_scores, numbers
 
 _FORESTS = (RandomForestClassifier, ExtraTreesClassifier)

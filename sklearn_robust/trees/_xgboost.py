@@ -9,7 +9,8 @@ import numpy as np
 
 from sklearn_robust.trees._errors import NoBoxesError
 from sklearn_robust.trees._float32 import float32_threshold
-from sklearn_robust.trees._forest import CategorySplit, Forest, Tree
+from sklearn_robust.trees._forest import Forest
+from sklearn_robust.trees._tree import CategorySplit, Tree
 from sklearn_robust.trees._values import class_column, class_scores
 
 _UNIT = 2.0**-24  # XGBoost adds up in single precision

@@ -1,7 +1,5 @@
 """Classifiers whose scores can be bounded: proofs hold, whatever stands in front of them."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -171,7 +169,7 @@ def test_balls_hold_their_points_after_rounding(norm):
     rng = np.random.default_rng(0)
     slack, epsilon = 0.01 * rng.random(6), np.array([0.1, 0.5, 0.0, 1.0, 0.2, 0.0])
     threat = ThreatModel(epsilon, norm)
-    wide = replace(threat, epsilon=inflated(epsilon, slack, threat))
+    wide = inflated(threat, slack)
     around, origin = threat.around(np.zeros((500, 6))), np.zeros((500, 6))
     for draw in (around.sample(rng), around.furthest(rng.standard_normal((500, 6)))):
         assert wide.contains(draw + slack * rng.choice([-1, 1], draw.shape), origin).all()

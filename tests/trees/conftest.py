@@ -61,7 +61,7 @@ class Problem(NamedTuple):
         for f in range(len(x)):
             t = np.unique(forest.threshold[forest.numbers(f)])
             t = t[(t >= low[f]) & (t < high[f])]
-            values = np.concatenate([t[t < x[f]], [x[f]], forest.after(t[t >= x[f]])])
+            values = np.concatenate([t[t < x[f]], [x[f]], forest.after(t[t >= x[f]], f)])
             axes.append(values)
         return np.array(list(itertools.product(*axes))).astype(x.dtype)
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_robust._threat import Neighbourhood, ThreatModel
+from sklearn_robust._neighbourhood import Neighbourhood
+from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_int
 from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network.objectives._base import (

@@ -1,0 +1,309 @@
+"""Adversaries of tables against brute force over all rows that they allow."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    ExtraTreesClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, MinMaxScaler, SplineTransformer, StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_robust import (
+    Change,
+    RobustFCClassifier,
+    TabularThreat,
+    adversarial_distance,
+    certified_score,
+    evaluate_robustness,
+    make_robust_scorer,
+    perturb,
+    robust_score,
+)
+from sklearn_robust.targets import make_target
+
+NAMES = ["visits", "debts", "age", "share", "income"]
+WHOLE = {
+    "visits": Change(-1, 2, whole=True),
+    "debts": Change(0, 3, whole=True),
+    "share": Change(-0.5, 0.25, relative=True, whole=True),
+}
+MIXED = WHOLE | {"income": (-0.3, 0.8)}
+
+
+def table(seed=0, n=60, n_classes=2):
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(0, 9, size=(n, 4))
+    X = np.column_stack([whole, rng.normal(size=n)])
+    score = X @ [1.0, -1.0, 0.5, 0.3, 1.5] + rng.normal(size=n)
+    y = np.digitize(score, np.quantile(score, np.arange(1, n_classes) / n_classes))
+    frame = pd.DataFrame(X, columns=NAMES).astype(dict.fromkeys(NAMES[:4], int))
+    return frame, y
+
+
+def moves_of(change, value):
+    """What a column of whole numbers may become, spelt out."""
+    change = change if isinstance(change, Change) else Change(*change)
+    size = abs(value) if change.relative else 1
+    low, high = change.low * size, change.high * size
+    return [value + k for k in range(-20, 21) if low - 1e-9 <= k <= high + 1e-9]
+
+
+def every_row(x, changes, low=-np.inf):
+    """All rows of whole numbers that may become of one."""
+    options = [
+        [v for v in moves_of(changes[name], x[name]) if v >= low] if name in changes else [x[name]]
+        for name in x.index
+    ]
+    return pd.DataFrame(list(itertools.product(*options)), columns=x.index).astype(
+        {name: int for name in x.index if name != "income"}
+    )
+
+
+def truth(clf, X, y, changes, low=-np.inf):
+    """Whether each sample stays right in all of its rows."""
+    return np.array(
+        [(clf.predict(every_row(X.iloc[i], changes, low)) == y[i]).all() for i in range(len(X))]
+    )
+
+
+def allowed(X, X_adv, changes, low=-np.inf):
+    """Whether all rows of X_adv may become of those of X."""
+    for name in X.columns:
+        delta = X_adv[name].to_numpy(float) - X[name].to_numpy(float)
+        change = changes.get(name, (0, 0))
+        change = change if isinstance(change, Change) else Change(*change)
+        size = abs(X[name].to_numpy(float)) if change.relative else 1
+        slack = 1e-9 * (1 + abs(X[name].to_numpy(float)))
+        if ((delta < change.low * size - slack) | (delta > change.high * size + slack)).any():
+            return False
+        if change.whole and (delta != np.rint(delta)).any():
+            return False
+        if name in changes and (X_adv[name] < low - 1e-9).any():
+            return False
+    return True
+
+
+EXACT = {
+    "linear": LogisticRegression(max_iter=2000),
+    "scaled linear": make_pipeline(StandardScaler(), LogisticRegression()),
+    "bernoulli": BernoulliNB(binarize=3.0),
+    "gaussian": GaussianNB(),
+    "scaled gaussian": make_pipeline(StandardScaler(), GaussianNB()),
+    "splines": make_pipeline(SplineTransformer(4, degree=3), LogisticRegression(max_iter=2000)),
+    "bins": make_pipeline(
+        StandardScaler(),
+        KBinsDiscretizer(3, encode="onehot-dense", strategy="uniform"),
+        LogisticRegression(),
+    ),
+    "tree": DecisionTreeClassifier(random_state=0),
+    "scaled tree": make_pipeline(MinMaxScaler(), DecisionTreeClassifier(random_state=0)),
+    "forest": RandomForestClassifier(8, max_depth=4, random_state=0),
+    "extra": ExtraTreesClassifier(8, max_depth=4, random_state=0),
+    "boosting": GradientBoostingClassifier(n_estimators=8, random_state=0),
+    "hist": HistGradientBoostingClassifier(max_iter=8, min_samples_leaf=3, random_state=0),
+}
+BOUNDED = {
+    "network": make_pipeline(
+        StandardScaler(), MLPClassifier((6,), max_iter=300, tol=1e-2, random_state=0)
+    ),
+    "neighbour": KNeighborsClassifier(1),
+    "neighbours": make_pipeline(StandardScaler(), KNeighborsClassifier(5)),
+    "kernel": make_pipeline(StandardScaler(), SVC()),
+    "adaboost": AdaBoostClassifier(n_estimators=8, random_state=0),
+}
+
+
+@pytest.mark.parametrize("low", [None, 0])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_answers_are_those_of_all_rows(name, n_classes, low):
+    X, y = table(1, n_classes=n_classes)
+    clf = EXACT[name].fit(X, y)
+    clip = (
+        None if low is None else ({"visits": 0, "debts": 0, "share": 0}, dict.fromkeys(X, np.inf))
+    )
+    clip = None if low is None else (dict.fromkeys(WHOLE, -0.5), dict.fromkeys(WHOLE, np.inf))
+    threat = TabularThreat(WHOLE)
+    target = make_target(clf, X, y, epsilon=threat, clip_values=clip)
+    found = target.attacked(target.threat)
+    expected = truth(clf, X, y, WHOLE, -np.inf if low is None else low)
+    assert found.kind == "exact"
+    np.testing.assert_array_equal(found.robust, expected)
+    proven = target.certified(target.threat, "auto")
+    np.testing.assert_array_equal(proven, expected)
+    X_adv = perturb(clf, X, y, epsilon=threat, clip_values=clip)
+    assert X_adv.dtypes.equals(X.dtypes)
+    assert allowed(X, X_adv, WHOLE, -np.inf if low is None else low)
+    np.testing.assert_array_equal(clf.predict(X_adv) == y, expected)
+    assert 0 < expected.mean() < (clf.predict(X) == y).mean()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_robust.BlackBoxWarning")
+@pytest.mark.parametrize("name", BOUNDED)
+def test_truth_lies_between_proofs_and_attacks(name):
+    X, y = table(2, n_classes=2)
+    clf = BOUNDED[name].fit(X, y)
+    threat = TabularThreat(WHOLE)
+    target = make_target(clf, X, y, epsilon=threat)
+    found = target.attacked(target.threat, seed=0)
+    expected = truth(clf, X, y, WHOLE)
+    assert (found.robust >= expected).all()
+    if target.certificate_obstacle is None:
+        assert (target.certified(target.threat, "auto") <= expected).all()
+    # All rows are few: an attack that misses more is broken.
+    assert found.robust.mean() - expected.mean() <= 0.05
+    X_adv = perturb(clf, X, y, epsilon=threat)
+    assert X_adv.dtypes.equals(X.dtypes)
+    assert allowed(X, X_adv, WHOLE)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_robust.BlackBoxWarning")
+@pytest.mark.parametrize("name", [*EXACT, *BOUNDED])
+def test_proofs_hold_against_random_rows_and_perturbed_ones_are_valid(name):
+    X, y = table(3, n_classes=2)
+    clf = (EXACT | BOUNDED)[name].fit(X, y)
+    threat = TabularThreat(MIXED)
+    score = robust_score(clf, X, y, epsilon=threat)
+    X_adv = perturb(clf, X, y, epsilon=threat)
+    assert X_adv.dtypes.equals(X.dtypes)
+    assert allowed(X, X_adv, MIXED)
+    assert score == (clf.predict(X_adv) == y).mean()
+    target = make_target(clf, X, y, epsilon=threat)
+    if target.certificate_obstacle is None:
+        proven = target.certified(target.threat, "auto")
+        assert proven.mean() <= score
+        rng = np.random.default_rng(0)
+        for i in np.flatnonzero(proven):
+            rows = every_row(X.iloc[i], WHOLE)
+            ends = rng.choice([-0.3, 0.8, 0.0], size=len(rows))
+            income = np.where(rng.random(len(rows)) < 0.5, ends, rng.uniform(-0.3, 0.8, len(rows)))
+            rows["income"] += income
+            assert (clf.predict(rows) == y[i]).all()
+
+
+def test_own_network_moves_in_steps():
+    X, y = table(4)
+    numbers = X.to_numpy(np.float32)
+    clf = RobustFCClassifier((8,), epsilon=0.0, max_epochs=30, random_state=0).fit(numbers, y)
+    by_place = {NAMES.index(name): change for name, change in WHOLE.items()}
+    threat = TabularThreat(by_place)
+    target = make_target(clf, numbers, y, epsilon=threat)
+    frame = pd.DataFrame(numbers, columns=NAMES)
+
+    class Named:
+        def predict(self, rows):
+            return clf.predict(rows.to_numpy(np.float32))
+
+    expected = truth(Named(), X, y, WHOLE)
+    robust = target.attacked(target.threat, seed=0).robust
+    assert (target.certified(target.threat, "auto") <= expected).all()
+    assert (expected <= robust).all()
+    assert robust.mean() - expected.mean() <= 0.05
+    X_adv = pd.DataFrame(perturb(clf, numbers, y, epsilon=threat), columns=NAMES)
+    assert allowed(frame, X_adv, WHOLE)
+
+
+def test_one_sided_changes_are_exact_for_a_linear_rule():
+    X, y = np.array([[1.0, 0.0], [-1.0, 0.0], [2.0, 0.0]]), np.array([1, 0, 1])
+    clf = LogisticRegression(C=1e3).fit(X, y)
+    boundary = -clf.intercept_[0] / clf.coef_[0, 0]
+    enough = (boundary - 1.0) * 1.01  # a fall that takes the first row over the boundary
+    assert robust_score(clf, X, y, epsilon=TabularThreat({0: (enough, 0)})) == pytest.approx(2 / 3)
+    assert robust_score(clf, X, y, epsilon=TabularThreat({0: (0, -enough)})) == pytest.approx(2 / 3)
+    assert robust_score(clf, X, y, epsilon=TabularThreat({0: (0, 0.1)})) == 1
+    assert robust_score(clf, X, y, epsilon=TabularThreat({1: (-9, 9)})) == 1
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled linear", "tree", "hist", "gaussian", "network"])
+def test_changes_of_the_same_size_both_ways_are_a_ball(name):
+    X, y = table(5)
+    clf = (EXACT | BOUNDED)[name].fit(X, y)
+    changes = {"income": (-0.5, 0.5), "debts": (-1.5, 1.5)}
+    radii = {"income": 0.5, "debts": 1.5}
+    for measure in (robust_score, certified_score):
+        assert measure(clf, X, y, epsilon=TabularThreat(changes)) == measure(
+            clf, X, y, epsilon=radii
+        )
+
+
+@pytest.mark.parametrize("factor", [-2.0, 0.5])
+def test_turned_columns_fall_where_they_rose(factor):
+    X, y = table(6)
+    numbers = X.to_numpy(float)
+    scaler = StandardScaler(with_mean=False).fit(numbers)
+    scaler.scale_ = np.full(5, 1 / factor)
+    clf = make_pipeline(FrozenEstimator(scaler), GaussianNB()).fit(numbers, y)
+    turned = GaussianNB().fit(factor * numbers, y)
+    low, high = sorted([factor * -0.3, factor * 0.9])
+    there = robust_score(clf, numbers, y, epsilon=TabularThreat({4: (-0.3, 0.9), 1: (0, 0.5)}))
+    ends = sorted([0.0, factor * 0.5])
+    here = robust_score(
+        turned, factor * numbers, y, epsilon=TabularThreat({4: (low, high), 1: tuple(ends)})
+    )
+    assert there == here
+
+
+def test_scorers_and_reports_take_a_threat():
+    X, y = table(7)
+    clf = EXACT["hist"].fit(X, y)
+    threat = TabularThreat(WHOLE)
+    expected = robust_score(clf, X, y, epsilon=threat)
+    assert make_robust_scorer(threat)(clf, X, y) == expected
+    report = evaluate_robustness(clf, X, y, [0.5, 1.0, 2.0], unit=threat)
+    accuracies = [radius.attacked for radius in report.radii]
+    assert accuracies[1] == expected == report.radii[1].certified
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert [r.attacked for r in evaluate_robustness(clf, X, y, threat).radii][-1] == expected
+
+
+def test_a_threat_in_lots_is_that_of_each_lot(monkeypatch):
+    from sklearn_robust.targets import _lots
+
+    X, y = table(8)
+    clf = EXACT["scaled linear"].fit(X, y)
+    whole = robust_score(clf, X, y, epsilon=TabularThreat(MIXED))
+    monkeypatch.setattr(_lots, "_lots", lambda X: [slice(0, 25), slice(25, 60)])
+    assert robust_score(clf, X, y, epsilon=TabularThreat(MIXED)) == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"income": (0.1, 0.3)}, r"changes\['income'\]: low must be a finite number and <= 0"),
+        ({"income": (-1, -0.3)}, r"changes\['income'\]: high must be a finite number >= 0"),
+        ({"income": 0.3}, r"changes\['income'\] must be \(low, high\) or a Change, got 0.3"),
+        ([1, 2], "changes must be a dict"),
+    ],
+)
+def test_wrong_changes_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TabularThreat(changes)
+
+
+def test_what_does_not_fit_the_data_is_refused_before_any_work():
+    X, y = table(9)
+    clf = LogisticRegression(max_iter=2000).fit(X, y)
+    with pytest.raises(ValueError, match=r"changes must be of columns of X, not so for \['wage'\]"):
+        robust_score(clf, X, y, epsilon=TabularThreat({"wage": (0, 1)}))
+    with pytest.raises(ValueError, match=r"positions from 0 to 4, not so for \[5\]"):
+        robust_score(clf, X.to_numpy(), y, epsilon=TabularThreat({5: (0, 1)}))
+    with pytest.raises(ValueError, match=r"whole steps, not so in \['income'\]"):
+        robust_score(clf, X, y, epsilon=TabularThreat({"income": Change(0, 1, whole=True)}))
+    with pytest.raises(ValueError, match="norm must be left out beside a TabularThreat"):
+        robust_score(clf, X, y, epsilon=TabularThreat(MIXED), norm="l2")
+    with pytest.raises(ValueError, match="Use evaluate_robustness"):
+        adversarial_distance(clf, X, y, unit=TabularThreat(MIXED))
