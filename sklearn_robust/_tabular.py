@@ -91,8 +91,8 @@ class TabularThreat:
        income  visits
     0    22.0       6
     1    33.0       4
-    2    60.0       2
-    3    80.0       3
+    2    60.0       5
+    3    80.0       6
     >>> robust_score(clf, X, y, epsilon=threat)
     1.0
     """

@@ -50,7 +50,7 @@ class BoundedLinearModel(LinearModel, BoundedModel):
         return (_ROUNDINGS + low.shape[1]) * self.resolution * terms
 
     def _ball_slack(self, X: np.ndarray, threat: ThreatModel) -> np.ndarray:
-        reach = np.broadcast_to(np.ravel(threat.epsilon), X.shape[1:])
+        reach = np.broadcast_to(threat.radii(X), X.shape)
         return self._slack(X - reach, X + reach)
 
     def score_bounds(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -67,8 +67,9 @@ def robust_score(
     epsilon : float, array of shape (n_features,) or TabularThreat, optional
         Radius in the units of X, of every column or of each; 0: not attackable. A pandas Series
         is read by the names of the columns, here and in `clip_values`. A `TabularThreat` says by
-        column how far values fall and rise, and in which steps. None: the estimator's own, as the report trains and tests. A sweep over epsilon must be scored at a fixed one,
-        with `make_robust_scorer`, or the smallest radius wins by construction.
+        column how far values fall and rise, and in which steps. None: the estimator's own, as the
+        report trains and tests. A sweep over epsilon must be scored at a fixed one, with
+        `make_robust_scorer`, or the smallest radius wins by construction.
     norm : {"linf", "l2", "l1"}, optional
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
