@@ -33,7 +33,11 @@ if TYPE_CHECKING:  # what type checkers and editors see
         register_norm as register_norm,
     )
     from sklearn_robust._show_versions import show_versions as show_versions
-    from sklearn_robust._tabular import Change as Change, TabularThreat as TabularThreat
+    from sklearn_robust._tabular import (
+        Change as Change,
+        Flip as Flip,
+        TabularThreat as TabularThreat,
+    )
     from sklearn_robust.datasets import (
         BernoulliGenerator as BernoulliGenerator,
         load_mnist as load_mnist,
@@ -70,6 +74,7 @@ _PUBLIC = {
     "BernoulliGenerator": "datasets",
     "BlackBoxWarning": "metrics",
     "Change": "_tabular",
+    "Flip": "_tabular",
     "Norm": "_norms",
     "RobustCNNClassifier": "neural_network",
     "RobustFCClassifier": "neural_network",

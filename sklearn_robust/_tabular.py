@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Change:
         Whether both are shares of the value's size: 0.1 is a tenth of it. A value of 0 stays.
     whole : bool, default=False
         Whether the column holds whole numbers, and goes on doing so.
+    cost : float, default=1.0
+        What any change of it costs of the budget.
 
     Raises
     ------
@@ -41,19 +43,56 @@ class Change:
     --------
     >>> from sklearn_robust import Change
     >>> Change(-1, 5, whole=True)  # one visit less, or up to five more
-    Change(low=-1, high=5, relative=False, whole=True)
+    Change(low=-1, high=5, relative=False, whole=True, cost=1.0)
     """
 
     low: float
     high: float
     relative: bool = False
     whole: bool = False
+    cost: float = 1.0
 
     def __post_init__(self) -> None:
         check_real(self.low, "low", high=0)
+        check_real(self.cost, "cost", low=0)
         check_real(self.high, "high", low=0)
         check_bool(self.relative, "relative")
         check_bool(self.whole, "whole")
+
+
+@dataclass(frozen=True)
+class Flip:
+    """That a column of categories may hold others, which its encoder knows.
+
+    Parameters
+    ----------
+    to : sequence, optional
+        The categories that it may be changed to. None: all that the encoder was fitted on.
+    cost : float, default=1.0
+        What a change costs of the budget.
+
+    Raises
+    ------
+    ValueError
+        If a parameter breaks its rule.
+
+    Examples
+    --------
+    >>> from sklearn_robust import Flip
+    >>> Flip(["Bern", "Basel"], cost=2)
+    Flip(to=('Bern', 'Basel'), cost=2)
+    """
+
+    to: Any = None
+    cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_real(self.cost, "cost", low=0)
+        if self.to is None:
+            return
+        if isinstance(self.to, str) or not isinstance(self.to, Iterable):
+            raise ValueError(f"to must be None or a list of categories, got {self.to!r}.")
+        object.__setattr__(self, "to", tuple(self.to))
 
 
 @dataclass(frozen=True)
@@ -67,7 +106,11 @@ class TabularThreat:
     ----------
     changes : dict
         From a column, by its name in a data frame or its position in an array, to a pair
-        ``(low, high)`` in the units of the column, or a `Change` that says more.
+        ``(low, high)`` in the units of the column, or a `Change` that says more, or for categories
+        a `Flip`.
+    budget : float, optional
+        What all changes of a row may cost together: with a cost of 1 each, how many columns are
+        changed at most. None: no limit. Flips and a budget are known of linear classifiers.
 
     Raises
     ------
@@ -98,11 +141,14 @@ class TabularThreat:
     """
 
     changes: Mapping[Any, Any]
+    budget: float | None = None
 
     def __post_init__(self) -> None:
+        if self.budget is not None:
+            check_real(self.budget, "budget", low=0)
         if not isinstance(self.changes, Mapping):
             raise ValueError(
-                "changes must be a dict from columns to (low, high) or a Change, got "
+                "changes must be a dict from columns to (low, high), a Change or a Flip, got "
                 f"{self.changes!r}."
             )
         object.__setattr__(self, "changes", {k: _change(k, v) for k, v in self.changes.items()})
@@ -115,21 +161,28 @@ class TabularThreat:
             what = "columns of X" if columns is not None else f"positions from 0 to {n_columns - 1}"
             raise ValueError(f"changes must be of {what}, not so for {odd[:10]}.")
         stays = Change(0, 0)
-        every = [self.changes.get(key, stays) for key in known]
+        given = [self.changes.get(key, stays) for key in known]
+        every = [stays if isinstance(change, Flip) else change for change in given]
+        flips = {k: change for k, change in enumerate(given) if isinstance(change, Flip)}
         return Moves(
             np.array([-float(change.low) for change in every]),
             np.array([float(change.high) for change in every]),
             np.array([change.relative for change in every], dtype=bool),
             np.array([change.whole for change in every], dtype=bool),
+            cost=np.array([float(change.cost) for change in every]),
+            budget=np.inf if self.budget is None else float(self.budget),
+            flips=flips,
         )
 
 
-def _change(column: Any, given: Any) -> Change:
-    """Return what is said of a column as a `Change`."""
-    if isinstance(given, Change):
+def _change(column: Any, given: Any) -> Change | Flip:
+    """Return what is said of a column as a `Change`, or a `Flip`."""
+    if isinstance(given, Change | Flip):
         return given
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ValueError(f"changes[{column!r}] must be (low, high) or a Change, got {given!r}.")
+        raise ValueError(
+            f"changes[{column!r}] must be (low, high), a Change or a Flip, got {given!r}."
+        )
     try:
         return Change(*given)
     except ValueError as error:
@@ -152,6 +205,11 @@ class Moves:
         How columns are seen.
     slack : float or float ndarray
         How much further they may go as they are seen: what rounding may add.
+    cost : float or float ndarray
+        Of any change of a column, of the budget.
+    budget : float
+    flips : dict from int to Flip
+        Columns of categories.
     """
 
     down: np.ndarray
@@ -161,6 +219,15 @@ class Moves:
     origin: Any = 0.0
     factor: Any = 1.0
     slack: Any = 0.0
+    cost: Any = 1.0
+    budget: float = np.inf
+    flips: Mapping[int, Flip] = field(default_factory=dict)
+
+    @property
+    def is_box(self) -> bool:
+        """Whether numbers move each by itself, and nothing else does."""
+        cost = np.broadcast_to(self.cost, self.down.shape)[self.moving].sum()
+        return not self.flips and bool(self.budget >= cost)
 
     @property
     def moving(self) -> np.ndarray:
@@ -209,8 +276,11 @@ class Moves:
         """Return the same for some columns, in their order, and others after them that stay."""
         rest = np.zeros(n_rest)
         down, up = (np.append(side[columns], rest) for side in (self.down, self.up))
-        kinds = (np.append(mask[columns], rest > 0) for mask in (self.relative, self.whole))
-        return Moves(down, up, *kinds)
+        relative, whole = (
+            np.append(mask[columns], rest > 0) for mask in (self.relative, self.whole)
+        )
+        cost = np.append(np.broadcast_to(self.cost, self.down.shape)[columns], rest)
+        return Moves(down, up, relative, whole, cost=cost, budget=self.budget)
 
     def seen(self, index: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> Moves:
         """Return the same for columns ``scale * x[index] + offset`` of those that are seen now."""

@@ -110,8 +110,9 @@ class ThreatModel:
     @property
     def key(self) -> tuple:
         """What tells threat models apart, to look up answers by."""
-        moves = () if self.moves is None else vars(self.moves).values()
-        parts = [self.epsilon, *(self.clip_values or ()), *moves]
+        moves = {} if self.moves is None else vars(self.moves)
+        kept = [value for name, value in moves.items() if name != "flips"]
+        parts = [self.epsilon, *(self.clip_values or ()), *kept]
         return self.norm, *(np.asarray(part).tobytes() for part in parts)
 
     @property

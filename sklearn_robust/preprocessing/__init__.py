@@ -16,9 +16,11 @@ from sklearn_robust.preprocessing._domain import raw_domain as raw_domain
 from sklearn_robust.preprocessing._follow import CannotFollowError, follow
 from sklearn_robust.preprocessing._front import (
     Front,
+    Frozen as Frozen,
     follow_front,
     movable_columns as movable_columns,
 )
+from sklearn_robust.preprocessing._known_categories import known_categories as known_categories
 from sklearn_robust.preprocessing._monotone import monotone_sources as monotone_sources
 from sklearn_robust.preprocessing._pieces_of_columns import (
     ColumnPieces as ColumnPieces,

@@ -6,6 +6,7 @@ ColumnTransformer that read nothing an adversary may move are computed once and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,22 @@ Steps = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """Branches of a ColumnTransformer whose output follows the sample.
+
+    Attributes
+    ----------
+    values : callable
+        From raw samples to their output, one beside the other.
+    start : int
+        Where that begins in the rows.
+    """
+
+    values: Callable[[Any], np.ndarray]
+    start: int
+
+
+@dataclass(frozen=True)
 class Front:
     """Raw samples, and the formula from their rows to the input of a classifier.
 
@@ -38,11 +55,14 @@ class Front:
         From ``samples.rows`` to rows that the classifier is given, reshaped if it takes images.
     output : ndarray or sparse matrix
         What the classifier is given for the samples themselves.
+    frozen : Frozen or None
+        What is computed once of columns that nobody moves as numbers.
     """
 
     samples: Samples
     block: Block
     output: Any
+    frozen: Frozen | None = None
 
     @property
     def is_affine(self) -> bool:
@@ -91,11 +111,12 @@ def follow_front(steps: Steps, table: Table, touched: np.ndarray | None = None) 
     split = bool(steps) and isinstance(steps[0][1], ColumnTransformer)
     n_columns = len(known)
     in_order = not split or np.array_equal(places(steps[0][1], table.raw), np.arange(n_columns))
+    frozen: Frozen | None = None
     if known.all() and not encoded.any() and (movable.all() or not split) and in_order:
         samples, rest = all_columns(table, table.numeric), steps
         block: Block = Affine.identity(n_columns)
     elif split:
-        samples, block = _follow_split(steps[0], table, known, movable)
+        samples, block, frozen = _follow_split(steps[0], table, known, movable)
         rest = steps[1:]
     else:
         raise CannotFollowError(
@@ -104,13 +125,13 @@ def follow_front(steps: Steps, table: Table, touched: np.ndarray | None = None) 
             "branch of their own."
         )
     tail, output = follow_steps(rest, block(samples.rows))
-    front = Front(samples, chained([block, tail]), output)
+    front = Front(samples, chained([block, tail]), output, frozen)
     return front if front.is_affine else front.as_dense()
 
 
 def _follow_split(
     step: tuple[str, ColumnTransformer], table: Table, known: np.ndarray, movable: np.ndarray
-) -> tuple[Samples, Block]:
+) -> tuple[Samples, Block, Frozen]:
     """Return samples and formula for a first step that treats columns differently."""
     name, transformer = step
     found = branches(transformer, table.raw)
@@ -135,7 +156,8 @@ def _follow_split(
             parts.append(follow_branch(branch_name, branch, position, weight, samples.rows))
         except CannotFollowError as error:
             raise CannotFollowError(f"step {name!r}: {error}") from None
-    return samples, joined(parts, samples.rows.shape[1])
+    held = Frozen(lambda X: _frozen_output(transformer, X, frozen)[0], len(carried) + 1)
+    return samples, joined(parts, samples.rows.shape[1]), held
 
 
 def _frozen_output(

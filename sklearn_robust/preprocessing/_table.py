@@ -56,6 +56,12 @@ class Table(Protocol):
     def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Any:
         """Return the samples `number` with these values in some columns."""
 
+    def labels(self, column: int) -> list[Any]:
+        """Return the values of a column of categories."""
+
+    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> Any:
+        """Return samples in the container of the table with other categories in some columns."""
+
 
 def as_table(X: Any, moves: Moves | None = None) -> Table:
     """Return `X` as a table, of as many columns as a sample has values; ValueError for one row.
@@ -157,6 +163,24 @@ class FrameTable:
     def replaced(self, number: np.ndarray, columns: np.ndarray, values: np.ndarray) -> Any:
         return self._with(self._frame[number], columns, values)
 
+    def labels(self, column: int) -> list[Any]:
+        values: list[Any] = self._frame[:, column].to_list()
+        return values
+
+    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> Any:
+        import narwhals as nw
+
+        frame, new = nw.from_native(raw, eager_only=True), []
+        for column, labels in values.items():
+            name = self._frame.columns[column]
+            series = nw.new_series(name, labels.tolist(), backend=frame.implementation)
+            if frame.implementation.is_pandas_like():
+                kind = self._frame.get_column(name).to_native().dtype
+                new.append(nw.from_native(series.to_native().astype(kind), series_only=True))
+            else:
+                new.append(series.cast(self._schema[name]))
+        return frame.with_columns(*new).to_native()
+
     def _with(self, frame: Any, columns: np.ndarray, values: np.ndarray) -> Any:
         import narwhals as nw
 
@@ -237,6 +261,16 @@ class ArrayTable:
         out[:, columns] = _settled(values, self.moves, columns)
         return out.reshape(-1, *self.raw.shape[1:])
 
+    def labels(self, column: int) -> list[Any]:
+        values: list[Any] = self._flat[:, column].tolist()
+        return values
+
+    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> np.ndarray:
+        out = np.array(raw)
+        for column, labels in values.items():
+            out[:, column] = labels
+        return out
+
 
 class SparseTable:
     """A sparse matrix, of numbers only."""
@@ -261,6 +295,13 @@ class SparseTable:
         out = self.raw[number].toarray().astype(np.float64)
         out[:, columns] = _settled(values, self.moves, columns)
         return out
+
+    def labels(self, column: int) -> list[Any]:
+        values: list[Any] = self.raw[:, [column]].toarray().ravel().tolist()
+        return values
+
+    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> Any:
+        raise ValueError("categories of a sparse matrix do not flip. Pass an array or a frame.")
 
 
 def _settled(values: np.ndarray, moves: Moves | None, columns: Any = slice(None)) -> np.ndarray:

@@ -14,9 +14,11 @@ from sklearn_robust.targets import (
     _neighbours as _neighbours,
     _processes as _processes,
 )
+from sklearn_robust.targets._linear import LinearTarget
 from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._scores import score_target
 from sklearn_robust.targets._subject import Subject
+from sklearn_robust.targets._tabular_linear import TabularLinearTarget
 from sklearn_robust.targets._target import Target
 
 
@@ -51,8 +53,8 @@ def make_target(
     NotFittedError
         If the estimator is not fitted.
     ValueError
-        If a parameter breaks its rule, X leaves `clip_values` or is incomplete, or y does not have
-        one label for each sample.
+        If a parameter breaks its rule, X leaves `clip_values` or is incomplete, y does not have one
+        label for each sample, or categories flip of what is no linear classifier.
     TypeError
         If `estimator` is no classifier.
 
@@ -75,4 +77,18 @@ def make_target(
         obstacle = f"{name} is of no family that has formulas or bounds."
     except CannotFollowError as error:
         found, obstacle = None, str(error)
+    moves = subject.raw_threat.moves
+    if moves is not None and not moves.is_box:
+        return _with_budget(subject, found)
     return score_target(subject, obstacle) if found is None else found
+
+
+def _with_budget(subject: Subject, found: Target | None) -> Target:
+    """Return the target for an adversary who flips categories or has a budget."""
+    if type(found) is LinearTarget:
+        return TabularLinearTarget(subject, found)
+    raise ValueError(
+        "changes with a Flip or a budget are known of linear classifiers behind steps that are "
+        f"affine or encode categories, got {type(subject.estimator).__name__}. Leave both out; "
+        "without the budget the adversary is stronger, so that what it leaves is a lower bound."
+    )
