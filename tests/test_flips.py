@@ -7,12 +7,17 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.fixes import parse_version
 
 from sklearn_robust import (
@@ -195,6 +200,50 @@ def test_a_budget_of_columns_for_numbers_alone(k):
     assert certified_score(clf, X, y, epsilon=threat) == robust.mean()
 
 
+TREES = {
+    "tree": DecisionTreeClassifier(random_state=0),
+    "forest": RandomForestClassifier(8, max_depth=5, random_state=0),
+    "boosting": GradientBoostingClassifier(n_estimators=8, random_state=0),
+    "hist": HistGradientBoostingClassifier(max_iter=8, min_samples_leaf=3, random_state=0),
+}
+
+
+@pytest.mark.parametrize("budget", [1, 2, 2.5])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", TREES)
+def test_budgets_of_trees_are_exact(name, n_classes, budget):
+    rng = np.random.default_rng(n_classes)
+    X = rng.integers(0, 9, size=(60, 4))
+    score = X @ [1.0, -1.0, 0.5, 0.7] + rng.normal(size=60)
+    y = np.digitize(score, np.quantile(score, np.arange(1, n_classes) / n_classes))
+    clf = TREES[name].fit(X, y)
+    ends, costs = (
+        [(-2, 1), (0, 3), (-3, 3), (-1, 1)],
+        [1, 1, 1, 1] if budget < 2.5 else [2, 1, 1, 0.5],
+    )
+    changes = {
+        j: Change(*side, whole=True, cost=cost)
+        for j, (side, cost) in enumerate(zip(ends, costs, strict=True))
+    }
+    moves = np.array(list(itertools.product(*(range(a, b + 1) for a, b in ends))))
+    moves = moves[(moves != 0) @ np.array(costs) <= budget]
+    right = clf.predict((X[:, None] + moves).reshape(-1, 4)).reshape(len(X), -1) == y[:, None]
+    expected = right.all(axis=1)
+    threat = TabularThreat(changes, budget=budget)
+    target = make_target(clf, X, y, epsilon=threat)
+    found = target.attacked(target.threat)
+    assert found.kind == "exact"
+    np.testing.assert_array_equal(found.robust, expected)
+    np.testing.assert_array_equal(target.certified(target.threat, "auto"), expected)
+    X_adv = perturb(clf, X, y, epsilon=threat)
+    assert X_adv.dtype == X.dtype
+    assert ((X_adv != X) @ np.array(costs) <= budget).all()
+    np.testing.assert_array_equal(clf.predict(X_adv) == y, expected)
+    assert expected.mean() < clf.score(X, y)
+    if budget == 1:
+        assert robust_score(clf, X, y, epsilon=TabularThreat(changes)) < expected.mean()
+
+
 def test_the_most_that_a_budget_buys_is_that_of_all_subsets():
     rng = np.random.default_rng(0)
     for costs, budget in (([1, 1, 1, 1], 2), ([2, 1, 3, 1.5], 4), ([0.1, 0.2, 0.3, 0.1], 0.3)):
@@ -219,7 +268,7 @@ def test_what_cannot_flip_is_refused_before_any_work():
     clf = pipeline(LogisticRegression()).fit(X, y)
     forest = pipeline(RandomForestClassifier(5, random_state=0)).fit(X, y)
     threat = threat_of(2, {})
-    with pytest.raises(ValueError, match="known of linear classifiers"):
+    with pytest.raises(ValueError, match="a Flip is known of linear classifiers"):
         robust_score(forest, X, y, epsilon=threat)
     with pytest.raises(ValueError, match="attack must be 'auto'"):
         robust_score(clf, X, y, epsilon=threat, attack="pgd")

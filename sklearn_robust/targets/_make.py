@@ -20,6 +20,7 @@ from sklearn_robust.targets._scores import score_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._tabular_linear import TabularLinearTarget
 from sklearn_robust.targets._target import Target
+from sklearn_robust.targets._trees import TreeTarget
 
 
 def make_target(
@@ -85,10 +86,13 @@ def make_target(
 
 def _with_budget(subject: Subject, found: Target | None) -> Target:
     """Return the target for an adversary who flips categories or has a budget."""
+    moves = subject.raw_threat.moves
     if type(found) is LinearTarget:
         return TabularLinearTarget(subject, found)
+    if isinstance(found, TreeTarget) and moves is not None and not moves.flips:
+        return found
     raise ValueError(
-        "changes with a Flip or a budget are known of linear classifiers behind steps that are "
-        f"affine or encode categories, got {type(subject.estimator).__name__}. Leave both out; "
-        "without the budget the adversary is stronger, so that what it leaves is a lower bound."
+        "a Flip is known of linear classifiers behind steps that are affine or encode categories, "
+        f"a budget of these and of tree ensembles, got {type(subject.estimator).__name__}. Leave "
+        "both out; without the budget the adversary is stronger, so that it leaves a lower bound."
     )

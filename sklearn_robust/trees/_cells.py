@@ -68,7 +68,7 @@ class Cells:
         self._cut(forest, inside)
         self._place(forest)
         self.price: np.ndarray | None = None
-        self.adds_up = regions.power < np.inf
+        self.adds_up = regions.has_budget
         if self.adds_up or priced:
             x, feature = self._x[self.feature][self.cell_axis], self.feature[self.cell_axis]
             self.price = regions.price(abs(self.nearest - x), x, feature)

@@ -16,6 +16,9 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.trees._float32 import floor32
 from sklearn_robust.trees._sums import summing_error
 
+# To which costs of several columns add up.
+_DIGITS = 1e-9
+
 
 class Regions:
     """The sets A(x_i) of a threat model around rows.
@@ -36,7 +39,8 @@ class Regions:
     power : float
         The p of the norm; infinity: there is no budget.
     budget : float
-        What all moves may cost together, as `ThreatModel.contains` sees it.
+        What all moves may cost together, as `ThreatModel.contains` sees it, or as a table's
+        adversary is told.
 
     Raises
     ------
@@ -59,9 +63,19 @@ class Regions:
         self.budget = 1.0
         if p < np.inf:  # sums over features in another order than that of `contains`
             self.budget = (1 + self.resolution) ** p + summing_error(self.n_features, 2)
+        # Of a table: what it costs to change a column at all.
+        self._cost: np.ndarray | None = None
+        if threat.moves is not None and not threat.moves.is_box:
+            self._cost = np.broadcast_to(threat.moves.cost, self.n_features)
+            self.budget = threat.moves.budget * (1 + _DIGITS)
         self.low, self.high = self._ends()
         if dtype == np.float32:
             self.low, self.high = -floor32(-self.low), floor32(self.high)
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether prices of features are added, and limited."""
+        return self.power < np.inf or self._cost is not None
 
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         X, box = self.X, self.threat
@@ -82,6 +96,8 @@ class Regions:
         A little less than `ThreatModel.contains` reckons, which rounds once more on its way. In
         linf, where the dearest move counts alone, it is the share of the radius.
         """
+        if self._cost is not None:
+            return np.where(moved > 0, self._cost[feature], 0.0)
         if self.power == np.inf:
             return moved / self.radius[feature]
         ulp = 1.25 * self.resolution * (abs(x) + moved)
@@ -95,4 +111,7 @@ class Regions:
         inside = ((points >= self.low[index]) & (points <= self.high[index])) | missing
         points, X = np.where(missing, 0, points), np.where(missing, 0, X)
         points = points.astype(X.dtype)
-        return same & inside.all(axis=1) & self._ball.contains(points, X)
+        inside = same & inside.all(axis=1) & self._ball.contains(points, X)
+        return (
+            inside if self._cost is None else inside & ((points != X) @ self._cost <= self.budget)
+        )
