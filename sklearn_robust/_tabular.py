@@ -110,7 +110,8 @@ class TabularThreat:
         a `Flip`.
     budget : float, optional
         What all changes of a row may cost together: with a cost of 1 each, how many columns are
-        changed at most. None: no limit. Flips and a budget are known of linear classifiers.
+        changed at most. None: no limit. Linear classifiers know flips, and these, naive Bayes,
+        splines, bins and tree ensembles a budget.
 
     Raises
     ------
@@ -292,7 +293,7 @@ class Moves:
         return Moves(
             self.down[index] * live, self.up[index] * live, self.relative[index],
             self.whole[index], scale * origin + offset, np.where(live, scale * factor, 1.0),
-            abs(scale) * slack,
+            abs(scale) * slack, np.broadcast_to(self.cost, self.down.shape)[index], self.budget,
         )  # fmt: skip
 
     def widened(self, slack: np.ndarray) -> Moves:

@@ -121,6 +121,11 @@ class ThreatModel:
         return self.moves is not None and bool((self.moves.whole & self.moves.moving).any())
 
     @property
+    def has_budget(self) -> bool:
+        """Whether what features may do depends on what others do, other than by a ball."""
+        return self.moves is not None and not self.moves.is_box
+
+    @property
     def largest(self) -> float:
         """The largest radius, of a table for values of 1."""
         most = 1.0 if self.moves is None else max(self.moves.down.max(), self.moves.up.max())

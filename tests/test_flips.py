@@ -14,8 +14,15 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import KFold
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+from sklearn.preprocessing import (
+    OneHotEncoder,
+    OrdinalEncoder,
+    SplineTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.fixes import parse_version
@@ -200,23 +207,27 @@ def test_a_budget_of_columns_for_numbers_alone(k):
     assert certified_score(clf, X, y, epsilon=threat) == robust.mean()
 
 
-TREES = {
+NOT_LINEAR = {
     "tree": DecisionTreeClassifier(random_state=0),
     "forest": RandomForestClassifier(8, max_depth=5, random_state=0),
     "boosting": GradientBoostingClassifier(n_estimators=8, random_state=0),
     "hist": HistGradientBoostingClassifier(max_iter=8, min_samples_leaf=3, random_state=0),
+    "gaussian": GaussianNB(),
+    "scaled gaussian": make_pipeline(StandardScaler(), GaussianNB()),
+    "bernoulli": BernoulliNB(binarize=3.5),
+    "splines": make_pipeline(SplineTransformer(4), LogisticRegression(max_iter=2000)),
 }
 
 
 @pytest.mark.parametrize("budget", [1, 2, 2.5])
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("name", TREES)
-def test_budgets_of_trees_are_exact(name, n_classes, budget):
+@pytest.mark.parametrize("name", NOT_LINEAR)
+def test_budgets_of_trees_and_sums_are_exact(name, n_classes, budget):
     rng = np.random.default_rng(n_classes)
     X = rng.integers(0, 9, size=(60, 4))
     score = X @ [1.0, -1.0, 0.5, 0.7] + rng.normal(size=60)
     y = np.digitize(score, np.quantile(score, np.arange(1, n_classes) / n_classes))
-    clf = TREES[name].fit(X, y)
+    clf = NOT_LINEAR[name].fit(X, y)
     ends, costs = (
         [(-2, 1), (0, 3), (-3, 3), (-1, 1)],
         [1, 1, 1, 1] if budget < 2.5 else [2, 1, 1, 0.5],
@@ -240,8 +251,7 @@ def test_budgets_of_trees_are_exact(name, n_classes, budget):
     assert ((X_adv != X) @ np.array(costs) <= budget).all()
     np.testing.assert_array_equal(clf.predict(X_adv) == y, expected)
     assert expected.mean() < clf.score(X, y)
-    if budget == 1:
-        assert robust_score(clf, X, y, epsilon=TabularThreat(changes)) < expected.mean()
+    assert robust_score(clf, X, y, epsilon=TabularThreat(changes)) <= expected.mean()
 
 
 def test_the_most_that_a_budget_buys_is_that_of_all_subsets():

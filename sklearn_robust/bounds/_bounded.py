@@ -34,6 +34,8 @@ class BoundedModel(ABC):
     decides : bool
         Whether the highest score is that of the predicted class; if not, scores guide attacks, and
         margins are those of whatever decides.
+    knows_budgets : bool
+        Whether `margins` and `worst_points` are of what a table's adversary can pay for.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class BoundedModel(ABC):
     n_classes: int
     resolution: float = EPS
     decides: bool = True
+    knows_budgets: bool = False
 
     def asarray(self, X: Any) -> np.ndarray:
         """Return samples as this model takes them."""

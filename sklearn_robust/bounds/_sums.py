@@ -21,6 +21,7 @@ from sklearn_robust._pieces import pieces
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
 from sklearn_robust.bounds._bounded import EPS, BoundedModel, enclosing_box
+from sklearn_robust.bounds._budgets import most_gained
 from sklearn_robust.bounds._lattice import Lattice
 from sklearn_robust.bounds._polynomials import Point, Polynomials
 
@@ -58,6 +59,8 @@ class SumModel(BoundedModel):
     >>> model.margins(np.array([[2.0, 2.0]]), np.array([0]), ThreatModel(0.5)).round(6)
     array([[inf, 1.5]])
     """
+
+    knows_budgets = True
 
     def __init__(
         self, intercept: np.ndarray, polynomials: Polynomials, size: Any = 0.0, blur: Any = 0.0
@@ -115,7 +118,7 @@ class SumModel(BoundedModel):
         """Return the bounds of margins over boxes, or over balls in them, and a point of each."""
         low, high = low - self.blur, high + self.blur
         margins = np.full((len(low), self.n_classes), np.inf)
-        points = low.copy()
+        points = np.array(ball[0] if ball else low, dtype=np.float64)
         open_ = np.flatnonzero(~self.polynomials.are_constant(low, high))
         least = np.full(len(low), np.inf)
         for rival in range(self.n_classes):
@@ -141,6 +144,8 @@ class SumModel(BoundedModel):
         rivals = np.full(len(pick), rival)
         sums = _Margins(self, low[pick], high[pick], labels[pick], rivals)
         sums.lattice = Lattice.of(threat, self.blur)
+        if X is not None and threat is not None and threat.has_budget:
+            return sums.within_budget(X[pick], threat, self.blur)
         value, at = sums.in_box()
         # What holds in the box holds in the ball.
         lost = np.flatnonzero(value <= 0)
@@ -200,6 +205,18 @@ class _Margins:
 
     def in_box(self) -> Point:
         return self._least(self.coef, self.low, self.high)
+
+    def within_budget(self, X: np.ndarray, threat: ThreatModel, blur: Any) -> Point:
+        """Return the minima where not all features can be paid for: those that gain most are."""
+        moves = threat.moves
+        assert moves is not None
+        off = np.broadcast_to(moves.slack + blur, X.shape)
+        stay = self.polynomials.least(self.coef, X - off, X + off)[0]
+        least, at = self.polynomials.least(self.coef, self.low, self.high, self.lattice)
+        gain = np.where(moves.moving, stay - least, 0.0).clip(0, None)
+        take = most_gained(gain, np.where(moves.moving, moves.cost, 0.0), moves.budget)
+        value = np.where(take, least, stay).sum(axis=1) + self.constant
+        return value, np.where(take, at, X)
 
     def in_ball(self, X: np.ndarray, threat: ThreatModel) -> Point:
         """Return the largest of the bounds that weak duality gives, by golden sections.

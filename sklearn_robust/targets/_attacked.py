@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from sklearn_robust._threat import ThreatModel
 
 
 @dataclass(frozen=True)
@@ -25,3 +28,17 @@ class Attacked:
     robust: np.ndarray
     broken_by: dict[str, int]
     kind: str
+
+
+def refuse_beside_budget(threat: ThreatModel, attack: Any) -> None:
+    """Raise ValueError for an attack where there is a budget, which none of them knows."""
+    if threat.has_budget:
+        raise only_auto(attack)
+
+
+def only_auto(attack: Any) -> ValueError:
+    """Return the error for an attack where categories flip or there is a budget."""
+    return ValueError(
+        f"attack must be 'auto' beside a Flip or a budget, got {attack!r}: attacks move numbers in "
+        "boxes and balls, and the answer is known without them."
+    )

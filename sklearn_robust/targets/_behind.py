@@ -57,6 +57,7 @@ class BoundedBehind(BoundedModel):
         self.inner: Any = model
         self.resolution = model.resolution
         self.by_column = _ByColumn.of(front.block)
+        self.knows_budgets = self.by_column is not None and model.knows_budgets
         # A formula that was found by probing agrees with its transformer to some digits only.
         off = abs(np.asarray(front.block(front.samples.rows)) - np.asarray(front.output))
         self.off = 4 * off.max(axis=0, initial=0.0)

@@ -12,6 +12,7 @@ from sklearn_robust._pieces import pieces, row_bytes
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.bounds import BoundedModel
 from sklearn_robust.preprocessing import CannotFollowError, Samples
+from sklearn_robust.targets._attacked import refuse_beside_budget
 from sklearn_robust.targets._behind import (
     BoundedBehind,
     GradientsBehind,
@@ -21,7 +22,12 @@ from sklearn_robust.targets._behind import (
 )
 from sklearn_robust.targets._differentiable import DifferentiableTarget
 from sklearn_robust.targets._subject import Subject
-from sklearn_robust.targets._target import Attacked, Target, dense_rows, leaves_choice
+from sklearn_robust.targets._target import (
+    Attacked,
+    Target,
+    dense_rows,
+    leaves_choice,
+)
 
 # What is made of a sample while its scores are bounded.
 _COPIES = 16
@@ -103,12 +109,15 @@ class BoundedTarget(Target):
         open_ = self._open(among)
         points = self._worst_points(threat, open_) if leaves_choice(attack) else None
         if points is None:
+            refuse_beside_budget(threat, attack)
             return super().attacked(threat, attack, among=among, **run)
         robust, left = self._left(threat, open_, points)
         exact = self.model.is_exact(threat)
         broken = {"exact" if exact else "bound": len(open_) - int(robust.sum())}
         kind = "exact"
-        if left.any():
+        if left.any() and threat.has_budget:  # which no attack knows
+            kind = "white box"
+        elif left.any():
             rest = super().attacked(threat, attack, among=left, **run)
             robust &= ~left | rest.robust
             broken |= rest.broken_by
@@ -132,10 +141,11 @@ class BoundedTarget(Target):
         open_ = self._open(None)
         points = self._worst_points(threat, open_) if leaves_choice(attack) else None
         if points is None:
+            refuse_beside_budget(threat, attack)
             return super().perturbed(threat, attack, **run)
         rows = dense_rows(self.rows).copy()
         rows[open_] = points
-        left = np.flatnonzero(self._left(threat, open_, points)[1])
+        left = np.flatnonzero(self._left(threat, open_, points)[1] & (not threat.has_budget))
         for lot, verdict in self._evaluated(threat, attack, left, **run) if len(left) else ():
             rows[lot] = verdict.X_adv
         return self.samples.restore(rows, all_rows=True)

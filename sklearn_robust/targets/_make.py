@@ -14,6 +14,7 @@ from sklearn_robust.targets import (
     _neighbours as _neighbours,
     _processes as _processes,
 )
+from sklearn_robust.targets._bounded import BoundedTarget
 from sklearn_robust.targets._linear import LinearTarget
 from sklearn_robust.targets._registry import find_target
 from sklearn_robust.targets._scores import score_target
@@ -89,10 +90,14 @@ def _with_budget(subject: Subject, found: Target | None) -> Target:
     moves = subject.raw_threat.moves
     if type(found) is LinearTarget:
         return TabularLinearTarget(subject, found)
-    if isinstance(found, TreeTarget) and moves is not None and not moves.flips:
+    knows = isinstance(found, TreeTarget) or (
+        isinstance(found, BoundedTarget) and found.model.knows_budgets
+    )
+    if found is not None and knows and moves is not None and not moves.flips:
         return found
     raise ValueError(
         "a Flip is known of linear classifiers behind steps that are affine or encode categories, "
-        f"a budget of these and of tree ensembles, got {type(subject.estimator).__name__}. Leave "
-        "both out; without the budget the adversary is stronger, so that it leaves a lower bound."
+        "a budget of these, naive Bayes, splines, bins and tree ensembles, got "
+        f"{type(subject.estimator).__name__}. Leave both out; without the budget the adversary is "
+        "stronger, so that it leaves a lower bound."
     )

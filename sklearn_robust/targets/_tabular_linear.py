@@ -19,9 +19,14 @@ from sklearn_robust._tabular import Flip
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.bounds import most_gained
 from sklearn_robust.preprocessing import known_categories
+from sklearn_robust.targets._attacked import only_auto
 from sklearn_robust.targets._linear import LinearTarget
 from sklearn_robust.targets._subject import Subject
-from sklearn_robust.targets._target import Attacked, dense_rows, leaves_choice
+from sklearn_robust.targets._target import (
+    Attacked,
+    dense_rows,
+    leaves_choice,
+)
 
 
 @dataclass(frozen=True)
@@ -103,14 +108,16 @@ class TabularLinearTarget(LinearTarget):
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
     ) -> Attacked:
         """Return which samples are robust, exactly."""
-        _check_choice(attack)
+        if not leaves_choice(attack):
+            raise only_auto(attack)
         open_, robust = self._open(among), np.zeros(len(self.clean), dtype=bool)
         for pick in self._pieces(open_):
             robust[pick] = self._worst_of_table(pick, threat)[2]
         return Attacked(robust, {"exact": len(open_) - int(robust.sum())}, "exact")
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
-        _check_choice(attack)
+        if not leaves_choice(attack):
+            raise only_auto(attack)
         rows = dense_rows(self.rows).copy()
         flipped = self._current(np.arange(len(rows)))
         for pick in self._pieces(self._open(None)):
@@ -206,12 +213,4 @@ class TabularLinearTarget(LinearTarget):
     def _evaluated(self, *known: Any, **run: Any) -> Any:
         raise ValueError(
             "target_classes and attacks of one's own know no flips and no budget. Leave them out."
-        )
-
-
-def _check_choice(attack: Any) -> None:
-    if not leaves_choice(attack):
-        raise ValueError(
-            f"attack must be 'auto' where categories flip or there is a budget, got {attack!r}: "
-            "attacks move numbers, and the answer is exact without them."
         )

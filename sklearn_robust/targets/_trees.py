@@ -10,6 +10,7 @@ import numpy as np
 from sklearn_robust._norms import power
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.preprocessing import CannotFollowError, Samples
+from sklearn_robust.targets._attacked import refuse_beside_budget
 from sklearn_robust.targets._bounded import bounded_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import Attacked, Target
@@ -105,7 +106,7 @@ class TreeTarget(Target):
     ) -> Attacked:
         """Return which samples survive: exactly, but for those that the search left open."""
         if _budget(attack) is None:
-            self._check_box(attack)
+            refuse_beside_budget(threat, attack)
             return super().attacked(threat, attack, among=among, **run)
         open_ = self._open(among)
         answer = self._answer(threat, attack, open_, run)
@@ -117,7 +118,7 @@ class TreeTarget(Target):
 
     def perturbed(self, threat: ThreatModel, attack: Any = "auto", **run: Any) -> Any:
         if _budget(attack) is None:
-            self._check_box(attack)
+            refuse_beside_budget(threat, attack)
             return super().perturbed(threat, attack, **run)
         rows, open_ = self.rows.copy(), self._open(None)
         rows[open_] = self._answer(threat, attack, open_, run).points
@@ -139,7 +140,7 @@ class TreeTarget(Target):
         broken_by = {"exact": int(found.broken.sum())}
         # An attack knows no missing values.
         left = (state == _OPEN) & ~np.isnan(self.rows[open_]).any(axis=1)
-        if left.any() and self._is_box:  # nor a budget
+        if left.any() and not threat.has_budget:  # nor a budget
             name = attack if isinstance(attack, str) else "auto"
             for lot, verdict in self._evaluated(threat, name, open_[left], **run):
                 at = np.searchsorted(open_, lot)
@@ -148,17 +149,6 @@ class TreeTarget(Target):
                     named = record.name
                     broken_by[named] = broken_by.get(named, 0) + record.n_broken
         return _Answer(state, robust, points, broken_by)
-
-    @property
-    def _is_box(self) -> bool:
-        return self.threat.moves is None or self.threat.moves.is_box
-
-    def _check_box(self, attack: Any) -> None:
-        """Refuse attacks other than the search where there is a budget, which they do not know."""
-        if not self._is_box:
-            raise ValueError(
-                f"attack must be 'auto', 'strong' or a TreeSearch beside a budget, got {attack!r}."
-            )
 
     def _state(self, threat: ThreatModel) -> np.ndarray:
         """Return what the search has found so far at a radius, for each sample; 0: not asked."""
