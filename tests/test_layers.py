@@ -25,6 +25,7 @@ LAYERS = (
         "_labels",
         "_linear_scores",
         "_notebook",
+        "_fit_tasks",
     },
     {"_validation"},
     {"_tabular"},

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sklearn_robust._arrays import on_host
+from sklearn_robust._fit_tasks import CallbackSupportMixin, FitTask, with_callbacks
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import check_epsilon, check_int, check_sample_weight
 from sklearn_robust.linear_model._classifier import FLOATS, SPARSE, RobustLinearClassifier
@@ -23,7 +24,7 @@ from sklearn_robust.linear_model._path import AdversarialPath, path_of_classes
 from sklearn_robust.linear_model._solve import check_built_in, check_present, check_problem
 
 
-class AdversarialLogisticRegressionCV(RobustLinearClassifier):
+class AdversarialLogisticRegressionCV(CallbackSupportMixin, RobustLinearClassifier):
     """Adversarial logistic regression with the training radius chosen by cross-validation.
 
     On each fold the whole path of radii is solved at once; the radius with the best mean score is
@@ -103,6 +104,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         tags.input_tags.sparse = True
         return tags
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> AdversarialLogisticRegressionCV:
         """Choose the radius by cross-validation, and fit with it.
 
@@ -117,6 +119,7 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         -------
         self : AdversarialLogisticRegressionCV
         """
+        task = FitTask(self, X, y, sample_weight)
         check_built_in(self.norm)
         options = check_problem(
             self.norm, self.C, self.fit_intercept, self.tol, self.max_iter, self.verbose
@@ -132,21 +135,30 @@ class AdversarialLogisticRegressionCV(RobustLinearClassifier):
         check_present(weight, len(self.classes_))
         plain = check_sample_weight(sample_weight, X)
         self.epsilons_ = self._grid(X, index, weight)
-        scores = []
-        for train, test in check_cv(self.cv, y, classifier=True).split(X, y):
+        scores, splits = [], list(check_cv(self.cv, y, classifier=True).split(X, y))
+        task.begin(len(splits) + 1)
+        for train, test in splits:
+            fold = task.part("fold")
+            fold.begin(0)
             check_present(weight[train], len(self.classes_))
             path = path_of_classes(
                 X[train], index[train], weight[train], len(self.classes_), self.epsilons_, options
             )
             rows = _safe_indexing(given, test), y[test], plain[test]
             scores.append([self._score(model, *rows, threat) for model in self._models(path)])
+            fold.end(None)
         self.scores_ = np.array(scores)
         means = self.scores_.mean(axis=0)
         self.epsilon_ = float(self.epsilons_[means >= means.max() - 1e-12].min())
-        best = self._model(self.epsilon_).fit(X, y, sample_weight=weight)
+        best, refit = self._model(self.epsilon_), task.part("refit")
+        with refit.handed_to(best):
+            refit.begin(0)
+            best.fit(X, y, sample_weight=weight)
+            refit.end(None)
         self.coef_, self.intercept_ = best.coef_, best.intercept_
         self.dual_gap_, self.n_iter_ = best.dual_gap_, best.n_iter_
         self._adversary = best._adversary
+        task.end()
         return self
 
     @property

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sklearn_robust._arrays import on_host
+from sklearn_robust._fit_tasks import CallbackSupportMixin, FitTask, with_callbacks
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust._validation import (
     check_bool,
@@ -32,7 +33,7 @@ from sklearn_robust.linear_model._solve import (
 _PGD_MAX_ITER = 100  # the report's steps of Adam
 
 
-class AdversarialLogisticRegression(RobustLinearClassifier):
+class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier):
     r"""Logistic regression on the worst perturbation of every sample, solved exactly.
 
     For two classes, with labels of -1 and +1, the adversary's best move against a linear model is
@@ -199,6 +200,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         tags.input_tags.sparse = self.solver == "exact"
         return tags
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> AdversarialLogisticRegression:
         """Train on the worst case of each sample.
 
@@ -214,6 +216,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         -------
         self : AdversarialLogisticRegression
         """
+        task = FitTask(self, X, y, sample_weight)
         options = self._check_parameters()
         last = getattr(self, "coef_", None) if self.warm_start else None
         X, y = validate_data(
@@ -231,6 +234,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         weight = self._weights(X, y, sample_weight)
         check_present(weight, len(self.classes_))
         start = None
+        task.begin(0)
         if last is not None and last.shape == (self._n_rows, X.shape[1]):
             start = last, self.intercept_
         if self.solver == "exact":
@@ -240,6 +244,7 @@ class AdversarialLogisticRegression(RobustLinearClassifier):
         if self.solver == "exact":
             threat = replace(threat, clip_values=None)  # see `clip_values`
         self._remember_adversary(threat, f"solver {self.solver!r}")
+        task.end()
         return self
 
     def _check_parameters(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from sklearn_robust._validation import (
     check_norm,
     check_real,
 )
+from sklearn_robust._warnings import warn_user
 from sklearn_robust.linear_model._exact import solve_path
 from sklearn_robust.linear_model._multinomial import solve_multinomial
 from sklearn_robust.linear_model._solution import Solution
@@ -159,7 +159,7 @@ def _with_absent(solution: Solution, present: np.ndarray, n_classes: int) -> Sol
     return solution
 
 
-def warn_not_converged(solution: Solution, tol: float, C: float, stacklevel: int = 4) -> None:
+def warn_not_converged(solution: Solution, tol: float, C: float) -> None:
     """Say what was reached and what to do about it, if tol was not."""
     if solution.converged:
         return
@@ -174,4 +174,4 @@ def warn_not_converged(solution: Solution, tol: float, C: float, stacklevel: int
             f"The relative {what} is {solution.dual_gap:.2g} after {solution.n_iter} iterations, "
             f"tol is {tol:g}. Increase max_iter or tol, or scale the features of X."
         )
-    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel)
+    warn_user(message, ConvergenceWarning)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 
+from sklearn_robust._fit_tasks import CallbackSupportMixin, FitTask, with_callbacks
 from sklearn_robust._validation import draw_seed
 from sklearn_robust.attacks import PGD, to_precision
 from sklearn_robust.neural_network._batches import (
@@ -44,7 +45,12 @@ from sklearn_robust.targets import RobustClassifierMixin
 
 
 class BaseRobustClassifier(
-    RobustClassifierMixin, ClassifierMixin, Predictions, NetworkParameters, ABC
+    CallbackSupportMixin,
+    RobustClassifierMixin,
+    ClassifierMixin,
+    Predictions,
+    NetworkParameters,
+    ABC,
 ):
     """Everything the network classifiers share; a subclass says how its module is made.
 
@@ -90,6 +96,7 @@ class BaseRobustClassifier(
     def _make_network(self, generator: torch.Generator, shape: tuple[int, ...]) -> torch.nn.Module:
         """Return a fresh module from a batch of samples of that shape, as floats, to logits."""
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseRobustClassifier:
         """Train on (X, y) for `max_epochs` epochs.
 
@@ -115,6 +122,7 @@ class BaseRobustClassifier(
             If the loss becomes NaN or infinite. The model has the weights of the last finished
             epoch and can be used.
         """
+        task = FitTask(self, X, y, sample_weight)
         warm = self.warm_start and hasattr(self, "net_")
         with self._unchanged_unless_trained():
             X, y, weight = self._prepared(X, y, sample_weight, reset=not warm)
@@ -124,24 +132,41 @@ class BaseRobustClassifier(
                     f"{self.classes_.tolist()}, got {np.unique(y).tolist()}."
                 )
             plan = make_plan(self, X, whole=True)
-            self._fit(X, y, weight, plan.at_full_epsilon() if warm else plan, keep_module=warm)
+            task.begin(plan.epochs)
+            first = plan.at_full_epsilon() if warm else plan
+            self._fit(X, y, weight, first, task, keep_module=warm)
             collapsed = has_collapsed(self, X, y, weight)
             if collapsed and not warm and plan.has_steps(len(y)):
                 plan = plan.gentler()
                 warn_of_collapse(
                     f"It is trained once more, with lr={plan.lr:g} and a longer rise of epsilon."
                 )
-                self._fit(X, y, weight, plan, keep_module=False)
+                task.extend(plan.epochs)
+                self._fit(X, y, weight, plan, task, keep_module=False)
                 collapsed = has_collapsed(self, X, y, weight)
         if collapsed:
             warn_of_collapse("Use a smaller lr, more epochs, or a smaller epsilon.")
+        task.end()
         return self
 
-    def _fit(self, X: Any, y: Any, weight: Any, plan: TrainingPlan, *, keep_module: bool) -> None:
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        weight: Any,
+        plan: TrainingPlan,
+        task: FitTask,
+        *,
+        keep_module: bool,
+    ) -> None:
         """Train by a plan from the beginning, or from the weights that there are."""
         self._start(X, y, weight, np.unique(y), plan, keep_module=keep_module)
         data, valid = self._split(X, y, weight)
-        self._train(data, valid, plan.epochs, self._checkpoint(X, y, weight, plan))
+        self.net_.task = task
+        try:
+            self._train(data, valid, plan.epochs, self._checkpoint(X, y, weight, plan))
+        finally:
+            self.net_.task = None
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from skorch.callbacks import (
@@ -100,6 +101,31 @@ class EarlyStopping(Callback):
 
     def restore_training_state(self, state: dict[str, Any]) -> None:
         self.best_, self.waited_, self.weights_ = state["best"], state["waited"], state["weights"]
+
+
+class EpochTasks(Callback):
+    """Tell scikit-learn's callbacks of each epoch, as a part of the task that the net has.
+
+    The classifier that they are given predicts as it would if the training ended here.
+    """
+
+    def on_epoch_begin(self, net: RobustNet, **kwargs: Any) -> None:
+        self.part_ = None if net.task is None else net.task.part("epoch")
+        if self.part_ is not None:
+            self.part_.begin(0)
+
+    def on_epoch_end(self, net: RobustNet, **kwargs: Any) -> None:
+        part, self.part_ = self.part_, None
+        if part is not None and part.end(partial(_as_trained, net)):
+            raise TrainingStopped
+
+
+def _as_trained(net: RobustNet) -> dict[str, Any]:
+    """Return what a copy of the classifier needs to predict as if the training ended here."""
+    module = copy.deepcopy(net.module_)
+    module.load_state_dict(net.predicting_weights())
+    losses = [row["train_loss"] for row in net.history]
+    return {"module_": module.eval(), "n_iter_": len(losses), "loss_": losses[-1]}
 
 
 class CheckpointWriter(Callback):
@@ -210,4 +236,5 @@ def training_callbacks(own: Any, verbose: int, stopping: tuple[int, float] | Non
         callbacks.append(("epoch_line", EpochLine()))
     if stopping is not None:
         callbacks.append(("early_stopping", EarlyStopping(*stopping)))
+    callbacks.append(("epoch_tasks", EpochTasks()))
     return [*callbacks, *(copy.deepcopy(own) or []), ("checkpoint", CheckpointWriter())]

@@ -12,6 +12,7 @@ import torch
 from skorch import NeuralNet
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklearn_robust._fit_tasks import FitTask
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.neural_network._augmentation import Augmentation
 from sklearn_robust.neural_network._averaging import WeightAveraging
@@ -73,6 +74,7 @@ class RobustNet(NeuralNet):
         self.augmentation = augmentation
         self.generator, self.noise, self.dtype = generator, noise, dtype
         self.graphs: StepGraphs | None = None
+        self.task: FitTask | None = None
         self.base_rates = [group["lr"] for group in self.optimizer_.param_groups]
         self.batches_per_epoch = 1
         self.begin_epoch()
