@@ -129,6 +129,19 @@ def test_the_page_on_recipes_says_what_the_defaults_reach():
         row = means["mnist", 0.3, network, "defaults"]
         assert row["seeds"] == 3
         assert words.format(*(round(100 * row[key], 1) for key in ("clean", "robust"))) in page
+    gains = {}
+    for candidate in ("defaults", "at epsilon"):
+        pairs = [
+            (row["robust"], means[*key[:-1], defaults.BASELINE]["robust"])
+            for key, row in means.items()
+            if key[-1] == candidate and key[0] in ("digits", "breast-cancer", "wine")
+        ]
+        assert len(pairs) == 12
+        assert all(row["seeds"] == 3 for key, row in means.items() if key[0] == "digits")
+        gains[candidate] = 100 * np.mean([now - then for now, then in pairs])
+        assert all(now > then for now, then in pairs)
+    assert f"they keep {gains['defaults']:.1f} points more on average" in page
+    assert f"keeps {gains['at epsilon']:.1f} more" in page
     for row in content["rows"]:  # they are those of the defaults as they are
         now = defaults.estimator(defaults.CANDIDATES, row).get_params(deep=False)
         assert defaults.plain(now) == row["parameters"]
