@@ -308,3 +308,19 @@ def test_what_does_not_fit_the_data_is_refused_before_any_work():
         robust_score(clf, X, y, epsilon=TabularThreat(MIXED), norm="l2")
     with pytest.raises(ValueError, match="Use evaluate_robustness"):
         adversarial_distance(clf, X, y, unit=TabularThreat(MIXED))
+
+
+@pytest.mark.parametrize("name", ["tree", "forest", "hist"])
+def test_missing_values_stay_missing_beside_whole_numbers(name):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 8, (50, 3)).astype(float)
+    y = (X[:, 0] - X[:, 1] + rng.normal(size=50) > 0).astype(int)
+    X[rng.random(X.shape) < 0.15] = np.nan
+    clf = EXACT[name].fit(X, y)
+    threat = TabularThreat({0: Change(-2, 1, whole=True), 1: Change(-1, 1, whole=True)})
+    moves = np.array(list(itertools.product([-2, -1, 0, 1], [-1, 0, 1], [0])))
+    rows = (X[:, None] + moves).reshape(-1, 3)  # a missing value is missing in all of them
+    expected = (clf.predict(rows).reshape(len(X), -1) == y[:, None]).all(axis=1)
+    target = make_target(clf, X, y, epsilon=threat)
+    np.testing.assert_array_equal(target.attacked(target.threat).robust, expected)
+    np.testing.assert_array_equal(target.certified(target.threat, "auto"), expected)
