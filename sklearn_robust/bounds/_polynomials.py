@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from sklearn_robust.bounds._lattice import Lattice
 
+# Roundings by which a point is moved past the end of a piece.
+_STEPS = 8
 Point = tuple[np.ndarray, np.ndarray]  # a value for each row, and where it is attained
 
 
@@ -104,11 +107,31 @@ class Polynomials:
         steps = np.concatenate([low, np.clip(valley, low, high), high])
         return np.where(whole, steps, u[np.arange(len(steps)) % len(u)]), whole & (first > last)
 
+    def nearest(
+        self, x: np.ndarray, pieces: np.ndarray, blur: np.ndarray, resolution: float
+    ) -> np.ndarray:
+        """Return the point next to x on some pieces, inside by `blur` and some roundings.
+
+        Points are numbers of some `resolution`, and are rounded on their way into a set.
+        """
+        feature = np.arange(len(x))
+        lower, upper = (ends[feature, pieces] for ends in self._ends())
+        size = (np.where(np.isfinite(end), abs(end), 0.0) for end in (lower, upper))
+        up, down = (blur + _STEPS * resolution * (each + abs(x)) for each in size)
+        inside = (x > lower) if self.right_closed else (x >= lower)
+        outside = (x > upper) if self.right_closed else (x >= upper)
+        return np.where(inside, np.where(outside, upper - down, x), lower + up)
+
     def are_constant(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Return over which boxes no function changes, shape (n_boxes,)."""
         inside = ~self.outside(low, high)
         flat = ~self.coef[..., 1:].any(axis=(0, -1))
         return ((inside.sum(axis=2) == 1) & (flat | ~inside).all(axis=2)).all(axis=1)
+
+    @cached_property
+    def are_steps(self) -> bool:
+        """Whether all functions are constant on each piece."""
+        return not self.coef[..., 1:].any()
 
     def sizes(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Return how large the terms of each sum get, shape (n_samples, n_classes)."""

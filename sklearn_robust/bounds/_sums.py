@@ -7,6 +7,8 @@ over intervals: exact. Over any other ball weak duality bounds it: for every :ma
 
 .. math:: \min_{\|u\|_p \le 1} g(x + \epsilon \circ u)
     \ge \sum_j \min_u [g_j(x_j + \epsilon_j u) + \lambda |u|^p] - \lambda.
+
+Where all functions are steps the rest of the way is a knapsack problem.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from sklearn_robust._threat import ThreatModel
 from sklearn_robust.attacks import Loss
 from sklearn_robust.bounds._bounded import EPS, BoundedModel, enclosing_box
 from sklearn_robust.bounds._budgets import most_gained
+from sklearn_robust.bounds._knapsack import reach
 from sklearn_robust.bounds._lattice import Lattice
 from sklearn_robust.bounds._polynomials import Point, Polynomials
 
@@ -104,11 +107,12 @@ class SumModel(BoundedModel):
         return self._over(labels, *enclosing_box(X, threat), X, threat)[0]
 
     def is_exact(self, threat: ThreatModel) -> bool:
-        return threat.norm == "linf"
+        """Whether the set is a box, or all functions are steps and the search for them ends."""
+        return threat.norm == "linf" or (self.polynomials.are_steps and threat.norm in ("l2", "l1"))
 
     def worst_points(self, X: np.ndarray, labels: np.ndarray, threat: ThreatModel) -> np.ndarray:
         around, (low, high) = threat.around(X), enclosing_box(X, threat)
-        if self.is_exact(threat):  # not rounded outwards
+        if threat.norm == "linf":  # not rounded outwards
             low, high = around.project(low), around.project(high)
         return around.project(self._over(labels, low, high, X, threat)[1])
 
@@ -188,6 +192,7 @@ class _Margins:
         rivals: np.ndarray,
     ) -> None:
         self.polynomials, self.low, self.high = model.polynomials, low, high
+        self.blur, self.resolution = model.blur, model.resolution
         self.coef = self.polynomials.coef[labels] - self.polynomials.coef[rivals]
         slack, rows = model._slack(low, high), np.arange(len(labels))
         self.constant = model.intercept[labels] - model.intercept[rivals]
@@ -250,7 +255,33 @@ class _Margins:
             )
             left, right = np.where(down, fresh, inner), np.where(down, inner, fresh)
             at_left, at_right = _chosen(down, new, kept), _chosen(down, kept, new)
+        if self.polynomials.are_steps:
+            for k in map(int, np.flatnonzero(best <= 0)):
+                best[k], at[k] = self._by_choice(k, X[k], threat, best[k], at[k])
         return best, at
+
+    def _by_choice(
+        self, k: int, x: np.ndarray, threat: ThreatModel, known: float, at: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """Return a bound of one margin of step functions, and a point where it is not positive."""
+        steps = self.polynomials
+        lower, upper = steps.knots[:, :-1], steps.knots[:, 1:]
+        blur = np.broadcast_to(self.blur, x.shape)[:, None]
+        away = np.maximum(np.maximum(lower - x[:, None], x[:, None] - upper), 0)
+        away[np.isnan(away)] = np.inf  # pieces that do not exist
+        with np.errstate(invalid="ignore"):
+            u = (away - blur).clip(0, None) * self._inverse(x[None], threat)[:, None]
+        fixed = (np.broadcast_to(np.ravel(threat.epsilon), x.shape) == 0)[:, None]
+        shut = steps.outside(self.low[k], self.high[k]) | (fixed & (away > blur))
+        costs = np.where(shut, np.inf, u ** (2 if threat.norm == "l2" else 1))
+        values = self.coef[k, :, :, 0]
+        own = np.where(costs == 0, values, -np.inf).max(axis=1)
+        gains = np.where(shut, -np.inf, own[:, None] - values)
+        goal = float(own.sum() + self.constant[k])
+        bound, choice = reach(costs, gains, goal)
+        if choice is None:
+            return max(known, goal - bound), at
+        return min(known, 0.0), steps.nearest(x, choice, blur[:, 0], self.resolution)
 
     def _length(self, X: np.ndarray, points: np.ndarray, threat: ThreatModel) -> np.ndarray:
         """Return the length of a move in units of epsilon, squared under l2."""
