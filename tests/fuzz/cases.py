@@ -24,10 +24,18 @@ from sklearn.ensemble import (
     VotingClassifier,
 )
 from sklearn.frozen import FrozenEstimator
+from sklearn.gaussian_process import GaussianProcessClassifier
+from sklearn.gaussian_process.kernels import (
+    RBF,
+    DotProduct,
+    Matern,
+    RationalQuadratic,
+    WhiteKernel,
+)
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.multiclass import OneVsOneClassifier
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import BernoulliNB, GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline, make_union
@@ -85,6 +93,13 @@ CLASSIFIERS = {
     "quadratic": lambda: QuadraticDiscriminantAnalysis(reg_param=0.1),
     "bayes": GaussianNB,
     "kernel": SVC,
+    "process": lambda: GaussianProcessClassifier(
+        Matern(nu=1.5) + 0.2 * RBF() * DotProduct() + WhiteKernel(0.1), optimizer=None
+    ),
+    "paired process": lambda: GaussianProcessClassifier(
+        1.5 * RationalQuadratic(), optimizer=None, multi_class="one_vs_one"
+    ),
+    "steps": BernoulliNB,
     "convolution": lambda: RobustCNNClassifier(
         filters=(2,), hidden_layer_sizes=(4,), epsilon=0.05, max_epochs=2, random_state=0
     ),
@@ -205,6 +220,8 @@ def _fitting(name: str, front: str, container: str) -> tuple[str, str]:
         name = "network"
     if name == "categories" and container not in ("array", "float32", "fortran", "bytes"):
         name = "boosting"
+    if name == "process" and container == "bytes":
+        name = "paired process"  # inner products of bytes overflow in scikit-learn
     if name == "categories" or (container == "nullable" and front == "bins"):
         front = "none"  # scikit-learn's KBinsDiscretizer cannot write into what it is given there
     return name, front
