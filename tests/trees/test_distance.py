@@ -218,6 +218,30 @@ def test_prices_that_programs_prove_are_below_those_of_all_winning_cells(
     assert max(tight) > 0.9
 
 
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_prices_reach_those_of_the_only_winning_cells_and_do_not_exceed_them(make_problem, norm):
+    """If the rival needs all that sums of stumps can give, the program has no slack to hide in."""
+    model = HistGradientBoostingClassifier(max_iter=8, max_leaf_nodes=2)
+    problem, shares = make_problem(model, n=30), []
+    for i, label in enumerate(problem.labels):
+        contrast = priced_contrast(problem, i, 1 - label, ThreatModel(1.0, norm))
+        base = contrast.cells
+        every = np.array(list(product(*map(range, base.n_cells))))
+        margins = np.array([contrast.moves(cells)[0] for cells in every])
+        contrast.need = margins.max() - 1e-9
+        cheapest = min(map(base.total, every[margins >= contrast.need]))
+        if not 0 < cheapest < 0.9:
+            continue
+        program, prices = Program(contrast), []
+        for share in (0.5, 0.9, 0.99, 0.999, 1.0):
+            base.budget = share * cheapest
+            prices.append(program.solve(np.zeros_like(base.home), base.n_cells - 1).price)
+            assert prices[-1] <= cheapest
+        shares.append(max(prices) / cheapest)
+    assert len(shares) > 5
+    assert min(shares) > 0.99
+
+
 def test_distances_do_not_depend_on_workers(make_problem):
     problem = make_problem(RandomForestClassifier(6, max_depth=4, random_state=0), n=40)
     args = problem.forest, problem.predict, problem.X, problem.labels, ThreatModel(1.0, "l2")
