@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.special import logit
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.pipeline import Pipeline
 
 from sklearn_robust._threat import ThreatModel
@@ -158,10 +159,15 @@ def _scoring(estimator: Any) -> Any:
     if isinstance(estimator, Pipeline):
         last = estimator.steps[-1][1]
         found = _scoring(last)
+        if len(estimator.steps) == 1:
+            return found
         return estimator if found is last else _Last(estimator, found)
     if getattr(estimator, "decision_function_shape", None) == "ovo":  # scores of pairs of classes
         estimator = copy.copy(estimator)
         estimator.decision_function_shape = "ovr"
+    pairs = getattr(estimator, "base_estimator_", None)
+    if isinstance(pairs, OneVsOneClassifier):  # of a Gaussian process, which has no probabilities
+        return pairs
     if isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
         return _AboveThreshold(estimator)
     return estimator

@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
 from sklearn_robust import input_gradients, robust_score
 from sklearn_robust.attacks import ThreatModel
@@ -135,6 +135,17 @@ def test_votes_of_processes_are_those_of_scikit_learn():
         np.testing.assert_array_equal(found > 0, member.predict(HELD) == 0)
     robust = target.attacked(target.threat, "pgd", seed=0).robust
     assert robust.mean() < target.clean.mean()
+
+
+@pytest.mark.parametrize("bins", [False, True])
+def test_pairs_that_nobody_can_follow_are_searched_through_their_votes(bins):
+    """`predict_proba` is there and raises."""
+    front = (KBinsDiscretizer(4, encode="ordinal", quantile_method="averaged_inverted_cdf"),)
+    kernel = RBF() + ExpSineSquared(periodicity=1e3)
+    last = GaussianProcessClassifier(kernel, optimizer=None, multi_class="one_vs_one")
+    clf = make_pipeline(*front * bins, last).fit(X[FIT], Y[FIT])
+    robust = robust_score(clf, HELD, HELD_Y, epsilon=0.5, attack="square", random_state=0)
+    assert robust < (clf.predict(HELD) == HELD_Y).mean()
 
 
 def test_the_function_of_a_share_rises_and_bends_as_is_said():
