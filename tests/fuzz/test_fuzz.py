@@ -8,7 +8,7 @@ from tests.fuzz.promises import hold
 
 @settings(
     derandomize=True,
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
 from sklearn_robust import input_gradients, robust_score
-from sklearn_robust.attacks import ThreatModel
+from sklearn_robust.attacks import Square, ThreatModel
 from sklearn_robust.bounds import KernelSum, PolynomialKernel, RBFKernel, Term
 from sklearn_robust.bounds._feature_maps import drifts
 from sklearn_robust.bounds._processes import _BENDS, _COEFS, _LAMBDAS, share
@@ -144,7 +144,7 @@ def test_pairs_that_nobody_can_follow_are_searched_through_their_votes(bins):
     kernel = RBF() + ExpSineSquared(periodicity=1e3)
     last = GaussianProcessClassifier(kernel, optimizer=None, multi_class="one_vs_one")
     clf = make_pipeline(*front * bins, last).fit(X[FIT], Y[FIT])
-    robust = robust_score(clf, HELD, HELD_Y, epsilon=0.5, attack="square", random_state=0)
+    robust = robust_score(clf, HELD, HELD_Y, epsilon=0.5, attack=Square(100), random_state=0)
     assert robust < (clf.predict(HELD) == HELD_Y).mean()
 
 
