@@ -57,7 +57,7 @@ class AdversarialTrainingClassifier(
     ----------
     estimator : classifier
         Its clones are fitted; a Pipeline too, whose input is moved.
-    epsilon : float or array of shape (n_features,), default=0.1
+    epsilon : float, array of shape (n_features,) or TabularThreat, default=0.1
         Radius of the adversary, in the units of X as passed.
     n_rounds : int, default=5
         Fits after the first one at the most; 0: only that.
@@ -167,8 +167,10 @@ class AdversarialTrainingClassifier(
         """
         n_rounds = check_int(self.n_rounds, "n_rounds", low=0)
         check_seed(self.random_state)
-        threat = ThreatModel.for_columns(column_names(X), self.epsilon, self.norm, self.clip_values)
         X, y = self._checked(X, y)
+        threat = ThreatModel.for_columns(
+            column_names(X), self.epsilon, self.norm, self.clip_values, self.n_features_in_
+        )
         self.classes_ = np.unique(y)
         weight = check_sample_weight(sample_weight, X)
         if sample_weight is not None and self._weight_name is None:
@@ -179,7 +181,7 @@ class AdversarialTrainingClassifier(
         self.n_rounds_, self.n_mistakes_ = 0, []
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(n_rounds)
         for seed in seeds.tolist():
-            points, broken = self._mistakes(X, y, threat, seed)
+            points, broken = self._mistakes(X, y, seed)
             broken = broken[weight[broken] > 0]
             self.n_mistakes_.append(len(broken))
             if self.verbose:
@@ -228,18 +230,16 @@ class AdversarialTrainingClassifier(
         with config_context(enable_metadata_routing=routing):
             return clone(self.estimator).fit(*data.samples(), **options)
 
-    def _mistakes(
-        self, X: Any, y: np.ndarray, threat: ThreatModel, seed: int
-    ) -> tuple[Any, np.ndarray]:
+    def _mistakes(self, X: Any, y: np.ndarray, seed: int) -> tuple[Any, np.ndarray]:
         """Return the worst points around all samples, and which of those that were right break."""
         right = self.estimator_.predict(X) == y
         points = perturb(
             self.estimator_,
             X,
             y,
-            epsilon=threat.epsilon,
-            norm=threat.norm,
-            clip_values=threat.clip_values,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            clip_values=self.clip_values,
             attack=self.attack,
             random_state=seed,
             n_jobs=self.n_jobs,

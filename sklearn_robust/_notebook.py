@@ -46,7 +46,7 @@ class NotebookMixin:
     def _remember_adversary(self, threat: Any, training: str) -> None:
         """Keep the threat model of a fit, which later changes of parameters leave alone."""
         self._adversary = {
-            "epsilon": np.asarray(threat.epsilon),
+            "epsilon": None if threat.moves is not None else np.asarray(threat.epsilon),
             "norm": threat.norm,
             "clipped": threat.clip_values is not None,
             "training": training,
@@ -63,11 +63,13 @@ class NotebookMixin:
         return html if adversary is None else f"{html}<p>{escape(describe(**adversary))}</p>"
 
 
-def describe(epsilon: np.ndarray, norm: str, clipped: bool, training: str) -> str:
-    """Return in a sentence what an estimator was trained against."""
+def describe(epsilon: np.ndarray | None, norm: str, clipped: bool, training: str) -> str:
+    """Return in a sentence what an estimator was trained against; None: changes of a table."""
+    where = "inside the valid range of the data" if clipped else "without clipping"
+    if epsilon is None:
+        return f"Trained against changes of columns, {where}, by {training}."
     low, high = epsilon.min(), epsilon.max()
     if high == 0:
         return "Trained without an adversary (epsilon 0)."
     radius = f"{high:.4g}" if low == high else f"from {low:.4g} to {high:.4g} by feature"
-    where = "inside the valid range of the data" if clipped else "without clipping"
     return f"Trained against {norm} perturbations of epsilon {radius}, {where}, by {training}."

@@ -84,15 +84,16 @@ class ThreatModel:
         epsilon: Any,
         norm: str = "linf",
         clip_values: Any = None,
-        n_columns: int = 0,
+        n_columns: int | None = None,
     ) -> ThreatModel:
         """Return a threat model, values by name in it brought into the order of `columns`.
 
         `columns` are the names of the columns of X, None if it has none; `n_columns` says how many
-        there are. `epsilon` may be a `TabularThreat`.
+        there are. With it, `epsilon` may be a `TabularThreat`; what knows balls alone leaves it
+        out, and a ValueError is raised for one.
         """
         moves = None
-        if isinstance(epsilon, TabularThreat):
+        if isinstance(epsilon, TabularThreat) and n_columns is not None:
             epsilon, moves = 1.0, epsilon.on(columns, n_columns)
         epsilon, clip_values = _in_order(columns, epsilon, clip_values)
         return cls(epsilon, norm, clip_values, moves)
@@ -269,6 +270,12 @@ def _in_order(columns: Any, epsilon: Any, clip_values: Any) -> tuple[Any, Any]:
     if isinstance(clip_values, tuple | list) and len(clip_values) == 2:
         ends = zip(clip_values, (-np.inf, np.inf), strict=True)
         clip_values = tuple(in_order(bound, columns, "clip_values", end) for bound, end in ends)
+    if isinstance(epsilon, TabularThreat):
+        raise ValueError(
+            "epsilon must be a radius here, got a TabularThreat: linear models and networks are "
+            "trained against balls. Pass it to robust_score, perturb, certified_score, "
+            "evaluate_robustness or make_robust_scorer, or train an AdversarialTrainingClassifier."
+        )
     return in_order(epsilon, columns, "epsilon"), clip_values
 
 

@@ -5,6 +5,8 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.ensemble import (
     AdaBoostClassifier,
     ExtraTreesClassifier,
@@ -23,6 +25,9 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust import (
+    AdversarialLogisticRegression,
+    AdversarialLogisticRegressionCV,
+    AdversarialTrainingClassifier,
     Change,
     RobustFCClassifier,
     TabularThreat,
@@ -324,3 +329,48 @@ def test_missing_values_stay_missing_beside_whole_numbers(name):
     target = make_target(clf, X, y, epsilon=threat)
     np.testing.assert_array_equal(target.attacked(target.threat).robust, expected)
     np.testing.assert_array_equal(target.certified(target.threat, "auto"), expected)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AdversarialLogisticRegression(TabularThreat({0: (0, 0.1)})),
+        AdversarialLogisticRegressionCV([0, 0.1], scoring_epsilon=TabularThreat({0: (0, 0.1)})),
+        RobustFCClassifier(epsilon=TabularThreat({0: (0, 0.1)})),
+    ],
+)
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_what_is_trained_against_balls_refuses_the_changes_of_a_table(estimator, as_frame):
+    """They were once taken for a ball of radius 1 in all columns."""
+    X, y = load_iris(return_X_y=True, as_frame=as_frame)
+    estimator = clone(estimator)
+    if as_frame:
+        cv = isinstance(estimator, AdversarialLogisticRegressionCV)
+        named = TabularThreat({X.columns[0]: (0, 0.1)})
+        estimator.set_params(**{"scoring_epsilon" if cv else "epsilon": named})
+    with pytest.raises(ValueError, match="epsilon must be a radius here, got a TabularThreat"):
+        estimator.fit(X, y)
+
+
+def test_retraining_moves_nothing_but_what_a_table_lets_move(monkeypatch):
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    name, seen = X.columns[2], []
+    clf = AdversarialTrainingClassifier(
+        RandomForestClassifier(5, random_state=0),
+        epsilon=TabularThreat({name: (0, 0.5)}),
+        n_rounds=1,
+        random_state=0,
+    )
+    fitted = clf._fitted
+
+    def watched(data):
+        seen.append(data.samples()[0])
+        return fitted(data)
+
+    monkeypatch.setattr(clf, "_fitted", watched)
+    clf.fit(X, y)
+    known = set(map(tuple, X.drop(columns=name).to_numpy()))
+    assert len(seen) == 2
+    assert len(seen[1]) > len(X)
+    assert set(map(tuple, seen[1].drop(columns=name).to_numpy())) == known
+    assert "Trained against changes of columns" in clf._html_repr()

@@ -56,9 +56,12 @@ def most_gained(gain: np.ndarray, cost: np.ndarray, budget: float) -> np.ndarray
     if budget >= cost.sum():
         return gain > 0
     units, room = in_units(cost, budget)
-    if len(set(units.tolist())) == 1:
-        return _largest(gain, room // int(units[0]))
-    return _knapsack(gain, units, room)
+    take, paid = gain > 0, np.flatnonzero(units)  # what costs nothing is taken
+    if len(set(units[paid].tolist())) == 1:
+        take[:, paid] = _largest(gain[:, paid], room // int(units[paid[0]]))
+    else:
+        take[:, paid] = _knapsack(gain[:, paid], units[paid], room)
+    return take
 
 
 def _largest(gain: np.ndarray, k: int) -> np.ndarray:
