@@ -278,7 +278,7 @@ def test_what_cannot_flip_is_refused_before_any_work():
     clf = pipeline(LogisticRegression()).fit(X, y)
     forest = pipeline(RandomForestClassifier(5, random_state=0)).fit(X, y)
     threat = threat_of(2, {})
-    with pytest.raises(ValueError, match="a Flip is known of linear classifiers"):
+    with pytest.raises(ValueError, match="a Flip, which needs a linear classifier"):
         robust_score(forest, X, y, epsilon=threat)
     with pytest.raises(ValueError, match="attack must be 'auto'"):
         robust_score(clf, X, y, epsilon=threat, attack="pgd")

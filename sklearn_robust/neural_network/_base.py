@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,6 +38,7 @@ from sklearn_robust.neural_network._predictions import Predictions
 from sklearn_robust.neural_network._samples import read_training_data
 from sklearn_robust.neural_network._shifts import network_alone
 from sklearn_robust.neural_network._trial import check_module
+from sklearn_robust.neural_network._unchanged import unchanged_unless_trained
 from sklearn_robust.neural_network.objectives import TrainingObjective, get_objective
 from sklearn_robust.targets import RobustClassifierMixin
 
@@ -124,7 +123,7 @@ class BaseRobustClassifier(
         """
         task = FitTask(self, X, y, sample_weight)
         warm = self.warm_start and hasattr(self, "net_")
-        with self._unchanged_unless_trained():
+        with unchanged_unless_trained(self):
             X, y, weight = self._prepared(X, y, sample_weight, reset=not warm)
             if warm and not np.array_equal(np.unique(y), self.classes_):
                 raise ValueError(
@@ -189,7 +188,7 @@ class BaseRobustClassifier(
         """
         first = not hasattr(self, "net_")
         check_partial(self)
-        with self._unchanged_unless_trained():
+        with unchanged_unless_trained(self):
             X, y, weight = self._prepared(X, y, sample_weight, reset=first)
             if first:
                 known = np.unique(y if classes is None else classes)
@@ -207,29 +206,6 @@ class BaseRobustClassifier(
                 self.net_.go_on_with(self.module_, self._threat(), plan.lr, plan.lr_schedule)
             self._train(batch, None, 1, going_on=True)
         return self
-
-    @contextmanager
-    def _unchanged_unless_trained(self) -> Iterator[None]:
-        """Give the estimator its attributes back if an error ends a fit before its first epoch.
-
-        A training that diverges leaves the weights that it began with.
-        """
-        before = dict(self.__dict__)
-        try:
-            with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-                yield
-        except FloatingPointError:
-            raise
-        except BaseException:
-            net = vars(self).get("net_")
-            if (
-                net is None
-                or net is before.get("net_")
-                or not any("train_loss" in row for row in net.history)
-            ):
-                self.__dict__.clear()
-                self.__dict__.update(before)
-            raise
 
     def _prepared(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool

@@ -96,8 +96,8 @@ def _with_budget(subject: Subject, found: Target | None) -> Target:
     if found is not None and knows and moves is not None and not moves.flips:
         return found
     raise ValueError(
-        "a Flip is known of linear classifiers behind steps that are affine or encode categories, "
-        "a budget of these, naive Bayes, splines, bins and tree ensembles, got "
-        f"{type(subject.estimator).__name__}. Leave both out; without the budget the adversary is "
-        "stronger, so that it leaves a lower bound."
+        "epsilon has a Flip, which needs a linear classifier behind affine steps and encoders, or "
+        "a budget, which needs that, naive Bayes, splines, bins or tree ensembles, got "
+        f"{type(subject.estimator).__name__}. Leave out what it does not take. Without a budget "
+        "the adversary is stronger, so that certified_score is still a lower bound."
     )
