@@ -272,9 +272,10 @@ def _in_order(columns: Any, epsilon: Any, clip_values: Any) -> tuple[Any, Any]:
         clip_values = tuple(in_order(bound, columns, "clip_values", end) for bound, end in ends)
     if isinstance(epsilon, TabularThreat):
         raise ValueError(
-            "epsilon must be a radius here, got a TabularThreat: linear models and networks are "
-            "trained against balls. Pass it to robust_score, perturb, certified_score, "
-            "evaluate_robustness or make_robust_scorer, or train an AdversarialTrainingClassifier."
+            "epsilon must be a radius here, got a TabularThreat. It is for robust_score, perturb, "
+            "certified_score, evaluate_robustness and make_robust_scorer, and "
+            "AdversarialLogisticRegression(solver='exact') and AdversarialTrainingClassifier train "
+            "against it."
         )
     return in_order(epsilon, columns, "epsilon"), clip_values
 

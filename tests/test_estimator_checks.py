@@ -78,6 +78,8 @@ def test_networks_in_mini_batches_pass_every_other_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(DEFAULTS, expected_failed_checks=_exempt)
 def test_the_default_networks_pass_every_other_check(estimator, check):
+    if getattr(check, "keywords", {}).get("readonly_memmap"):
+        pytest.skip("the networks above read memory that is read-only, in minutes less")
     check(estimator)
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,8 @@ def test_the_main_job_prints_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quick, "main_job_data", lambda *args: data)
     monkeypatch.setattr(_trained, "TRAINING", {"max_epochs": 2, "lr": 3e-3, "clip_values": (0, 1)})
     monkeypatch.setattr(_trained, "PGD_STEPS", {"CNN": 1, "FC": 1})
+    brief = {name: partial(cls, max_epochs=2) for name, cls in _trained.DEFAULTS.items()}
+    monkeypatch.setattr(_trained, "DEFAULTS", brief)
     monkeypatch.setattr(quick, "EVALUATION", {**quick.EVALUATION, "n_steps": 2})
     monkeypatch.setattr(_trained, "EPSILON", 0.05)
     monkeypatch.setattr(quick, "EPSILON", 0.05)  # so that all agree on an image of each class
@@ -294,7 +297,7 @@ from sklearn_robust import load_mnist
 torch.set_num_threads(1)
 X, y = load_mnist("5k")
 X = X.reshape(len(X), -1)
-report.load = lambda args: (X[:200], y[:200], X[200:240], y[200:240])
+report.load = lambda args: (X[:100], y[:100], X[200:220], y[200:220])
 command.main(sys.argv[1:])
 """
 

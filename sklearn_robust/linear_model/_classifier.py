@@ -118,15 +118,23 @@ class RobustLinearClassifier(RobustClassifierMixin, ClassifierMixin, BaseEstimat
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
     def _threat(
-        self, X: Any, epsilon: Any = None, norm: str | None = None, clip_values: Any = "own"
+        self,
+        X: Any,
+        epsilon: Any = None,
+        norm: str | None = None,
+        clip_values: Any = "own",
+        n_columns: int | None = None,
     ) -> ThreatModel:
-        """Return the threat model for data such as X; None and "own" mean the estimator's."""
+        """Return the threat model for data such as X; None and "own" mean the estimator's.
+
+        With `n_columns`, epsilon may be a `TabularThreat`.
+        """
         if isinstance(clip_values, str) and clip_values == "own":
             clip_values = self.clip_values
         epsilon = self._own_epsilon if epsilon is None else epsilon
         norm = self.norm if norm is None else norm
         columns = getattr(self, "feature_names_in_", None)
-        threat = ThreatModel.for_columns(columns, epsilon, norm, clip_values)
+        threat = ThreatModel.for_columns(columns, epsilon, norm, clip_values, n_columns)
         check_epsilon(threat.epsilon, X.shape[1])
         return threat
 

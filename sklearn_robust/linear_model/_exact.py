@@ -118,6 +118,18 @@ def solve_path(
     return solutions
 
 
+def minimise(
+    problem: Problem,
+    tol: float,
+    max_iter: int,
+    start: tuple[np.ndarray, float] | None = None,
+    verbose: int = 0,
+) -> Solution:
+    """Minimise one problem; arguments as in `solve`."""
+    monitor = Monitor(problem, tol, verbose)
+    return _solution(_Search(problem, max_iter).run(problem, monitor, start), monitor)
+
+
 def _extrapolate(
     solutions: list[Solution], epsilons: Sequence[float]
 ) -> tuple[np.ndarray, float] | None:
@@ -178,7 +190,7 @@ class _Search:
         self, problem: Problem, monitor: Monitor, start: tuple[np.ndarray, float] | None
     ) -> State:
         """Minimise one problem."""
-        S = float(problem.c @ self.zero.s)
+        S = problem.push(self.zero.s)
         if not problem.distance(self.pull, S).any():
             monitor.check(self.zero)
             if monitor.done:  # always, but for a loss that is smoothed still
@@ -186,7 +198,7 @@ class _Search:
         n_first = int((abs(self.pull) > S * problem.radius).sum())
         state = self.zero if start is None else State(problem, *start)
         while True:
-            if state.t == 0 and problem.norm in ("l2", "l1"):
+            if problem.norm in ("l2", "l1") and state.t == 0:
                 state = _leave_kink(problem, state, monitor, self.max_iter)
             if not monitor.done:
                 state = self._minimise(problem, state, monitor, n_first)
@@ -198,6 +210,8 @@ class _Search:
 
     def _minimise(self, problem: Problem, state: State, monitor: Monitor, n_first: int) -> State:
         """Products alone where few are enough; else Hessians, and without one beyond their cap."""
+        if not problem.has_hessian:
+            return lbfgs(problem, state, monitor, self.max_iter)
         wide = len(state.w) > len(problem.y)
         if problem.norm != "l1":
             state, self.columns = newton_cg(problem, state, monitor, self.max_iter, self.columns)

@@ -32,20 +32,21 @@ class Split:
     """linf adversary (and none): w = u - v."""
 
     def __init__(self, problem: Problem, scale: np.ndarray, start: np.ndarray) -> None:
-        self.e, self.scale = problem.radius, scale
+        self.problem, self.scale = problem, scale
         self.bounds: list[tuple[float | None, float | None]] = [(0, None)] * (2 * len(scale))
 
-    def pack(self, w: np.ndarray, t: float) -> np.ndarray:
+    def pack(self, w: np.ndarray, t: Any) -> np.ndarray:
         w = w / self.scale
         return np.concatenate([np.maximum(w, 0), np.maximum(-w, 0)])
 
-    def unpack(self, x: np.ndarray) -> tuple[np.ndarray, float]:
+    def unpack(self, x: np.ndarray) -> tuple[np.ndarray, Any]:
         u, v = x.reshape(2, -1)
         # Where both are positive t is more than ||e w||_1: an upper bound, closed at the minimum.
-        return self.scale * (u - v), float((self.e * self.scale) @ (u + v))
+        return self.scale * (u - v), self.problem.length(self.scale * (u + v))
 
-    def gradient(self, x: np.ndarray, gw: np.ndarray, gt: float) -> np.ndarray:
-        return np.concatenate([self.scale * (gt * self.e + gw), self.scale * (gt * self.e - gw)])
+    def gradient(self, x: np.ndarray, gw: np.ndarray, gt: Any) -> np.ndarray:
+        push = gt * self.problem.radius
+        return np.concatenate([self.scale * (push + gw), self.scale * (push - gw)])
 
 
 class Polar:
@@ -111,7 +112,7 @@ def lbfgs(problem: Problem, state: State, monitor: Monitor, max_iter: int) -> St
         a, s = problem.loss.slopes(m, t)
         gw = problem.lam * w - problem.correlate(problem.cy * a)
         gb = -float(problem.cy @ a) if problem.fit_intercept else 0.0
-        gx = variables.gradient(x[:-1], gw, float(problem.c @ s))
+        gx = variables.gradient(x[:-1], gw, problem.push(s))
         return problem.smooth_value(m, t, w), np.append(gx, gb)
 
     def look(intermediate_result: Any) -> None:

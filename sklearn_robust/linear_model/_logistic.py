@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ from sklearn_robust.linear_model._solve import (
     solve_classes,
     warn_not_converged,
 )
+from sklearn_robust.linear_model._tabular import check_trainable, solve_table
 
 _PGD_MAX_ITER = 100  # the report's steps of Adam
 
@@ -55,13 +57,15 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
 
     Parameters
     ----------
-    epsilon : float or array of shape (n_features,), default=0.1
+    epsilon : float, array of shape (n_features,) or TabularThreat, default=0.1
         Radius of the adversary, in the units of X as passed; one number, or one per feature.
-        With 0 this is scikit-learn's `LogisticRegression`.
+        With 0 this is scikit-learn's `LogisticRegression`. ``solver="exact"`` takes a
+        `TabularThreat` too, without flips and budget: for two classes and dense X any, else one
+        without relative changes and `clip_values`. Whole numbers are trained against exactly.
     norm : {"linf", "l2", "l1"}, default="linf"
         The adversary's norm.
     C : float, default=1.0
-        Inverse strength of the l2 penalty, as in scikit-learn; ``inf`` for none.
+        Inverse strength of the l2 penalty, as in scikit-learn; ``inf`` for none (not of a hinge).
     fit_intercept : bool, default=True
         Whether to fit an intercept; it is not penalised.
     solver : {"exact", "pgd"}, default="exact"
@@ -87,7 +91,8 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
     clip_values : (low, high) or None, default=None
         Valid range of the data, each a number or one value per feature. The adversary of
         `robust_score`, `perturb` and ``solver="pgd"`` stays within it. ``solver="exact"`` trains
-        against the whole ball, an upper bound on the loss over ball and box.
+        against the whole ball, an upper bound on the loss over ball and box, but within the range
+        against a `TabularThreat`.
     random_state : int, RandomState instance or None, default=None
         Seed of the random starts of ``solver="pgd"``; nothing else is random.
     verbose : int, default=0
@@ -227,7 +232,10 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
             accept_sparse=SPARSE if self.solver == "exact" else False,
         )
         check_classification_targets(y)
-        threat = self._threat(X)
+        exact = self.solver == "exact"
+        threat = self._threat(X, n_columns=X.shape[1] if exact else None)
+        if threat.moves is not None:
+            check_trainable(threat, self.norm)
         if threat.clip_values is not None:
             threat.check_data(X)
         self.classes_, y = np.unique(y, return_inverse=True)
@@ -237,11 +245,11 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
         task.begin(0)
         if last is not None and last.shape == (self._n_rows, X.shape[1]):
             start = last, self.intercept_
-        if self.solver == "exact":
+        if exact:
             self._fit_exact(X, y, weight, threat, start, options)
         else:
             self._fit_pgd(X, y, weight, threat, start)
-        if self.solver == "exact":
+        if exact and threat.moves is None:
             threat = replace(threat, clip_values=None)  # see `clip_values`
         self._remember_adversary(threat, f"solver {self.solver!r}")
         task.end()
@@ -264,6 +272,11 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
         check_int(self.pgd_steps, "pgd_steps", low=1)
         check_int(self.attack_every, "attack_every", low=1)
         self._step_size()
+        if loss == "hinge" and math.isinf(options["C"]):
+            raise ValueError(
+                "C must be finite for loss='hinge', whose kink leaves no criterion to stop at "
+                "without a penalty, got inf. Pass a large one, such as 1e4."
+            )
         return options | {"loss": loss}
 
     def _step_size(self) -> float | None:
@@ -280,9 +293,12 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
         start: Any,
         options: dict[str, Any],
     ) -> None:
-        radius = np.ravel(threat.epsilon)
         n_classes = len(self.classes_)
-        solution = solve_classes(X, y, weight, n_classes, [radius], start=start, **options)[0]
+        if threat.moves is not None:
+            solution = solve_table(X, y, weight, n_classes, threat, start=start, **options)
+        else:
+            radius = np.ravel(threat.epsilon)
+            solution = solve_classes(X, y, weight, n_classes, [radius], start=start, **options)[0]
         self.coef_ = solution.coef.astype(X.dtype)
         self.intercept_ = solution.intercept.astype(X.dtype)
         self.dual_gap_, self.objective_ = solution.dual_gap, solution.objective

@@ -27,6 +27,7 @@ Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 class MarginLoss:
     """Base of the losses ``phi(m, t) = loss(m - t)`` with a falling, convex `loss`."""
 
+    falls_for_ever = False  # as the margin grows, so that it may have no minimum
     smoothing = 0.0  # how far smooth_value may be below value is proportional to it
 
     def value(self, m: np.ndarray, t: float) -> np.ndarray:
@@ -67,6 +68,8 @@ class MarginLoss:
 
 class Logistic(MarginLoss):
     """log(1 + exp(-z))."""
+
+    falls_for_ever = True
 
     def _loss(self, z: np.ndarray) -> np.ndarray:
         # The same as logaddexp(0, -z), in a third of the time.

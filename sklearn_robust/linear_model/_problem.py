@@ -16,7 +16,7 @@ one product with X^T and one projection. At the minimiser the two sides are equa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -82,6 +82,7 @@ class Problem:
     known: dict[str, np.ndarray] = field(default_factory=dict)
     cy: np.ndarray = field(init=False)
     n_passes: int = field(default=0, init=False)
+    has_hessian: ClassVar[bool] = True  # what Newton's methods need
 
     def __post_init__(self) -> None:
         self.cy = self.c * self.y
@@ -116,21 +117,25 @@ class Problem:
         """Return the objective that is minimised, at margins m, length t and weights w."""
         return float(self.c @ self.loss.smooth_value(m, t)) + 0.5 * self.lam * float(w @ w)
 
-    def length(self, w: np.ndarray) -> float:
+    def length(self, w: np.ndarray) -> Any:
         """Return t = ||epsilon * w||_q."""
         return dual_length(self.norm, self.radius * w)
 
-    def lower_bound(self, state: State) -> tuple[float, float, np.ndarray, float]:
+    def push(self, s: np.ndarray) -> Any:
+        """Return S, with which ``sum_i c_i s_i t`` has the slopes ``S * radius`` along w."""
+        return float(self.c @ s)
+
+    def lower_bound(self, state: State) -> tuple[float, float, np.ndarray, Any]:
         """Return bounds on the minimum of F and of its smooth form, with g and S at `state`.
 
         They come from the slopes at `state`; with C = inf they are -inf.
         """
-        g, S = self.correlate(self.cy * state.a), float(self.c @ state.s)
+        g, S = self.correlate(self.cy * state.a), self.push(state.s)
         if self.lam == 0:
             return -np.inf, -np.inf, g, S
         a, s = self._balanced(state)
         fair = g if a is state.a else self.correlate(self.cy * a)
-        distance = self.distance(fair, float(self.c @ s))
+        distance = self.distance(fair, self.push(s))
         cost = float(distance @ distance) / (2 * self.lam)
         if self.loss.smoothing == 0 and a is state.a:
             # At a point's own slopes the conjugate is an equality, and takes no logarithms.
@@ -141,7 +146,7 @@ class Problem:
             return bound, bound, g, S
         return bound, float(self.c @ self.loss.smooth_entropy(a, s)) - cost, g, S
 
-    def distance(self, g: np.ndarray, S: float) -> np.ndarray:
+    def distance(self, g: np.ndarray, S: Any) -> np.ndarray:
         """Return g minus its projection onto V."""
         return g - project(self.norm, g, S * self.radius)
 
@@ -150,7 +155,7 @@ class Problem:
         mean = self.correlate(self.c) if self.fit_intercept else 0.0
         return feature_scale(self.column_squares(), mean, self.radius)
 
-    def subgradient(self, state: State, g: np.ndarray, S: float) -> np.ndarray:
+    def subgradient(self, state: State, g: np.ndarray, S: Any) -> np.ndarray:
         """Return a subgradient of F by w at `state`, small where one is."""
         e, w = self.radius, state.w
         rest = self.lam * w - g

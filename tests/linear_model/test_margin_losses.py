@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import scale
 
+from sklearn_robust import AdversarialLogisticRegression
 from sklearn_robust.linear_model._margin_losses import LOSSES, Hinge, Squared
 
 MARGINS = np.linspace(-3, 3, 41) + 0.013  # no margin at a kink
@@ -65,3 +68,17 @@ def test_squared_loss_is_its_worst_case_over_the_reachable_margins():
     reachable = MARGINS[:, None] + np.linspace(-0.7, 0.7, 101)
     worst = ((1 - reachable) ** 2).max(axis=1)
     np.testing.assert_allclose(Squared().value(MARGINS, 0.7), worst, rtol=1e-13)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_without_a_penalty_the_minimum_is_that_of_the_loss_itself(norm):
+    """It was that of the smooth form which minimising begins with."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X[::4])
+    settings = {"norm": norm, "loss": "squared"}
+    clf = AdversarialLogisticRegression(0.2, C=np.inf, **settings).fit(X, y[::4])
+    limit = AdversarialLogisticRegression(0.2, C=1e6, **settings).fit(X, y[::4])
+    assert clf.dual_gap_ <= 1e-6
+    assert clf.objective_ == pytest.approx(limit.objective_, rel=1e-5)
+    with pytest.raises(ValueError, match="C must be finite for loss='hinge'"):
+        AdversarialLogisticRegression(loss="hinge", C=np.inf).fit(X, y[::4])

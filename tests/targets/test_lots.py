@@ -147,9 +147,9 @@ from sklearn_robust.metrics import certified_score
 def resident(what):
     return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 
-set_config(working_memory=64)
+set_config(working_memory=16)
 rng = np.random.default_rng(0)
-X, y = rng.integers(0, 255, (100_000, 784), dtype=np.uint8), np.arange(100_000) % 2
+X, y = rng.integers(0, 255, (30_000, 784), dtype=np.uint8), np.arange(30_000) % 2
 X[y == 1] //= 2
 linear = make_pipeline(StandardScaler(), SGDClassifier(max_iter=2, tol=None))
 tree = DecisionTreeClassifier(max_depth=3)
