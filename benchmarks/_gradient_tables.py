@@ -19,24 +19,28 @@ def overview(contents: list[dict[str, Any]]) -> str:
     measures = ("gini", "cosine", "ink")
     body = []
     for content in contents:
-        box = "[0, 1]" if content["clip"] == "clipped" else "none"
         mean = {(r["model"], r["epsilon"], r["measure"]): r["mean"] for r in content["rows"]}
         beyond = {(r["model"], r["epsilon"]): r["share"] for r in content["out_of_reach"]}
         for row in content["accuracies"]:
             model, epsilon = key = row["model"], row["epsilon"]
+            clipped = epsilon > 0 and content["clip"] == "clipped"
             body.append(
-                (model, content["n_train"], content["epochs"][f"{model} {epsilon:g}"],
-                 f"{epsilon:g}", box if epsilon else "", f"{100 * row['clean']:.1f}",
+                ((model, content["n_train"], clipped, epsilon), f"{100 * row['clean']:.1f}",
                  f"{100 * row['pgd']:.1f}" if "pgd" in row else "",
                  *(f"{mean[(*key, m)]:.2f}" for m in measures), f"{100 * beyond[key]:.0f} %")
             )  # fmt: skip
-    boxes = ("", "none", "[0, 1]")
-    body = sorted(set(body), key=lambda row: (*row[:2], boxes.index(row[4]), row[3]))
-    header = (
-        *("model", "images", "epochs", "epsilon", "box", "clean", "PGD-100"),
-        *(*measures, "out of reach in [0, 1]"),
-    )
-    return format_table(header, body)
+    header = ("network", "clean", "PGD-100", *map(_title, measures), "out of reach in [0, 1]")
+    return format_table(header, [(_name(*key), *rest) for key, *rest in sorted(set(body))])
+
+
+def _name(model: str, images: int, clipped: bool, epsilon: float) -> str:
+    adversary = ("in [0, 1]" if clipped else "not clipped") if epsilon else ""
+    return ", ".join(filter(None, [f"{model} {epsilon:g}", adversary, f"{images:,} images"]))
+
+
+def _title(measure: str) -> str:
+    """Return a measure's name as the pages say it."""
+    return {"ink": "on strokes"}.get(measure, measure)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -70,13 +74,13 @@ def claims_table(effects: list[dict[str, Any]]) -> str:
         return f"{row['cohen_d']:+.2f}{sure}"
 
     body = [(*pair, *(shown(cell[(*pair, m)]) for m in measures)) for pair in pairs]
-    return format_table(("Cohen's d of", "against", *measures), body)
+    return format_table(("Cohen's d of", "against", *map(_title, measures)), body)
 
 
 def sanity_table(rows: list[dict[str, Any]]) -> str:
     """Return the rank correlation by the number of layers drawn anew."""
     correlations = [key for key in (rows[0] if rows else ()) if key.startswith("rank_correlation")]
-    heading = ["model", "epsilon", "layers drawn anew", *correlations, "ink"]
+    heading = ["model", "epsilon", "layers drawn anew", *correlations, _title("ink")]
     line = ["{model}", "{epsilon:g}", "{layers_drawn_anew}"]
     line += [f"{{{key}:.3f}}" for key in (*correlations, "ink")]
     return rows_table(rows, " | ".join(heading).replace("_", " "), " | ".join(line))

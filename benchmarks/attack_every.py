@@ -148,32 +148,27 @@ def network_cell(args: argparse.Namespace, name: str, training: str, seed: int) 
 
 
 def linear_table(linear: list[dict[str, Any]]) -> str:
-    """Return the table of the linear models, accuracies in percent."""
-    header = (
-        *("epsilon", "attacked"),
-        *(f"{kind}, {i} iterations" for i in ITERATIONS for kind in ("clean", "robust")),
-        *("minimiser: clean", "robust", "to mixture", "to adversarial", "law", "threshold"),
-    )
+    """Return the table of the linear models: accuracies in percent, clean and robust."""
+    last = ITERATIONS[-1]
     body = []
     for cell in linear:
         found, k = cell["found"], cell["k"]
         if not k:
-            accuracies = [f"{100 * found[f'{kind}_exact'][0]:.1f}" for kind in ("clean", "robust")]
-            blank = [""] * 4
-            row = ["exact minimum", *blank, *accuracies, "", "", f"{cell['law']:.3f}", ""]
+            row = ["minimum", "", _accuracies(found, "exact"), "", "", f"{cell['law']:.3f}"]
         else:
-            names = [
-                f"{kind}_{m}" for m in (*ITERATIONS, "mixture") for kind in ("clean", "robust")
-            ]
-            last = ITERATIONS[-1]
             row = [
                 "each" if k == 1 else f"1 in {k}",
-                *(f"{100 * found[name][0]:.1f}" for name in names),
+                *(_accuracies(found, kind) for kind in (last, "mixture")),
                 *(f"{found[f'to_{t}_{last}'][0]:.3f}" for t in ("mixture", "adversarial")),
-                *(f"{v:.3f}" for v in (cell["law"], found[f"threshold_{last}"][0])),
+                f"{found[f'threshold_{last}'][0]:.3f} of {cell['law']:.3f}",
             ]
         body.append((f"{cell['epsilon']:g}", *row))
-    return format_table(header, body)
+    header = ("epsilon", "attacked", "clean / robust", "at the mixture's minimum")
+    return format_table((*header, "to mixture", "to adversarial", "threshold of law"), body)
+
+
+def _accuracies(found: dict[str, Any], kind: int | str) -> str:
+    return " / ".join(f"{100 * found[f'{which}_{kind}'][0]:.1f}" for which in ("clean", "robust"))
 
 
 def network_table(rows: list[dict[str, Any]]) -> str:

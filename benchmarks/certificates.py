@@ -152,6 +152,11 @@ def certify(model: Any, X: np.ndarray, y: np.ndarray, threat: ThreatModel) -> di
     return row
 
 
+def _name(row: dict[str, Any]) -> str:
+    """Return a network's name as the pages say it."""
+    return row["network"].replace("the report's", "Collins et al.")
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the result as Markdown, a line for each network and radius."""
 
@@ -161,7 +166,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         return f"{100 * share:.0f} ({1000 * seconds:.0f})"
 
     body = [
-        (f"{row['network']}, {row['norm']} {row['epsilon']:g} ({row['n']})",
+        (f"{_name(row)}, {row['norm']} {row['epsilon']:g} ({row['n']})",
          *(f"{100 * row[kind] / row['n']:.0f}" for kind in ("clean", "pgd")),
          *(cell(row, method) for method in METHODS))
         for row in rows

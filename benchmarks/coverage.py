@@ -144,8 +144,8 @@ def _kind(attacked: list[str], certificate: str) -> str:
 def table(rows: Iterable[dict[str, Any]]) -> str:
     """Return a line for each classifier: its kinds, and the means over the data sets."""
     header = [
-        "classifier", "kind", "behind a scaler", "clean", "attacked", "certified", "decided",
-        "above", "seconds",
+        "classifier", "kind", "behind a scaler", "clean / attacked / certified", "decided", "above",
+        "seconds",
     ]  # fmt: skip
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -161,16 +161,14 @@ def _line(name: str, rows: list[dict[str, Any]]) -> list[str]:
         for front in FRONTS
     ]
     if not good:
-        return [f"`{name}`", *kinds, "", "", "", "", "", ""]
+        return [f"`{name}`", *kinds, "", "", "", ""]
     middle = [row["attacked"][1] for row in good], [row["certified"][1] for row in good]
     proven = [value for value in middle[1] if value is not None]
     certified = f"{np.mean(proven):.2f}" if proven else "none"
     return [
         f"`{name}`",
         *kinds,
-        f"{np.mean([row['clean'] for row in good]):.2f}",
-        f"{np.mean(middle[0]):.2f}",
-        certified,
+        f"{np.mean([row['clean'] for row in good]):.2f} / {np.mean(middle[0]):.2f} / {certified}",
         f"{np.mean([decided(row) for row in good]):.0%}",
         f"{100 * max(above(row) for row in good):.1f}",
         f"{np.median([row['seconds'] for row in good]):.1f}",

@@ -244,7 +244,7 @@ def _rows(result: dict[str, Any]) -> list[list[str]]:
         path = f"{result['path']['ratio']:.1f}" if fraction == FRACTIONS[0] else ""
         ratios = [f"{e['ratio']:.2f}" for e in entries]
         conic_ratio = f"{conic['seconds'] / entries[1]['seconds']:.0f}" if conic else ""
-        own = [problem, f"{fraction:g}", str(entries[1]["non_zero"]), *ratios]
+        own = [f"{problem}, {fraction:g}", str(entries[1]["non_zero"]), *ratios]
         rows.append([*own, path, conic_ratio])
     return rows
 
@@ -271,7 +271,7 @@ def to_markdown(content: dict[str, Any]) -> str:
     """Return the report as Markdown."""
     gaps = (f"gap {gap:g}" for gap in GAPS)
     paths = (f"path of {N_PATH}", "conic / exact")
-    header = ["problem", "epsilon / epsilon_max", "non-zero", *gaps, *paths]
+    header = ["problem, epsilon / epsilon_max", "non-zero", *gaps, *paths]
     body = [row for result in content["problems"] for row in _rows(result)]
     lines = [
         "Time of a certified exact fit in units of scikit-learn's LogisticRegression (lbfgs) on",

@@ -104,27 +104,27 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def render(results: dict[str, Any]) -> str:
     """Return the tables in Markdown."""
     names = ("tau to 0.2", "tau to 0.25 (as stated)", "tau to 0.2, exact solver")
-    body = []
+    standard, robust = [], []
     for i, epsilon in enumerate(EPSILONS):
         row = [epsilon, f"{STANDARD[0]} / {STANDARD[i + 1]}"]
         row += [
             f"{results[n]['standard'][0]:.1f} / {results[n]['standard'][i + 1]:.1f}"
             for n in names[:2]
         ]
-        row += ["{} / {}".format(*ROBUST[i])]
-        row += ["{:.1f} / {:.1f}".format(*results[n]["robust"][i]) for n in names]
-        body.append(row)
-    header = ["epsilon", "standard: report", *names[:2], "robust: report", *names]
+        standard.append(row)
+        row = [epsilon, "{} / {}".format(*ROBUST[i])]
+        robust.append(row + ["{:.1f} / {:.1f}".format(*results[n]["robust"][i]) for n in names])
     distances = [
         [name, r["n_seeds"], f"{r['standard_distance']:.1f}", f"{r['robust_distance']:.1f}"]
         for name, r in results.items()
     ]
     return "\n\n".join(
         [
-            "Standard / robust accuracy in per cent, mean over data sets. The report's last two of "
-            "standard training are printed as 0.08 and 0.01: taken as fractions.",
-            format_table(header, body),
-            "Root-mean-square distance to the report's numbers, in points; the smaller, the better "
+            "Clean / robust accuracy in per cent, mean over data sets. The last two of standard "
+            "training are printed as 0.08 and 0.01: taken as fractions.",
+            format_table(["epsilon", "standard training: theirs", *names[:2]], standard),
+            format_table(["epsilon", "robust training: theirs", *names], robust),
+            "Root-mean-square distance to the printed figures, in points; the smaller, the better "
             "the reading explains them.",
             format_table(
                 ["reading", "data sets", "standard training", "robust training"], distances

@@ -93,6 +93,14 @@ def render(settings: list[dict[str, Any]]) -> str:
     return rows_table(settings, heading, line)
 
 
+def brief(settings: list[dict[str, Any]]) -> str:
+    """Return errors beside the bounds, without how often these held."""
+    heading = f"law | n | mean error | largest | report | sharper | at confidence {CONFIDENCE:g}"
+    line = "{law} | {n_samples} | {mean_error:.2g} | {largest_error:.2g}"
+    line += "".join(f" | {{{kind}[error]:.3f}}" for kind in KINDS)
+    return rows_table(settings, heading, line)
+
+
 def draw(settings: list[dict[str, Any]], path: Path) -> None:
     """Draw error and bounds against n, one panel for each law."""
     fig = Figure(figsize=(13, 3.4), layout="constrained")

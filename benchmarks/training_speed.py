@@ -35,7 +35,7 @@ from benchmarks._contenders import (
     products_of_matrices,
     torchattacks_pgd,
 )
-from benchmarks._results import provenance, rows_table, write_json
+from benchmarks._results import format_table, provenance, rows_table, write_json
 from sklearn_robust import RobustNeuralNetClassifier
 from sklearn_robust.attacks import PGD
 from sklearn_robust.neural_network import AdversarialCrossEntropy
@@ -288,4 +288,21 @@ def table(rows: list[dict[str, Any]]) -> str:
         "{network} | {trainer} | {forwards:g} | {backwards:g} ({weight_backwards:g}) | "
         "{examples_per_second:.0f} | {share_of_peak:.0%} % | {ratio_to_bare_loop:.2f}"
     )
-    return rows_table(rows, heading, line)
+    return rows_table(({**r, "network": _name(r["network"])} for r in rows), heading, line)
+
+
+def _name(network: str) -> str:
+    """Return a network's name as the pages say it."""
+    return network.replace("the report", "Collins et al.")
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Return for each network the time of each trainer as a multiple of the bare loop's."""
+    trainers = [name for name in dict.fromkeys(r["trainer"] for r in rows) if name != BARE]
+    ratios = {(r["network"], r["trainer"]): r["ratio_to_bare_loop"] for r in rows}
+    networks = dict.fromkeys(r["network"] for r in rows)
+    body = [
+        (who, *(f"{ratios[n, who]:.2f}" if (n, who) in ratios else "-" for n in networks))
+        for who in trainers
+    ]
+    return format_table(("trainer", *map(_name, networks)), body)

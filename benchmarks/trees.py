@@ -24,13 +24,12 @@ from benchmarks._tree_case import Case
 from benchmarks._tree_settings import SETTINGS, Setting, make_model
 
 HEADING = (
-    "data | model | norm, radius | clean | robust | open | ms: median | mean | max "
-    "| Veritas: open | ms | ours | black box"
+    "data, model | norm, radius | clean / robust | open | ms: median / mean / max "
+    "| Veritas: open, ms (ours) | black box"
 )
 LINE = (
-    "{data} | {model} | {norm} {epsilon:g} | {clean:.1%} | {robust:.1%} | {open:.1%} "
-    "| {median:.1f} | {mean:.1f} | {max:.0f} | {veritas_open} | {veritas_ms} "
-    "| {ours_ms} | {black_box}"
+    "{data}, {model} | {norm} {epsilon:g} | {clean:.1%} / {robust:.1%} | {open:.1%} "
+    "| {median:.1f} / {mean:.1f} / {max:.0f} | {veritas} | {black_box}"
 )
 
 
@@ -95,14 +94,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row with text where it may have no number."""
-    formats = {
-        "veritas_open": "{:.0%}",
-        "veritas_ms": "{:.1f}",
-        "ours_ms": "{:.1f}",
-        "black_box": "{:.1%}",
+    beside = "{veritas_open:.0%}, {veritas_ms:.1f} ({ours_ms:.1f})"
+    return {
+        **row,
+        "veritas": beside.format(**row) if "veritas_ms" in row else "",
+        "black_box": f"{row['black_box']:.1%}" if "black_box" in row else "",
     }
-    text = {key: form.format(row[key]) if key in row else "" for key, form in formats.items()}
-    return {**row, **text}
 
 
 def summary(rows: list[dict[str, Any]]) -> list[str]:

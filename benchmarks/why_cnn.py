@@ -209,14 +209,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         r["lowest"], r["highest"] = min(r["robust_of_seeds"]), max(r["robust_of_seeds"])
         r["seeds"] = len(r["robust_of_seeds"])
         r["middle"] = f"{r['threshold'][1]:.2f}" if "threshold" in r else ""
-    heading = (
-        "data | network | weights | training epsilon | clean | robust | of seeds | passes | "
-        "threshold / epsilon | Gini | cosine | ink"
-    )
+        of = "" if r["data"] == "MNIST" else f", {r['data']}"
+        r["name"] = r["network"] + of + ", standard training" * (r["epsilon"] == 0)
+    heading = "network | clean | robust | of seeds | threshold / epsilon | cosine | on strokes"
     line = (
-        "{data} | {network} | {weights} | {epsilon:g} | {clean:.1%} | {robust:.1%} | "
-        "{lowest:.1%} to {highest:.1%} ({seeds}) | {passes:.0%} % | "
-        "{middle} | {gini:.2f} | {cosine:.2f} | {ink:.2f}"
+        "{name} | {clean:.1%} | {robust:.1%} | {lowest:.1%} to {highest:.1%} ({seeds}) | "
+        "{middle} | {cosine:.2f} | {ink:.2f}"
     )
     return rows_table(found, heading, line)
 

@@ -107,9 +107,9 @@ def test_the_overview_has_a_row_for_each_training_and_one_for_both_of_the_standa
     text = _gradient_tables.overview([content("clipped"), content("free")])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     assert rows == [
-        ["fc", "4000", "3", "0", "", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
-        ["fc", "4000", "5", "0.3", "none", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
-        ["fc", "4000", "5", "0.3", "[0, 1]", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["fc 0, 4,000 images", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
+        ["fc 0.3, not clipped, 4,000 images", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["fc 0.3, in [0, 1], 4,000 images", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
     ]
 
 
@@ -269,9 +269,8 @@ def test_protocols_are_compared_seed_by_seed():
     assert len(lines) == 3
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     # Two seeds in common; the seeds' own difference cancels, so that the interval is a point.
-    assert cells[6:8] == ["2", "CPU"]
-    assert cells[8:] == ["full", "90.5", "50.0", "1.0", "reduced", "91.5", "50.0", "0.2",
-                         "+1.0 ± 0.0", "+0.0 ± 0.0"]  # fmt: skip
+    assert cells == ["FC 0.1, not clipped, 500 images, 2 seeds", "reduced for full", "91.5",
+                     "50.0", "+1.0 ± 0.0", "+0.0 ± 0.0", "0.2 for 1.0"]  # fmt: skip
 
 
 def test_the_full_protocol_in_bfloat16_stands_for_the_full_one_where_that_is_missing():
@@ -280,6 +279,18 @@ def test_the_full_protocol_in_bfloat16_stands_for_the_full_one_where_that_is_mis
     assert "full-bfloat16" in line and "+10.0" in line
     lines = report.protocols_table([result("full", 0, 0.9, 0.65), coarse, other]).splitlines()[2:]
     assert ["-5.0" in lines[0], "+5.0" in lines[1]] == [True, True] and len(lines) == 2
+
+
+def test_the_headline_shows_the_full_protocol_and_the_first_seed():
+    on_all = {"n_train": 60_000}
+    found = [
+        result("reduced", 0, 0.9, 0.5, **on_all),
+        result("full", 1, 0.7, 0.4, **on_all),
+        result("full", 0, 0.8, 0.4, **on_all),
+        result("full", 0, 0.6, 0.4),
+    ]
+    (line,) = report.headline(found).splitlines()[2:]
+    assert "| 80.00 |" in line
 
 
 def test_the_table_shows_the_largest_training_of_a_kind():

@@ -1,6 +1,7 @@
 """The benchmark of training: what it leaves out changes no result, and its table is complete."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_training_on_a_gpu_counts_the_time_of_the_clock():
 def test_what_the_page_says_of_the_gpu_is_what_was_measured():
     root = Path(__file__).parents[2]
     content = json.loads((root / "benchmarks/results/training_speed_cuda.json").read_text())
-    page = " ".join((root / "docs/training.md").read_text().split())
+    page = " ".join((root / "docs/performance.md").read_text().split())
     assert content["gpu"] == "NVIDIA H200"
     rates = {(r["network"], r["trainer"]): r["examples_per_second"] for r in content["rows"]}
     networks = {name for name, _ in rates}
@@ -92,6 +93,54 @@ def test_what_the_page_says_of_the_gpu_is_what_was_measured():
     for precision in ("bfloat16", "all in TF32"):
         faster = rates["CNN of the report", f"{graphs}, {precision}"]
         assert 1.2 < faster / rates["CNN of the report", graphs] < 1.34
+
+
+def test_what_the_page_says_of_other_trainers_is_what_was_measured():
+    root = Path(__file__).parents[2]
+    content = json.loads((root / "benchmarks/results/training_speed.json").read_text())
+    page = " ".join((root / "docs/performance.md").read_text().split())
+    rates = {(r["network"], r["trainer"]): r["examples_per_second"] for r in content["rows"]}
+    networks = list(dict.fromkeys(name for name, _ in rates))
+
+    def times(ours, theirs):
+        return [f"{rates[name, ours] / rates[name, theirs]:.1f}" for name in networks]
+
+    plain, coarse = "this library", "this library, bfloat16"
+    fc, small, cnn = times(plain, "ART")
+    assert f"in float32: {fc} times (FC), {small} (small CNN) and {cnn} (the CNN of Coll" in page
+    assert "with bfloat16 {}, {} and {}.".format(*times(coarse, "ART")) in page
+    beside, faster = times(plain, "torchattacks"), times(coarse, "torchattacks")
+    said = f"torchattacks** {min(beside)} to {max(beside)} times, {min(faster)} to {max(faster)}"
+    assert said in page
+    compiled = rates["FC 2 x 512", "bare loop"] / rates["FC 2 x 512", "bare loop, compiled"]
+    assert compiled == pytest.approx(1.25, abs=0.05)
+
+
+@pytest.mark.parametrize("network", ["CNN 0.1", "CNN 0.2", "CNN 0.3", "FC 0.3"])
+def test_what_is_certified_against_the_goals_is_what_the_recipes_reach(network):
+    root = Path(__file__).parents[2]
+    page = (root / "docs/training.md").read_text()
+    name, epsilon = network.split()
+    reached = _training_tables.recipes(root / "benchmarks/results").splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in reached]
+    (row,) = [r for r in rows if r[0].startswith(f"certified {name}") and r[1] == epsilon]
+    goals = re.search(rf"^\| certified {name} {epsilon} \|(.*)$", page, re.MULTILINE)[1].split("|")
+    assert goals[1].split(",")[0].strip() == row[4]
+    assert goals[2].strip() == row[5]
+    goal = float(re.search(r"certified ([\d.]+)", goals[0])[1])
+    missed = re.search(r"\*\*missed\*\* by ([\d.]+)", goals[3])
+    assert (float(missed[1]) if missed else 0) == round(max(0, goal - float(row[4])), 1)
+
+
+@pytest.mark.parametrize("network", ["fast CNN", "strong CNN", "fast FC"])
+def test_what_attacks_leave_against_the_goals_is_what_the_recipes_reach(network):
+    root = Path(__file__).parents[2]
+    page = (root / "docs/training.md").read_text()
+    reached = _training_tables.recipes(root / "benchmarks/results")
+    (row,) = [line.split("|") for line in reached.splitlines() if line.startswith(f"| {network} ")]
+    goals = re.search(rf"^\| {network} 0.3 \|(.*)$", page, re.MULTILINE)[1].split("|")
+    assert goals[1].split(",")[0].strip() == row[4].strip()
+    assert goals[2].strip() == row[6].strip()
 
 
 def test_precisions_are_compared_with_float64():
