@@ -52,7 +52,8 @@ copybutton_prompt_is_regexp = True
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_examples",
-    "backreferences_dir": None,
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("sklearn_robust",),
     "download_all_examples": False,
     "min_reported_time": 0,
     "show_signature": False,
@@ -89,6 +90,11 @@ def _skip(app, what, name, member, skip, options):
     return skip or name.startswith(("set_", "get_metadata")) or name == "get_params"
 
 
+def _plain(app, what, name, obj, options, lines):
+    """Take a link to scikit-learn's own pages out of the docstring of an inherited `score`."""
+    lines[:] = [line.replace(":ref:`accuracy <accuracy_score>`", "accuracy") for line in lines]
+
+
 def _resolve(app, env, node, contnode):
     """Resolve `sklearn_robust.name` to the sub-package where the name is documented."""
     target = node.get("reftarget", "")
@@ -108,4 +114,5 @@ def _resolve(app, env, node, contnode):
 def setup(app):
     app.add_html_math_renderer("mathml", _mathml.inline, _mathml.block)
     app.connect("autodoc-skip-member", _skip)
+    app.connect("autodoc-process-docstring", _plain)
     app.connect("missing-reference", _resolve)

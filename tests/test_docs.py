@@ -122,6 +122,19 @@ def test_evidence_is_short():
     assert sum(len(text.split()) for text in pages) <= 12_000
 
 
+GUIDANCE = (
+    *("index", "start", "install", "why", "tour", "guide", "pipelines", "own_networks", "trees"),
+    *("recipes", "adversarial_training", "choosing_epsilon", "publishing", "certify", "gradients"),
+    *("scaling", "persistence"),
+)
+
+
+def test_guidance_is_short():
+    pages = [(ROOT / "docs" / f"{name}.md").read_text() for name in GUIDANCE]
+    # Without code, what it prints, and lists of pages.
+    assert sum(len(re.sub(r"```.*?```", "", text, flags=re.S).split()) for text in pages) <= 8_000
+
+
 def test_gallery_is_worth_its_page():
     assert len(GALLERY) >= 8
     for script in GALLERY:

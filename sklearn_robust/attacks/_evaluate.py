@@ -65,7 +65,7 @@ def evaluate(
         Class indices.
     threat : ThreatModel
     attack : Attack or AttackEnsemble
-        The attacks of an ensemble run one after another, each on what the former left standing.
+        The attacks of an ensemble run one after another, each on what the former left correct.
     predict : callable
         Maps samples to class indices. The judge may compute in a higher precision than `model`.
     clean : bool ndarray of shape (n_samples,), optional

@@ -97,7 +97,8 @@ class FMN(SearchAttack):
         model, X, y
             As in `PGD.perturb`.
         unit : ThreatModel
-            The norm, the box, and in `epsilon` the unit of distance, which may differ by feature.
+            The norm, the valid range, and in `epsilon` the unit of distance, which may differ by
+            feature.
 
         Returns
         -------
@@ -209,9 +210,9 @@ def nearest_mistakes(
     X : ndarray of shape (n_samples, ...)
     y : ndarray of int, shape (n_samples,)
     predict : callable
-        Maps samples to class indices; its word decides, whatever the precision of `model`.
+        Maps samples to class indices; decides, whatever the precision of `model`.
     unit : ThreatModel
-        The norm, the box, and in `epsilon` the unit of distance: 1.0 for the units of X.
+        The norm, the valid range, and in `epsilon` the unit of distance: 1.0 for the units of X.
     attack : FMN, optional
     batch_size : int
 
@@ -225,7 +226,7 @@ def nearest_mistakes(
     Raises
     ------
     ValueError
-        If X leaves the box of `unit`, or the model has no gradients or one class.
+        If X leaves the valid range of `unit`, or the model has no gradients or one class.
 
     Examples
     --------

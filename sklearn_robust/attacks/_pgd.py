@@ -1,4 +1,4 @@
-"""Projected gradient descent, Algorithm 1 of the report."""
+"""Projected gradient descent, Algorithm 1 of Collins et al. (2019)."""
 
 from __future__ import annotations
 

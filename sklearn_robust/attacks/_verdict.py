@@ -72,7 +72,7 @@ class AttackRecord:
     name : str
         The class of the attack, and what tells it from others of its class.
     n_attacked : int
-        Samples it was given: those that all attacks before it had left standing.
+        Samples it was given: those that all attacks before it had left correct.
     n_broken : int
         Samples it broke.
     seconds : float
@@ -115,7 +115,7 @@ class AttackRecord:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the attacks left standing.
+    """What the attacks left correct.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ Known = Mapping[nn.Module, Sequence[Layer]]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _REMEDY = (
-    "Build the network of layers that the bounds know, or teach them the new type with "
+    "Build the network of layers that the bounds know, or register the new type with "
     "sklearn_robust.bounds.register_layer."
 )
 

@@ -40,7 +40,7 @@ def worst_case_margins(
         A single row belongs to class 1 and the score of class 0 is 0, as in scikit-learn.
     intercept : ndarray of shape (n_classes,), (1,) or scalar
     X : ndarray or sparse matrix of shape (n_samples, n_features)
-        A sparse X stays sparse where there is no box.
+        A sparse X stays sparse unless it is clipped.
     y : ndarray of int, shape (n_samples,)
         Index of the label of each sample.
     threat : ThreatModel
@@ -150,14 +150,14 @@ def linear_distances(
     Parameters
     ----------
     coef, intercept, X, y
-        As in `worst_case_margins`; X dense where there is a box.
+        As in `worst_case_margins`; X dense if it is clipped.
     unit : ThreatModel
-        The norm, the box, and in `epsilon` the unit of distance: 1.0 for the units of X.
+        The norm, the valid range, and in `epsilon` the unit of distance: 1.0 for the units of X.
 
     Returns
     -------
     distance : ndarray of shape (n_samples,)
-        0 where the sample is misclassified, inf where the box holds no mistake.
+        0 where the sample is misclassified, inf where the valid range holds no mistake.
     """
     weights = two_rows(coef)[0]
     distance = np.full(len(y), np.inf)

@@ -204,7 +204,7 @@ class BernoulliGenerator(BaseEstimator):
         - "report": :math:`\exp(-2 \tau_{\min}^2 (\sum_j \tau_j)^2 / d)`,
           :math:`1 - \exp(-(\sum_j \tau_j)^2 n / (2d))`;
         - "sharp": :math:`\exp(-2 s^2 / d)`, :math:`1 - \exp(-n s / 2)`: both at least as good as
-          the report's, and no minimum is needed;
+          those of "report", and no minimum is needed;
         - "confidence": :math:`\exp(-2 T^2 / N^2)` with the `confidence` asked for; it tends to
           :math:`\exp(-2 s)` as n grows. With :math:`\ell = \log(2 / (1 - \mathrm{confidence}))`,
           :math:`T = \max(0, 2 s - \sqrt{2 s \ell / n})` and

@@ -1,4 +1,4 @@
-"""Pictures of input gradients: the report's figure, for images and for tables."""
+"""Pictures of input gradients, for images and for tables."""
 
 from __future__ import annotations
 

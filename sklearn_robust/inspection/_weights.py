@@ -1,4 +1,4 @@
-"""Weights of linear models against the class bias of their features: the report's Figure 2."""
+"""Weights of linear models against the class bias of their features: Figure 2 of Collins et al."""
 
 from __future__ import annotations
 

@@ -102,7 +102,8 @@ def fit_pgd(
     Notes
     -----
     The loss is log(1 + exp(-y f(x))) for two classes and the multinomial logistic loss for more.
-    Adam hardly sees the scale of the loss: the report's sum and this mean give the same steps.
+    Adam hardly sees the scale of the loss: a sum of losses, as in Collins et al., and this mean
+    give the same steps.
     """
     n_rows = 1 if n_classes == 2 else n_classes
     loss_of: Loss = _logistic_loss if n_classes == 2 else _softmax_loss

@@ -1,4 +1,4 @@
-"""Signs that an attack was blinded rather than beaten: checks for a false sense of security.
+"""Signs of gradient masking: checks for a false sense of security.
 
 Each check is a function from an `AttackSetting` to a `Finding`; to add one, write it and list it in
 `CHECKS`.
@@ -211,8 +211,8 @@ def black_box_beats_white_box(setting: AttackSetting) -> Finding | None:
     broken = (1 - left.accuracy(Square(500))) * survived.mean()
     return Finding(
         "black-box beats white-box", bool(broken > TOLERANCE), float(broken),
-        "Square, which sees no gradients, breaks samples that the attacks along the gradient leave "
-        f"standing: {broken:.1%} of all. The gradients mislead; trust the combination only.",
+        "Square, which sees no gradients, breaks samples that attacks along the gradient do not: "
+        f"{broken:.1%} of all. The gradients mislead; trust the combination only.",
     )  # fmt: skip
 
 

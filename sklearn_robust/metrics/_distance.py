@@ -28,8 +28,8 @@ def adversarial_distance(
 
     .. math:: d_i = \min \{ \|x' - x_i\| : F(x') \ne y_i \}
 
-    Exact for linear classifiers, also behind affine transformers and inside a box, and for tree
-    ensembles, where the search of a sample ends. For networks an upper bound, by the fast
+    Exact for linear classifiers, also behind affine transformers and with `clip_values`, and for
+    tree ensembles, where the search of a sample ends. For networks an upper bound, by the fast
     minimum-norm attack. One run gives the accuracy at every radius:
     ``np.mean(d > epsilon)``.
 
@@ -56,7 +56,7 @@ def adversarial_distance(
     -------
     distance : ndarray of shape (n_samples,)
         In units of `unit`, those of X by default; 0 where the sample is misclassified, inf where no
-        mistake was found, or the box holds none. With ``return_bounds=True`` the pair
+        mistake was found, or none lies in `clip_values`. With ``return_bounds=True`` the pair
         ``(lower, upper)``: a proven lower bound, 0 where nothing is proven, and the distance of the
         nearest mistake found.
 

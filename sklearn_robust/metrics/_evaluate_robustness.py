@@ -212,7 +212,7 @@ def _certificate(target: Asked, obstacle: str | None, method: str) -> str:
 def _findings(
     asked: Asked, threats: list[ThreatModel], falls: list[_Fall], seed: int
 ) -> tuple[Finding, ...]:
-    """Look for signs that the attack was blinded, on samples that are right.
+    """Look for signs of gradient masking, on samples that are right.
 
     A search that ended has seen all there is.
     """

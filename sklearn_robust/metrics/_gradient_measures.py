@@ -111,7 +111,7 @@ def gradient_alignment(X: Any, gradients: Any, *, cosine: bool = True) -> np.nda
 def ink_energy(
     X: Any, gradients: Any, *, threshold: float | None = None, width: int = 1
 ) -> np.ndarray:
-    r"""Return the share of the gradient's magnitude that lies on or next to what is drawn.
+    r"""Return the share of the gradient's magnitude that lies on or next to strokes.
 
     .. math:: \frac{\sum_{p \in M} |g_p|}{\sum_p |g_p|}, \qquad
               M = \{p : \max_{\|q - p\|_\infty \le width} x_q > threshold\}
@@ -119,11 +119,12 @@ def ink_energy(
     Parameters
     ----------
     X, gradients : array-like of shape (n_samples, h, w) or (n_samples, channels, h, w)
-        Bright ink on a dark ground; invert X otherwise.
+        Bright strokes on a dark background; invert X otherwise.
     threshold : float, optional
-        What counts as ink. None: the middle between the smallest and the largest value of X.
+        Pixels above it are strokes. None: the middle between the smallest and the largest value of
+        X.
     width : int, default=1
-        How far from ink counts as next to it, in pixels, diagonals included.
+        How far from a stroke counts as next to it, in pixels, diagonals included.
 
     Returns
     -------

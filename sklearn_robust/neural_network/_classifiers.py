@@ -33,8 +33,8 @@ class RobustFCClassifier(BaseRobustClassifier):
     .. math:: \min_\theta \sum_i \max_{x' \in A(x_i)} L(F_\theta(x'), y_i)
 
     with the inner maximum approached by PGD (Algorithm 1 of [1]_) and the cross-entropy L. The
-    defaults are what trained best for its time over several data sets; the report's own network
-    and protocol are ``make_recipe("report", "fc")``.
+    defaults are what trained best for its time over several data sets; the network
+    and the protocol of [1]_ are ``make_recipe("report", "fc")``.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ class RobustCNNClassifier(BaseRobustClassifier):
 
     with the inner maximum approached by PGD (Algorithm 1 of [1]_) and the cross-entropy L. The
     defaults are what trained best for its time over several data sets: a small strided network,
-    about ten times as fast as the report's. That one and its protocol, which take about 18 hours
-    on two cores for MNIST, are ``make_recipe("report", "cnn")``.
+    about ten times as fast as that of [1]_. That one and its protocol, which take about 15
+    core-hours for MNIST in float32, are ``make_recipe("report", "cnn")``.
 
     Parameters
     ----------

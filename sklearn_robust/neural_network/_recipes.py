@@ -97,8 +97,8 @@ def make_recipe(
         (CNN, ``dtype="bfloat16"``) and 22 core-minutes (FC). "certified":
         interval training, for `sklearn_robust.metrics.certified_score`, predicting images with the
         mean over shifts by a pixel; for MNIST 11 (FC) and 35 core-minutes (CNN) with
-        ``dtype="bfloat16"``. "report": the protocol and the networks of the report, PGD with 100
-        steps of 0.01, without clipping; about 1,000 passes per image.
+        ``dtype="bfloat16"``. "report": the protocol and the networks of Collins et al. (2019), PGD
+        with 100 steps of 0.01, without clipping; about 1,000 passes per image.
     architecture : {"cnn", "fc"}, default="cnn"
         To the FC, samples are images if they are passed in their shape, (h, w) or (c, h, w).
     epsilon : float, default=0.3

@@ -103,7 +103,7 @@ def test_what_square_alone_breaks_is_a_share_of_all_samples():
     findings = {f.check: f for f in diagnose(AttackSetting(model, predict, X, y, threat, seed=0))}
     beaten = findings["black-box beats white-box"]
     assert beaten.fired and 0.1 < beaten.value <= 0.2
-    assert f"gradient leave standing: {beaten.value:.1%} of all." in beaten.message
+    assert f"along the gradient do not: {beaten.value:.1%} of all." in beaten.message
 
 
 def test_a_defence_that_looks_away_beyond_its_radius(digits, robust_fc):

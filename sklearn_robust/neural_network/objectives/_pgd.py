@@ -1,4 +1,4 @@
-"""Adversarial training by PGD: the report's Algorithm 1."""
+"""Adversarial training by PGD: Algorithm 1 of Collins et al. (2019)."""
 
 from __future__ import annotations
 
