@@ -82,7 +82,7 @@ def speed_of_solver():
 
 
 def speed_of_training():
-    """Return what the four models of the main job cost."""
+    """Return what the models of the main job cost."""
     content = _load("quick")
     body = [
         [f"{r['architecture']} {r['training']}", f"{r['training_seconds']:.0f}",
