@@ -132,6 +132,33 @@ class ThreatModel:
         most = 1.0 if self.moves is None else max(self.moves.down.max(), self.moves.up.max())
         return float(np.max(self.epsilon) * most)
 
+    def check_trainable(self) -> None:
+        """Raise ValueError unless each value has a range of its own, as training needs.
+
+        Flips and budgets tie columns together.
+        """
+        if self.moves is None:
+            return
+        if self.norm != "linf":
+            raise ValueError(f"norm must be left out beside a TabularThreat, got {self.norm!r}.")
+        if self.moves.flips:
+            raise ValueError(
+                "epsilon must have no Flip in training, as flips are of a column before its "
+                "encoder. Leave it out here, and pass it to robust_score."
+            )
+        if self.has_budget:
+            raise ValueError(
+                "epsilon must have no budget in training. Leave it out, which trains against more "
+                "than the adversary can do, and pass it to robust_score."
+            )
+
+    def reach_at(self, size: np.ndarray) -> np.ndarray:
+        """Return how far each feature may move where values have that size, by feature."""
+        if self.moves is None:
+            return np.broadcast_to(np.ravel(self.epsilon), size.shape)
+        most = np.maximum(self.moves.down, self.moves.up) * float(self.epsilon)
+        return np.where(self.moves.relative, most * size, most)
+
     def touched(self, n_features: int) -> np.ndarray:
         """Return which features have a radius of their own above 0, or share one."""
         if self.moves is not None:
@@ -273,7 +300,7 @@ def _in_order(columns: Any, epsilon: Any, clip_values: Any) -> tuple[Any, Any]:
     if isinstance(epsilon, TabularThreat):
         raise ValueError(
             "epsilon must be a radius here, got a TabularThreat. It is for robust_score, perturb, "
-            "certified_score, evaluate_robustness and make_robust_scorer, and "
+            "certified_score, evaluate_robustness and make_robust_scorer; networks, "
             "AdversarialLogisticRegression(solver='exact') and AdversarialTrainingClassifier train "
             "against it."
         )

@@ -336,7 +336,6 @@ def test_missing_values_stay_missing_beside_whole_numbers(name):
     [
         AdversarialLogisticRegression(TabularThreat({0: (0, 0.1)}), solver="pgd"),
         AdversarialLogisticRegressionCV([0, 0.1], scoring_epsilon=TabularThreat({0: (0, 0.1)})),
-        RobustFCClassifier(epsilon=TabularThreat({0: (0, 0.1)})),
     ],
 )
 @pytest.mark.parametrize("as_frame", [False, True])

@@ -30,7 +30,7 @@ from sklearn_robust.linear_model._solve import (
     solve_classes,
     warn_not_converged,
 )
-from sklearn_robust.linear_model._tabular import check_trainable, solve_table
+from sklearn_robust.linear_model._tabular import solve_table
 
 _PGD_MAX_ITER = 100  # the report's steps of Adam
 
@@ -234,8 +234,7 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
         check_classification_targets(y)
         exact = self.solver == "exact"
         threat = self._threat(X, n_columns=X.shape[1] if exact else None)
-        if threat.moves is not None:
-            check_trainable(threat, self.norm)
+        threat.check_trainable()
         if threat.clip_values is not None:
             threat.check_data(X)
         self.classes_, y = np.unique(y, return_inverse=True)

@@ -26,23 +26,6 @@ from sklearn_robust.linear_model._solution import Solution, prepare
 from sklearn_robust.linear_model._solve import solve_classes
 
 
-def check_trainable(threat: ThreatModel, norm: str) -> None:
-    """Raise ValueError for changes that are no range of each value by itself."""
-    assert threat.moves is not None
-    if norm != "linf":
-        raise ValueError(f"norm must be left out beside a TabularThreat, got {norm!r}.")
-    if threat.moves.flips:
-        raise ValueError(
-            "epsilon must have no Flip in training, as flips are of a column before its encoder. "
-            "Leave it out here, and pass it to robust_score."
-        )
-    if threat.has_budget:
-        raise ValueError(
-            "epsilon must have no budget in training. Leave it out, which trains against more than "
-            "the adversary can do, and pass it to robust_score."
-        )
-
-
 def solve_table(
     X: Any,
     y: np.ndarray,

@@ -326,7 +326,8 @@ class BaseRobustClassifier(
         going_on: bool = False,
     ) -> None:
         seed = team().own_seed(int(torch.randint(2**31, (1,), generator=self.net_.generator)))
-        self.net_.graphs = (self.net_.graphs or StepGraphs()) if self.cuda_graphs else None
+        replays = self.cuda_graphs and self.net_.threat.moves is None  # whose ends are each batch's
+        self.net_.graphs = (self.net_.graphs or StepGraphs()) if replays else None
         try:
             # Dropout draws from the global generator.
             with own_randomness(seed, data.device), network_alone(self.module_):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sklearn_robust._images import check_image_shape, require_image_shape
+from sklearn_robust._tabular import TabularThreat
 from sklearn_robust._validation import (
     check_bool,
     check_epsilon,
@@ -94,7 +95,8 @@ def check_each(owner: Any, rules: dict[str, Check]) -> None:
 
 def check_shared(classifier: Any) -> None:
     """Raise ValueError for a hyperparameter that breaks its rule, for the data that were read."""
-    check_epsilon(classifier.epsilon, classifier.n_features_in_)
+    if not isinstance(classifier.epsilon, TabularThreat):
+        check_epsilon(classifier.epsilon, classifier.n_features_in_)
     check_step_size(classifier.step_size, classifier.n_features_in_)
     check_each(classifier, RULES)
     if classifier.early_stopping:

@@ -22,9 +22,10 @@ shift_average : int or "auto", default=0
         it, sees the network alone. Predictions, attacks and proofs cost ``4 * shift_average + 1``
         times as much. "auto" is 1 for images of at least 16 x 16 and 0 for all else.""",
     "parameters": """\
-epsilon : float or array of shape (n_features,), default=0.1
+epsilon : float, array of shape (n_features,) or TabularThreat, default=0.1
         Radius of the adversary in training, in the units of X as passed. 0 is standard training;
-        an array gives each feature its own radius.
+        an array gives each feature its own radius. Against the changes of a table (without flips
+        and budget) attacks take whole numbers for any; "fgsm" and "sabr" know balls alone.
     norm : {"linf", "l2", "l1"}, default="linf"
     pgd_steps : int, default=3
         Steps of the attack in training. One step costs a forward pass and an input gradient, so

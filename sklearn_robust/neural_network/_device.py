@@ -60,7 +60,7 @@ def warn_of_resolution(dtype: str, threat: ThreatModel, X: np.ndarray) -> None:
     if dtype != "bfloat16" or threat.is_null:
         return
     low, high = value_range(X)
-    top, epsilon = float(max(-low.min(), high.max())), float(np.max(threat.epsilon))
+    top, epsilon = float(max(-low.min(), high.max())), threat.largest
     spacing = torch.finfo(torch.bfloat16).eps * top
     if epsilon < 2 * spacing:
         warn_user(
@@ -86,8 +86,8 @@ def float32_resolves(threat: ThreatModel, X: np.ndarray) -> bool:
     if not len(X):
         return True
     low, high = value_range(X)
-    gap = np.maximum(abs(low), abs(high)) / 2**23
-    radius = np.broadcast_to(np.ravel(threat.epsilon), gap.shape)
+    size = np.maximum(abs(low), abs(high))
+    gap, radius = size / 2**23, threat.reach_at(size)
     finest = np.where(radius > 0, radius, high - low)
     return bool((gap * _NUMBERS_WITHIN <= np.where(finest > 0, finest, np.inf)).all())
 

@@ -6,7 +6,6 @@ import difflib
 import inspect
 from typing import Any, TypedDict
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklearn_robust._threat import ThreatModel
@@ -169,8 +168,9 @@ class NetworkParameters(BaseEstimator):
             self.epsilon if epsilon is None else epsilon,
             self.norm if norm is None else norm,
             self.clip_values if own_clip else clip_values,
+            getattr(self, "n_features_in_", None),
         )
-        radius = float(np.max(threat.epsilon))
+        radius = threat.largest
         if radius > _LARGEST:
             raise ValueError(
                 f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."

@@ -109,7 +109,7 @@ def make_ramp(input_ramp: Any, threat: ThreatModel, X: np.ndarray) -> InputRamp:
         return InputRamp(*(end.reshape(X.shape[1:]) if end.ndim else end for end in knots))
     ends = (X.min(), X.max()) if threat.clip_values is None else threat.clip_values
     floor, ceiling = (float(np.min(ends[0])), float(np.max(ends[1])))
-    radius = float(np.max(threat.epsilon))
+    radius = threat.largest
     low, high = floor + radius, ceiling - radius
     if low >= high:
         raise ValueError(

@@ -34,7 +34,7 @@ def choose_ramp(threat: ThreatModel, X: np.ndarray) -> Any:
     knots : (low, high) or None
         Numbers, or an array of shape (n_features,) each where ranges or radii differ.
     """
-    if threat.is_null or threat.norm != "linf":
+    if threat.is_null or threat.norm != "linf" or threat.moves is not None:
         return None
     flat = X.reshape(len(X), -1)
     floor, ceiling = value_ranges(flat, threat.clip_values)

@@ -62,6 +62,7 @@ def read_training_data(
         sample_weight = check_sample_weight(sample_weight, X)
     X = X.reshape(len(X), *classifier.input_shape_)
     threat = classifier._threat()
+    threat.check_trainable()
     threat.check_data(X)
     if reset:
         _warn_of_epsilon(threat, X, as_bytes=as_bytes)
@@ -138,7 +139,7 @@ def _are_grey_levels(
 def _warn_of_epsilon(threat: ThreatModel, X: np.ndarray, *, as_bytes: bool) -> None:
     """Warn if the radius is nothing to grey levels, or lets all samples of X meet in a point."""
     largest = np.max(threat.epsilon)
-    if largest == 0:
+    if largest == 0 or threat.moves is not None:
         return
     low, high = value_range(X)
     if largest < 1 and (as_bytes or _are_whole_from_0_to_255(X, low, high)):

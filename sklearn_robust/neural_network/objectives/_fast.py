@@ -87,6 +87,11 @@ class FastAdversarial(TrainingObjective):
             check_int(getattr(self, name), name, low=1)
 
     def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
+        if threat.moves is not None:
+            raise ValueError(
+                "training='fgsm' has a length of step, which the changes of a table have not. Use "
+                "training='auto' with pgd_steps=1."
+            )
         if not threat.is_null:
             self._attack(TrainingContext(threat, torch.Generator())).check_reach(threat)
 

@@ -66,6 +66,11 @@ class SmallBoxTraining(CertifiedObjective):
 
     def check(self, module: torch.nn.Module, X: Tensor, threat: ThreatModel) -> None:
         super().check(module, X, threat)
+        if threat.moves is not None:
+            raise ValueError(
+                "training='sabr' shrinks a ball, not the changes of a table. Use training='ibp' or "
+                "'mtl-ibp'."
+            )
         if threat.norm != "linf":
             raise ValueError(
                 f"training='sabr' needs norm='linf', whose ball is a box, got {threat.norm!r}. Use "
