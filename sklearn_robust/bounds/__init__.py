@@ -103,6 +103,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from sklearn_robust.bounds._kinked import (
         ELU as ELU,
         Hardswish as Hardswish,
+        Softshrink as Softshrink,
+        Tanhshrink as Tanhshrink,
     )
     from sklearn_robust.bounds._layers import (
         Affine as Affine,
@@ -142,9 +144,11 @@ _TORCH_BACKED = {
     "Mish": "_bent",
     "SiLU": "_bent",
     "Sigmoid": "_smooth",
+    "Softshrink": "_kinked",
     "Softplus": "_bent",
     "Softsign": "_smooth",
     "Tanh": "_smooth",
+    "Tanhshrink": "_kinked",
     "UnsupportedLayerError": "_layers",
     "certifiable": "_certified_network",
     "certified_network": "_certified_network",

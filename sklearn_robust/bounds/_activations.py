@@ -22,8 +22,8 @@ class LeakyReLU(Nonlinear):
 
     Parameters
     ----------
-    slope : float in [0, 1], default=0.0
-        0: ReLU.
+    slope : float in [0, 1], or Tensor of such numbers, default=0.0
+        0: ReLU. A tensor has one number, or one of each channel.
 
     Examples
     --------
@@ -36,14 +36,16 @@ class LeakyReLU(Nonlinear):
     (tensor([0.7500]), tensor([0.7500]))
     """
 
-    def __init__(self, slope: float = 0.0) -> None:
+    def __init__(self, slope: float | Tensor = 0.0) -> None:
         self.slope = slope
 
     @property
     def rectifies(self) -> bool:  # type: ignore[override]
-        return self.slope == 0
+        return isinstance(self.slope, float) and self.slope == 0
 
     def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.slope, Tensor):
+            return torch.where(x > 0, x, self._slope(x) * x)
         return functional.leaky_relu(x, self.slope) if self.slope else functional.relu(x)
 
     def spread(self, error: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -60,17 +62,25 @@ class LeakyReLU(Nonlinear):
         open_ = self.undecided(low, high)
         stable = self._one_where(low >= 0, low)
         width = torch.where(open_, high - low, 1.0)
-        chord = (high - self.slope * low) / width
+        slope = self._slope(low)
+        chord = (high - slope * low) / width
         # Whichever of the two slopes cuts off the smaller triangle [1]_.
         adaptive = self._one_where(high > -low, low)
         upper_slope = torch.where(open_, chord, stable)
-        upper = torch.where(open_, (self.slope - chord) * low, 0.0)
+        upper = torch.where(open_, (slope - chord) * low, 0.0)
         guard = self.guard(low, high, unit)
         return Lines(torch.where(open_, adaptive, stable), -guard, upper_slope, upper + guard)
 
     def _one_where(self, mask: Tensor, like: Tensor) -> Tensor:
         """Return 1 where `mask`, else the slope, in the precision of `like` (not float32)."""
-        return torch.where(mask, like.new_ones(()), like.new_full((), self.slope))
+        return torch.where(mask, like.new_ones(()), self._slope(like))
+
+    def _slope(self, like: Tensor) -> Tensor:
+        """Return the slope in a form that broadcasts against samples such as `like`."""
+        if not isinstance(self.slope, Tensor):
+            return like.new_full((), self.slope)
+        channels = self.slope.to(like).reshape(-1, *[1] * (like.dim() - 2))
+        return channels if len(self.slope) > 1 else channels.reshape(())
 
 
 class Clamp(Nonlinear):

@@ -74,6 +74,8 @@ FUNCTIONS.update({
     "selu": _as_module(nn.SELU),
     "softsign": _as_module(nn.Softsign),
     "hardswish": _as_module(nn.Hardswish),
+    "softshrink": _as_module(nn.Softshrink),
+    "tanhshrink": _as_module(nn.Tanhshrink),
     "hardsigmoid": _as_module(nn.Hardsigmoid),
     "max_pool2d": _as_module(nn.MaxPool2d),
     "max_pool2d_with_indices": _as_module(nn.MaxPool2d),

@@ -1,4 +1,4 @@
-"""Activations with kinks beside bends: the family of ELU, and hardswish.
+"""Activations with kinks beside bends, or which bend outwards: ELU, hardswish, and what shrinks.
 
 Which slope is good depends on where the kinks are; of a few, that is taken whose line is closest to
 the function in the middle of the interval.
@@ -127,3 +127,60 @@ class Hardswish(Kinked):
 
     def bent_at(self, slope: Tensor) -> Tensor:
         return (3 * slope - 1.5).clamp(-3.0, 3.0)
+
+
+class Softshrink(Kinked):
+    """Moved by `threshold` towards 0, and 0 where it would pass it.
+
+    Parameters
+    ----------
+    threshold : float >= 0, default=0.5
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Softshrink
+    >>> Softshrink().interval(torch.tensor([-2.0]), torch.tensor([0.25]), unit=0.0)
+    (tensor([-1.5000]), tensor([0.]))
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold, self.kinks = threshold, (-threshold, threshold)
+        self.inexact_at_zero = 4 * threshold  # which is taken off
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.softshrink(x, self.threshold)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return (z.abs() > self.threshold).to(z)
+
+    def bent_at(self, slope: Tensor) -> Tensor:
+        return torch.zeros_like(slope)  # nowhere
+
+
+class Tanhshrink(Kinked):
+    """``z - tanh(z)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_robust.bounds import Tanhshrink
+    >>> Tanhshrink().interval(torch.tensor([-1.0]), torch.tensor([2.0]), unit=0.0)
+    (tensor([-0.2384]), tensor([1.0360]))
+    """
+
+    kinks = ()
+    inexact_at_zero = 4.0  # where two numbers of one size are subtracted
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.tanhshrink(x)
+
+    def derivative(self, z: Tensor) -> Tensor:
+        return torch.tanh(z) ** 2
+
+    def touching(self, slope: Tensor) -> Sequence[Tensor]:
+        at = self.bent_at(slope)
+        return [at, -at]
+
+    def bent_at(self, slope: Tensor) -> Tensor:
+        return torch.atanh(slope.clamp(min=0.0).sqrt())

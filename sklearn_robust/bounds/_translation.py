@@ -14,7 +14,7 @@ from sklearn_robust.bounds._activations import Clamp, LeakyReLU
 from sklearn_robust.bounds._affine import Dense, Reshape, Scale
 from sklearn_robust.bounds._bent import GELU, Mish, SiLU, Softplus
 from sklearn_robust.bounds._images import AveragePool, Conv, MaxPool, ZeroPad
-from sklearn_robust.bounds._kinked import ELU, Hardswish
+from sklearn_robust.bounds._kinked import ELU, Hardswish, Softshrink, Tanhshrink
 from sklearn_robust.bounds._layers import UnsupportedLayerError
 from sklearn_robust.bounds._smooth import Sigmoid, Softsign, Tanh
 
@@ -162,6 +162,12 @@ def _leaky(layer: nn.LeakyReLU) -> list[Any]:
     return [LeakyReLU(slope)]
 
 
+def _prelu(layer: nn.PReLU) -> list[Any]:
+    inside = bool(((layer.weight >= 0) & (layer.weight <= 1)).all())
+    _require(inside, "a weight outside [0, 1]", "Use slopes in [0, 1].")
+    return [LeakyReLU(layer.weight)]
+
+
 def _elu(layer: nn.ELU | nn.CELU) -> list[Any]:
     alpha = float(layer.alpha)
     _require(alpha > 0, f"alpha={alpha}", "Use an alpha above 0.")
@@ -179,6 +185,7 @@ for _type, _equivalent in {
     nn.BatchNorm2d: _batch_norm(2),
     nn.ReLU: lambda layer: [LeakyReLU(0.0)],
     nn.LeakyReLU: _leaky,
+    nn.PReLU: _prelu,
     nn.Hardtanh: lambda layer: [Clamp(layer.min_val, layer.max_val)],  # and ReLU6, a subclass
     nn.Tanh: lambda layer: [Tanh()],
     nn.Sigmoid: lambda layer: [Sigmoid()],
@@ -192,6 +199,8 @@ for _type, _equivalent in {
     nn.SELU: lambda layer: [ELU(_SELU_ALPHA, scale=_SELU_SCALE)],
     nn.Softsign: lambda layer: [Softsign()],
     nn.Hardswish: lambda layer: [Hardswish()],
+    nn.Softshrink: lambda layer: [Softshrink(layer.lambd)],
+    nn.Tanhshrink: lambda layer: [Tanhshrink()],
     nn.Hardsigmoid: lambda layer: [Scale(1.0, 3.0), Clamp(0.0, 6.0), Scale(1 / 6)],
     nn.RReLU: lambda layer: [LeakyReLU((layer.lower + layer.upper) / 2)],
     nn.MaxPool2d: _max_pool,

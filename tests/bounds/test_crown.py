@@ -38,7 +38,15 @@ def tightened(network, region, boxes):
 
 
 @pytest.mark.parametrize(
-    "layer", [LeakyReLU(), LeakyReLU(0.3), LeakyReLU(1.0), Clamp(0, 1), Clamp(-1, 0.5)]
+    "layer",
+    [
+        LeakyReLU(),
+        LeakyReLU(0.3),
+        LeakyReLU(torch.tensor([0.3])),
+        LeakyReLU(1.0),
+        Clamp(0, 1),
+        Clamp(-1, 0.5),
+    ],
 )
 def test_lines_enclose_the_activation_on_its_interval(layer):
     generator = torch.Generator().manual_seed(0)

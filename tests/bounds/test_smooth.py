@@ -17,8 +17,10 @@ from sklearn_robust.bounds import (
     Sigmoid,
     SiLU,
     Softplus,
+    Softshrink,
     Softsign,
     Tanh,
+    Tanhshrink,
     certified_network,
     interval_bounds,
     margin_bounds,
@@ -57,6 +59,10 @@ def elu(z, alpha=1.0, width=1.0, scale=1.0):
     return np.where(z > 0, scale * z, scale * alpha * np.expm1(np.minimum(z, 0) / width))
 
 
+def shrink(z, by):
+    return np.sign(z) * np.maximum(abs(z) - by, 0)
+
+
 # In more bits than the layers have.
 KINDS = {
     "tanh": (Tanh(), np.tanh, nn.Tanh),
@@ -72,8 +78,10 @@ KINDS = {
     "celu-2": (ELU(2, 2), partial(elu, alpha=2, width=2), partial(nn.CELU, 2.0)),
     "selu": (ELU(SELU[0], scale=SELU[1]), partial(elu, alpha=SELU[0], scale=SELU[1]), nn.SELU),
     "hardswish": (Hardswish(), lambda z: z * np.clip(z + 3, 0, 6) / 6, nn.Hardswish),
+    "softshrink": (Softshrink(0.7), partial(shrink, by=0.7), partial(nn.Softshrink, 0.7)),
+    "tanhshrink": (Tanhshrink(), lambda z: z - np.tanh(z), nn.Tanhshrink),
 }
-KINKS = {"elu-0.3": [0], "selu": [0], "hardswish": [-3, 3]}
+KINKS = {"elu-0.3": [0], "selu": [0], "hardswish": [-3, 3], "softshrink": [-0.7, 0.7]}
 CURVATURE = {"selu": 2, "softsign": 2}
 
 
@@ -250,7 +258,10 @@ def test_softplus_has_a_step_where_torch_leaves_the_formula(beta):
             assert (lines.upper_slope * x + lines.upper >= g).all()
 
 
-@pytest.mark.parametrize("kind", ["elu", "elu-0.3", "celu-2", "selu", "hardswish", "softsign"])
+@pytest.mark.parametrize(
+    "kind",
+    ["elu", "elu-0.3", "celu-2", "selu", "hardswish", "softsign", "softshrink", "tanhshrink"],
+)
 def test_lines_are_as_close_as_any_in_a_fine_search(kind):
     """In the middle of the interval: of all slopes and the best intercept that a grid allows."""
     layer, exact, _ = KINDS[kind]
