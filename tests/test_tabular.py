@@ -309,7 +309,7 @@ def test_what_does_not_fit_the_data_is_refused_before_any_work():
         robust_score(clf, X.to_numpy(), y, epsilon=TabularThreat({5: (0, 1)}))
     with pytest.raises(ValueError, match=r"whole steps, not so in \['income'\]"):
         robust_score(clf, X, y, epsilon=TabularThreat({"income": Change(0, 1, whole=True)}))
-    with pytest.raises(ValueError, match="norm must be left out beside a TabularThreat"):
+    with pytest.raises(ValueError, match="norm must be left out with a TabularThreat"):
         robust_score(clf, X, y, epsilon=TabularThreat(MIXED), norm="l2")
     with pytest.raises(ValueError, match="Use evaluate_robustness"):
         adversarial_distance(clf, X, y, unit=TabularThreat(MIXED))

@@ -12,7 +12,7 @@ input_ramp : None, "auto", "fixed", "learnable" or (low, high), default="auto"
         epsilon from the ends of `clip_values` (of the data, if None), per feature where ranges
         differ. ``input_ramp_`` says what was chosen. "fixed" and "learnable" begin with knots one
         epsilon from the ends, without looking; "learnable" trains them. This is a strong prior: it
-        helps where most values lie near the ends, as ink on paper does, and destroys information
+        helps where most values lie near the ends, as in scans of text, and destroys information
         where they lie between. See `sklearn_robust.neural_network.InputRamp`.""",
     "shift_average": """\
 shift_average : int or "auto", default=0
@@ -36,7 +36,7 @@ epsilon : float, array of shape (n_features,) or TabularThreat, default=0.1
         Start the attack at a point drawn uniformly from the ball.
     clip_values : None or (low, high), default=None
         Valid range of the data, scalars or one value per feature; adversarial points stay inside.
-        None, as in the report, lets them leave the range of the data.
+        None, as in Collins et al. (2019), lets them leave the range of the data.
     preprocessor : transformer or None, default=None
         A clone is fitted to the training data, with their weights where it takes any, and becomes
         the first layers of the network: `epsilon`, `clip_values` and all attacks stay in the units

@@ -185,7 +185,7 @@ def _narrow(transformer: Any, X: Any) -> np.ndarray:
     if 8 * X.shape[1] ** 2 > piece_bytes():
         raise CannotFollowError(
             f"{type(transformer).__name__} has no known formula, and {X.shape[1]} features are too "
-            "many to find it by trying each. Teach it with "
+            "many to find it by trying each. Register it with "
             "sklearn_robust.preprocessing.register_transformer."
         )
     return X.toarray() if sparse.issparse(X) else X
@@ -271,7 +271,7 @@ def _try(transformer: Any, points: Any) -> Any:
 
 def _unknown(transformer: Any) -> str:
     return (
-        f"{type(transformer).__name__} is not affine on X, and its formula is not known. Teach it "
-        "with sklearn_robust.preprocessing.register_transformer (declare_derivative for a "
+        f"{type(transformer).__name__} is not affine on X, and its formula is not known. Register "
+        "it with sklearn_robust.preprocessing.register_transformer (declare_derivative for a "
         "FunctionTransformer), or set epsilon to 0 for the columns it reads."
     )

@@ -120,7 +120,7 @@ def _through_union(union: FeatureUnion, sources: np.ndarray) -> np.ndarray:
 
 def _check_weight(weight: float | None) -> None:
     if weight is not None and weight < 0:
-        raise CannotFollowError("a weight below 0 turns the order of values round.")
+        raise CannotFollowError("a weight below 0 reverses the order of values.")
 
 
 def _n_outputs(transformer: Any) -> int | None:

@@ -56,7 +56,8 @@ def scores_on_input(subject: Subject) -> Any:
     """Return the model of a classifier that is given numbers, with bounds if there are any."""
     found = find_target(subject)
     if found is None:
-        raise CannotFollowError(f"of {type(subject.classifier).__name__} no more is known.")
+        name = type(subject.classifier).__name__
+        raise CannotFollowError(f"of {name} the scores alone are known.")
     if isinstance(found, LinearTarget):
         plain = partial(BoundedLinearModel, *two_rows(found.coef, found.intercept))
         return bounded_target(subject, (found.on_input or plain)()).model

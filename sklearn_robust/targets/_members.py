@@ -66,7 +66,7 @@ def member_target(subject: Subject, member: Any, columns: Any = None) -> Target:
         found = find_target(member_subject(subject, member, columns))
     if found is None:
         raise CannotFollowError(
-            f"of {type(unwrap(member)[1]).__name__}, its member, no more is known."
+            f"of its member {type(unwrap(member)[1]).__name__} the scores alone are known."
         )
     ours, theirs = subject.front.as_dense().samples, found.samples
     columns = [np.arange(0) if s.columns is None else s.columns for s in (ours, theirs)]

@@ -35,7 +35,7 @@ class NeighbourTarget(BoundedDifferentiableTarget):
     def gradients(self) -> np.ndarray:
         raise TypeError(
             f"input_gradients cannot differentiate {type(self.estimator).__name__}: the votes of "
-            "neighbours are constant, with jumps in between."
+            "neighbours are piecewise constant."
         )
 
 

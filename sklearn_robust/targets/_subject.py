@@ -248,7 +248,7 @@ def _raw_threat(estimator: Any, X: Any, epsilon: Any, norm: Any, clip_values: An
     names = column_names(X)
     if isinstance(epsilon, TabularThreat) and norm != "linf":
         if given is not None:
-            raise ValueError(f"norm must be left out beside a TabularThreat, got {norm!r}.")
+            raise ValueError(f"norm must be left out with a TabularThreat, got {norm!r}.")
         norm = "linf"
     n_columns = math.prod(np.shape(X)[1:]) if names is None else len(names)
     return ThreatModel.for_columns(names, epsilon, norm, clip_values, n_columns)

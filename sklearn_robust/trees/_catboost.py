@@ -64,7 +64,8 @@ def _features(saved: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def _border(split: dict[str, Any]) -> tuple[int, float]:
     if split["split_type"] != "FloatFeature":
         raise NoBoxesError(
-            "CatBoost splits on statistics of categories, texts or embeddings, which have no boxes."
+            "CatBoost splits on statistics of categories, texts or embeddings: these leaves are "
+            "not boxes."
         )
     return split["float_feature_index"], split["border"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NoBoxesError(TypeError):
-    """The leaves of a model are no boxes, or nobody knows how to read them."""
+    """The leaves of a model are not boxes (an interval for each column), or cannot be read."""
 
 
 class NoTreesError(NoBoxesError):

@@ -76,7 +76,7 @@ def _split(node: dict[str, Any]) -> tuple[float, bool]:
         return np.nan, False
     threshold, missing_left = node["threshold"], node["default_left"]
     if node["missing_type"] == "Zero":
-        raise NoBoxesError("zero_as_missing=True: 0 goes its own way, so leaves are no boxes.")
+        raise NoBoxesError("zero_as_missing=True: 0 goes its own way, so leaves are not boxes.")
     if node["missing_type"] == "None":  # NaN is read as 0
         missing_left = threshold >= 0
     if abs(threshold) <= _ZERO:

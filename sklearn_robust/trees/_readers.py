@@ -38,7 +38,7 @@ def read_forest(model: Any) -> Forest:
     Raises
     ------
     NoBoxesError
-        If the model is not made of trees, or its leaves are no boxes; the message says why.
+        If the model is not made of trees, or its leaves are not boxes; the message says why.
 
     Examples
     --------

@@ -29,7 +29,7 @@ def read(model: Any) -> Forest:
     if not hasattr(model, "classes_"):
         raise NoBoxesError(f"{type(model).__name__} is no classifier.")
     if not np.isnan(model.missing):
-        raise NoBoxesError("missing= is a number, which goes its own way: leaves are no boxes.")
+        raise NoBoxesError("missing= is a number, which goes its own way: leaves are not boxes.")
     content, weights, used = _trees(model)
     k, d = len(model.classes_), model.n_features_in_
     trees = [

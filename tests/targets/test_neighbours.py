@@ -105,7 +105,7 @@ def test_distances_agree_with_accuracies_and_votes_have_no_gradient():
     for epsilon in (0.1, 0.3):
         exact = robust_score(clf, HELD, HELD_Y, epsilon=epsilon, norm="l2")
         assert exact <= (distance > epsilon).mean() <= exact + 0.1
-    with pytest.raises(TypeError, match="votes of neighbours are constant"):
+    with pytest.raises(TypeError, match="votes of neighbours are piecewise constant"):
         input_gradients(clf, HELD, HELD_Y)
 
 

@@ -335,7 +335,7 @@ def test_transformers_that_mix_or_turn_round_are_named(data):
         (FunctionTransformer(np.negative), "FunctionTransformer is not known"),
         (
             FeatureUnion([("turned", StandardScaler())], transformer_weights={"turned": -1.0}),
-            "turns the order of values round",
+            "reverses the order of values",
         ),
     ):
         model = make_pipeline(front, _forest()).fit(X, y)
