@@ -140,7 +140,7 @@ class ThreatModel:
         if self.moves is None:
             return
         if self.norm != "linf":
-            raise ValueError(f"norm must be left out beside a TabularThreat, got {self.norm!r}.")
+            raise ValueError(f"norm must be left out with a TabularThreat, got {self.norm!r}.")
         if self.moves.flips:
             raise ValueError(
                 "epsilon must have no Flip in training, as flips are of a column before its "
