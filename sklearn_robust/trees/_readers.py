@@ -85,7 +85,8 @@ def probes(forest: Forest, X: np.ndarray, fixed: np.ndarray, n: int, seed: int =
     """
     rng = np.random.default_rng(seed)
     points = X[rng.integers(len(X), size=n)].astype(np.float64)
-    for f in np.flatnonzero(~fixed):
+    used = np.unique(forest.feature[forest.feature >= 0])
+    for f in used[~fixed[used]]:
         thresholds = forest.threshold[forest.numbers(f)]
         if not len(thresholds):
             continue

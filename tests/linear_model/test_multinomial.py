@@ -269,7 +269,7 @@ def test_hard_problems_have_scikit_learns_minimum_at_epsilon_zero(seed):
 @pytest.mark.slow
 def test_more_hard_problems_have_scikit_learns_minimum_at_epsilon_zero():
     # The first of 600 (up to seed 1600, three minutes), of which all have the minimum.
-    certified = [_check_against_scikit_learn(seed) for seed in range(1000, 1080)]
+    certified = [_check_against_scikit_learn(seed) for seed in range(1000, 1040)]
     # Values of X of 1e6 beside a penalty of 1e-9 round gradients by more than a proof of 1e-6
     # allows: one of the 600 has a warning.
     assert certified.count(False) <= 1

@@ -59,6 +59,7 @@ SAME_IN_EACH = {
 }
 
 
+N_PROCESSES = 3  # into which batches do not divide evenly
 ABORT_AT_EXIT = "terminate called without an active exception"
 
 
@@ -105,8 +106,8 @@ def train_all():
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def processes(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
     """Return what each process has fitted, and the errors it met."""
     folder = tmp_path_factory.mktemp("processes")
     script = folder / "train.py"
@@ -118,9 +119,9 @@ def processes(request, tmp_path_factory):
         "spec.loader.exec_module(module)\n"
         "module.train_all()\n"
     )
-    launch(script, request.param, folder)
+    launch(script, N_PROCESSES, folder)
     sys.modules["test_parallel"] = sys.modules[__name__]  # the factory's module in the pickles
-    ranks = [folder / f"rank-{rank}.pickle" for rank in range(request.param)]
+    ranks = [folder / f"rank-{rank}.pickle" for rank in range(N_PROCESSES)]
     return [pickle.loads(path.read_bytes()) for path in ranks]
 
 
