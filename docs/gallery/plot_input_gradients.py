@@ -3,7 +3,7 @@ Reading input gradients
 =======================
 
 The gradient of the loss with respect to the image says which pixels raise the loss when they get
-brighter, and which lower it. After robust training one can read it.
+brighter, and which lower it. After robust training it can show the digit.
 """
 
 import numpy as np

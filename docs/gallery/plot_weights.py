@@ -16,9 +16,9 @@ law = BernoulliGenerator(n_features=100, tau=(0.0, 0.25), random_state=0)
 X, y = law.sample(10_000)
 
 # %%
-# Three ways to train, at the same radius: not at all robustly, exactly, and as the report did, by
-# Adam with an attack on every second iteration, which settles at a mixture of clean and adversarial
-# loss.
+# Three ways to train, at the same radius: not robustly, exactly, and as Collins et al. (2019) did,
+# by Adam with an attack on every second iteration, which minimises a mixture of clean and
+# adversarial loss.
 models = {
     "standard": AdversarialLogisticRegression(epsilon=0).fit(X, y),
     "exact": AdversarialLogisticRegression(epsilon=0.3).fit(X, y),
