@@ -7,6 +7,7 @@ import importlib
 import json
 import re
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -101,13 +102,33 @@ def test_a_wrong_output_is_noticed():
 
 
 def _columns(text):
-    rules = re.findall(r"^\|[-| :]+\|$", text, re.MULTILINE)
-    return [rule.count("|") - 1 for rule in rules]
+    return [line.count("|") - 1 for line in text.splitlines() if RULE.match(line)]
+
+
+def _narrowest(text):
+    """Return the characters beside one another in each table whose cells wrap between words.
+
+    Addresses of links are not shown, and code wraps anywhere.
+    """
+    shown = re.sub(r"`[^`|]*`|\]\([^)]*\)", "", text)
+    for table in re.findall(r"(?:^\|.*\n?)+", shown, re.MULTILINE):
+        rows = [line.strip("|").split("|") for line in table.splitlines() if not RULE.match(line)]
+        columns = zip_longest(*rows, fillvalue="")
+        yield sum(
+            max(len(word) for cell in cells for word in [*cell.split(), ""]) for cells in columns
+        )
+
+
+RULE = re.compile(r"^\|[-| :]+\|$")
+# (712 px of the page - 16 px of padding for each of 7 columns) / 7 px a character.
+WIDEST = 85
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_fit_the_page(page):
-    assert max(_columns(page.read_text()), default=0) <= 7
+    text = page.read_text()
+    assert max(_columns(text), default=0) <= 7
+    assert max(_narrowest(text), default=0) <= WIDEST
 
 
 EVIDENCE = (
@@ -155,6 +176,7 @@ def test_every_included_table_is_made_from_the_results():
         assert set(rule) == {"|", "-"}, table.__name__
         assert header.count("|") == rule.count("|")
         assert max(_columns(text)) <= 7, table.__name__
+        assert max(_narrowest(text)) <= WIDEST, table.__name__
 
 
 def test_api_page_names_everything_public():
