@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -20,9 +19,11 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_robust._arrays import on_host
+from sklearn_robust._fit_tasks import CallbackSupportMixin, FitTask, with_callbacks
 from sklearn_robust._threat import ThreatModel
+from sklearn_robust._training_rows import TrainingRows
 from sklearn_robust._validation import check_int, check_sample_weight, check_seed, draw_seed
-from sklearn_robust.preprocessing import column_names, is_frame, stack_frames
+from sklearn_robust.preprocessing import column_names, is_frame
 from sklearn_robust.targets import RobustClassifierMixin, perturb
 
 
@@ -37,7 +38,7 @@ def _has(name: str) -> Any:
 
 
 class AdversarialTrainingClassifier(
-    RobustClassifierMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+    CallbackSupportMixin, RobustClassifierMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
 ):
     r"""A classifier that is fitted again and again to the data and its own mistakes around them.
 
@@ -146,6 +147,7 @@ class AdversarialTrainingClassifier(
         tags.classifier_tags.poor_score = inner.classifier_tags.poor_score
         return tags
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> AdversarialTrainingClassifier:
         """Fit to the data, then to the data and the mistakes found around them.
 
@@ -165,6 +167,7 @@ class AdversarialTrainingClassifier(
         ValueError
             If a parameter breaks its rule, or there are weights and the classifier takes none.
         """
+        task = FitTask(self, X, y, sample_weight)
         n_rounds = check_int(self.n_rounds, "n_rounds", low=0)
         check_seed(self.random_state)
         X, y = self._checked(X, y)
@@ -176,22 +179,27 @@ class AdversarialTrainingClassifier(
         if sample_weight is not None and self._weight_name is None:
             name = type(self.estimator).__name__
             raise ValueError(f"sample_weight must be None: {name} takes no weights.")
-        data = _Rows(X, y, weight)
+        data = TrainingRows(X, y, weight)
+        task.begin(n_rounds)
         self.estimator_ = self._fitted(data)
         self.n_rounds_, self.n_mistakes_ = 0, []
         seeds = np.random.SeedSequence(draw_seed(self.random_state)).generate_state(n_rounds)
         for seed in seeds.tolist():
+            part = task.part("round")
+            part.begin(0)
             points, broken = self._mistakes(X, y, seed)
             broken = broken[weight[broken] > 0]
             self.n_mistakes_.append(len(broken))
             if self.verbose:
                 print(f"round {self.n_rounds_ + 1}: {len(broken)} of {len(y)} samples broken")
-            if not len(broken):
+            if len(broken):
+                data.add(points, broken)
+                self.estimator_ = self._fitted(data)
+                self.n_rounds_ += 1
+            if part.end(lambda: {"estimator_": self.estimator_}) or not len(broken):
                 break
-            data.add(points, broken)
-            self.estimator_ = self._fitted(data)
-            self.n_rounds_ += 1
         self._remember_adversary(threat, f"{self.n_rounds_} rounds of retraining")
+        task.end()
         return self
 
     def _checked(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -221,7 +229,7 @@ class AdversarialTrainingClassifier(
             name = f"{step}__{name}"
         return name if has_fit_parameter(last, "sample_weight") else None
 
-    def _fitted(self, data: _Rows) -> Any:
+    def _fitted(self, data: TrainingRows) -> Any:
         name = self._weight_name
         options = {} if name is None else {name: data.weights()}
         routing = get_config()["enable_metadata_routing"] and not isinstance(
@@ -310,36 +318,3 @@ class AdversarialTrainingClassifier(
     def _asked(self, method: str, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return getattr(self.estimator_, method)(on_host(X))
-
-
-class _Rows:
-    """Samples with their labels and weights, and the points that were found around some of them."""
-
-    def __init__(self, X: Any, y: np.ndarray, weight: np.ndarray) -> None:
-        self._parts, self._numbers = [X], [np.arange(len(y))]
-        self._y, self._weight = y, weight
-
-    def add(self, points: Any, numbers: np.ndarray) -> None:
-        """Take up those of the points whose numbers are given."""
-        self._parts.append(_safe_indexing(points, numbers))
-        self._numbers.append(numbers)
-
-    def samples(self) -> tuple[Any, np.ndarray]:
-        """Return all as one container of the kind of X, and their labels."""
-        return _stacked(self._parts), self._y[np.concatenate(self._numbers)]
-
-    def weights(self) -> np.ndarray:
-        """Return the weight of each row: a sample and its points share the sample's."""
-        numbers = np.concatenate(self._numbers)
-        return (self._weight / np.bincount(numbers))[numbers]
-
-
-def _stacked(parts: list[Any]) -> Any:
-    """Return containers of samples below each other; points of sparse samples are dense."""
-    if len(parts) == 1:
-        return parts[0]
-    if is_frame(parts[0]):
-        return stack_frames(parts)
-    if sparse.issparse(parts[0]):
-        return sparse.vstack([sparse.csr_array(part) for part in parts], format="csr")
-    return np.concatenate(parts)

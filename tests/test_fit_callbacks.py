@@ -7,10 +7,12 @@ from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_robust import (
     AdversarialLogisticRegression,
     AdversarialLogisticRegressionCV,
+    AdversarialTrainingClassifier,
     RobustFCClassifier,
     make_robust_scorer,
 )
@@ -138,3 +140,18 @@ def test_without_callback_support_nothing_is_told():
     task.extend(2)
     with task.part("epoch").handed_to(object()):
         assert task.end() is False
+
+
+def test_each_round_of_retraining_is_a_task(iris):
+    X, y = iris
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0)
+    clf = AdversarialTrainingClassifier(tree, 0.2, n_rounds=3)
+    recorder = Recorder()
+    clf.set_callbacks(recorder).fit(X, y)
+    rounds = len(clf.n_mistakes_) * ["begin round", "end round"]
+    assert recorder.events == ["setup", "begin fit", *rounds, "end fit", "teardown"]
+    assert len(rounds) >= 4
+    assert recorder.scores[-1] == recorder.scores[-2] == clf.score(X, y)
+    stopped = clone(clf).set_callbacks(Recorder(stop_after=1)).fit(X, y)
+    assert stopped.n_rounds_ == 1
+    np.testing.assert_array_equal(recorder.given[0].predict(X), stopped.predict(X))

@@ -32,7 +32,7 @@ LAYERS = (
     {"_threat"},
     {"datasets", "preprocessing"},
     {"attacks", "bounds", "trees"},
-    {"targets"},
+    {"targets", "_training_rows"},
     {"linear_model", "neural_network", "_adversarial_training"},
     {"metrics"},
     {"inspection"},
