@@ -15,7 +15,10 @@ def beyond_table(rows: list[dict[str, Any]]) -> str:
 
 
 def overview(contents: list[dict[str, Any]]) -> str:
-    """Return networks of several results in a row each: accuracies, and means of the measures."""
+    """Return networks of several results in a row each: accuracies, and means of the measures.
+
+    All are trained on the same images.
+    """
     measures = ("gini", "cosine", "ink")
     body = []
     for content in contents:
@@ -25,7 +28,7 @@ def overview(contents: list[dict[str, Any]]) -> str:
             model, epsilon = key = row["model"], row["epsilon"]
             clipped = epsilon > 0 and content["clip"] == "clipped"
             body.append(
-                ((model, content["n_train"], clipped, epsilon), f"{100 * row['clean']:.1f}",
+                ((model, clipped, epsilon), f"{100 * row['clean']:.1f}",
                  f"{100 * row['pgd']:.1f}" if "pgd" in row else "",
                  *(f"{mean[(*key, m)]:.2f}" for m in measures), f"{100 * beyond[key]:.0f} %")
             )  # fmt: skip
@@ -33,9 +36,9 @@ def overview(contents: list[dict[str, Any]]) -> str:
     return format_table(header, [(_name(*key), *rest) for key, *rest in sorted(set(body))])
 
 
-def _name(model: str, images: int, clipped: bool, epsilon: float) -> str:
-    adversary = ("in [0, 1]" if clipped else "not clipped") if epsilon else ""
-    return ", ".join(filter(None, [f"{model} {epsilon:g}", adversary, f"{images:,} images"]))
+def _name(model: str, clipped: bool, epsilon: float) -> str:
+    adversary = "in [0, 1]" if clipped else "not clipped"
+    return f"{model.upper()} {epsilon:g}, {adversary}" if epsilon else f"{model.upper()} standard"
 
 
 def _title(measure: str) -> str:

@@ -107,9 +107,9 @@ def test_the_overview_has_a_row_for_each_training_and_one_for_both_of_the_standa
     text = _gradient_tables.overview([content("clipped"), content("free")])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
     assert rows == [
-        ["fc 0, 4,000 images", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
-        ["fc 0.3, not clipped, 4,000 images", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
-        ["fc 0.3, in [0, 1], 4,000 images", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["FC standard", "98.0", "", "0.50", "0.50", "0.50", "25 %"],
+        ["FC 0.3, not clipped", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
+        ["FC 0.3, in [0, 1]", "90.0", "70.0", "0.80", "0.80", "0.80", "25 %"],
     ]
 
 
