@@ -142,6 +142,14 @@ def test_the_page_on_recipes_says_what_the_defaults_reach():
         assert all(now > then for now, then in pairs)
     assert f"they keep {gains['defaults']:.1f} points more on average" in page
     assert f"keeps {gains['at epsilon']:.1f} more" in page
+    held_out = [
+        100 * (row["robust"] - means[*key[:-1], defaults.BASELINE]["robust"])
+        for key, row in means.items()
+        if TASKS[key[0]].held_out and key[2:] == ("fc", "defaults")
+    ]
+    assert len(held_out) == 12
+    assert f"keep {np.mean(held_out):.1f} points more" in page
+    assert f"and {-min(held_out):.1f} less where they do worst" in page
     for row in content["rows"]:  # they are those of the defaults as they are
         now = defaults.estimator(defaults.CANDIDATES, row).get_params(deep=False)
         assert defaults.plain(now) == row["parameters"]
