@@ -175,18 +175,18 @@ def test_errors_name_the_problem(fc, held_out):
     nn.init.constant_(broken[0].weight, float("nan"))
     with pytest.raises(ValueError, match=f"NaN for {len(X)} of {len(X)} samples"):
         certified_correct(broken, X, np.zeros(len(X), dtype=int), threat)
-    with pytest.raises(UnsupportedLayerError, match=r"Softshrink \(at '1'\)"):
-        certified_correct(nn.Sequential(nn.Linear(64, 10), nn.Softshrink()), X, y, threat)
+    with pytest.raises(UnsupportedLayerError, match=r"Hardshrink \(at '1'\)"):
+        certified_correct(nn.Sequential(nn.Linear(64, 10), nn.Hardshrink()), X, y, threat)
 
 
 def test_what_cannot_be_certified_is_known_beforehand_and_said_in_a_sentence(fc, cnn):
     x = torch.zeros(1, 64)
     assert certifiable(fc.module_, x) is None
     assert certifiable(cnn.module_, np.zeros((1, 64))) is None
-    unknown = nn.Sequential(nn.Linear(64, 10), nn.Sequential(nn.Softshrink()))
+    unknown = nn.Sequential(nn.Linear(64, 10), nn.Sequential(nn.Hardshrink()))
     assert (
         certifiable(unknown, x)
-        == "There are no bounds for Softshrink (at '1.0'), which calls softshrink."
+        == "There are no bounds for Hardshrink (at '1.0'), which calls hardshrink."
     )
     uneven = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), nn.AvgPool2d(3, padding=1, ceil_mode=True))
     assert (

@@ -377,8 +377,8 @@ def test_other_kinds_of_forward_are_refused():
     hooked[1].register_forward_hook(lambda *args: None)
     assert "whose forward is not its class's" in certifiable(replaced, x)
     assert certifiable(hooked, x).startswith("Linear (at '1') has forward hooks")
-    assert "Softshrink (at '0.1'), which calls softshrink." in certifiable(
-        nn.Sequential(nn.Sequential(nn.Linear(36, 3), nn.Softshrink())), x
+    assert "Hardshrink (at '0.1'), which calls hardshrink." in certifiable(
+        nn.Sequential(nn.Sequential(nn.Linear(36, 3), nn.Hardshrink())), x
     )
 
 

@@ -104,8 +104,8 @@ def test_nested_sequentials_are_flattened_and_identities_dropped():
     ("module", "named"),
     [
         (
-            nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Softshrink())),
-            r"Softshrink \(at '1.0'\)",
+            nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Hardshrink())),
+            r"Hardshrink \(at '1.0'\)",
         ),
         (nn.Sequential(nn.Conv2d(1, 1, 3, padding_mode="circular")), r"Conv2d \(at '0'\)"),
         (nn.Conv2d(1, 1, 2, padding="same"), "even kernel"),

@@ -664,6 +664,6 @@ def test_what_does_not_suit_the_method_is_refused_before_training(digits):
         small("madry").fit(X, y)
     with pytest.raises(ValueError, match="training='sabr' needs norm='linf'"):
         small("sabr", norm="l2").fit(X, y)
-    unknown = nn.Sequential(nn.Linear(64, 10), nn.Softshrink())
-    with pytest.raises(UnsupportedLayerError, match="There are no bounds for Softshrink"):
+    unknown = nn.Sequential(nn.Linear(64, 10), nn.Hardshrink())
+    with pytest.raises(UnsupportedLayerError, match="There are no bounds for Hardshrink"):
         RobustNeuralNetClassifier(unknown, training="ibp").fit(X, y)

@@ -65,7 +65,7 @@ def test_a_subclass_spells_out_what_it_inherits():
     assert list(linear) == ["bias", "epsilon", *(n for n in SHARED if n != "epsilon")]
     assert linear["epsilon"].default == 0.2
     assert linear["lr"].kind is inspect.Parameter.KEYWORD_ONLY
-    assert "\nepsilon : float or array" in inspect.getdoc(Linear)
+    assert "\nepsilon : float, array of shape" in inspect.getdoc(Linear)
     wide = inspect.signature(Wide).parameters
     assert set(wide) == {"width", *inspect.signature(RobustFCClassifier).parameters}
     assert wide["hidden_layer_sizes"].kind is inspect.Parameter.KEYWORD_ONLY

@@ -129,7 +129,7 @@ def test_the_ramp_does_not_help_where_values_lie_between():
     settings = {"epsilon": 0.1, "max_epochs": 60, "batch_size": 30, "training": "pgd"}
     plain = classifier(**settings).fit(X, y).robust_score(X, y, attack="pgd")
     fixed = classifier(input_ramp="fixed", **settings).fit(X, y).robust_score(X, y, attack="pgd")
-    assert fixed <= plain
+    assert fixed <= plain + 0.05  # where it helps, more than 0.2
 
 
 def test_knots_are_in_the_units_of_X(inked):

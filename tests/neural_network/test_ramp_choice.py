@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler, minmax_scale
+from sklearn.utils.fixes import parse_version
 
 from sklearn_robust import RobustCNNClassifier, RobustFCClassifier, make_robust_scorer
 from sklearn_robust.attacks import ThreatModel
@@ -115,7 +117,8 @@ def test_the_choice_is_an_attribute_a_line_and_in_the_html(digits, capsys):
     assert clf.input_ramp_ == pytest.approx((0.22, 0.78))
     assert isinstance(clf.module_[0], InputRamp)
     assert "input_ramp: knots 0.22 and 0.78\n" in capsys.readouterr().out
-    assert "input_ramp_" in clf._repr_html_()
+    if parse_version(sklearn.__version__) >= parse_version("1.9"):  # which shows such attributes
+        assert "input_ramp_" in clf._repr_html_()
     X, y = load_breast_cancer(return_X_y=True)
     plain = quick(verbose=1, clip_values=(0, 1), max_epochs=10).fit(minmax_scale(X).clip(0, 1), y)
     assert plain.input_ramp_ is None
