@@ -49,7 +49,10 @@ from sklearn_robust.bounds._linear import (
     worst_case_points,
 )
 from sklearn_robust.bounds._linear_model import BoundedLinearModel
-from sklearn_robust.bounds._methods import METHODS as METHODS
+from sklearn_robust.bounds._methods import (
+    BranchAndBound as BranchAndBound,
+    check_method as check_method,
+)
 from sklearn_robust.bounds._mixed_kernels import (
     MaternKernel as MaternKernel,
     RationalQuadraticKernel as RationalQuadraticKernel,
@@ -162,6 +165,7 @@ _TORCH_BACKED = {
 __all__ = [
     "BoundedLinearModel",
     "BoundedModel",
+    "BranchAndBound",
     "Polynomials",
     "SmoothSumModel",
     "SumModel",

@@ -74,6 +74,34 @@ def networks_of(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
+class _Mean(nn.Module):
+    """The mean of the outputs of several networks."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others = self.networks
+        total: Tensor = sum((network(x) for network in others), first(x))
+        return total / len(self.networks)
+
+
+def as_one(networks: Sequence[nn.Module]) -> nn.Module:
+    """Return a module that is the mean of several networks, what they begin with only once.
+
+    Its bounds know that all networks get the same input, and cost more.
+    """
+    if len(networks) == 1:
+        return networks[0]
+    tails = [list(part) if type(part) is nn.Sequential else [part] for part in networks]
+    front = []
+    while all(len(tail) > 1 and tail[0] is tails[0][0] for tail in tails):
+        front.append(tails[0][0])
+        tails = [tail[1:] for tail in tails]
+    return nn.Sequential(*front, _Mean([nn.Sequential(*tail) for tail in tails]))
+
+
 def mean_error(n: int, unit: float, size: Tensor) -> Tensor:
     """Return what rounding can do to a mean of n numbers no larger than `size`, ours and theirs."""
     return 4 * (n + 8) * unit * size

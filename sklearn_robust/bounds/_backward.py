@@ -9,10 +9,15 @@ sign of each a_i asks for,
 until a set is reached on which linear functions can be minimised [1]_. With ``a_+ = (a + |a|) / 2``
 and ``a_- = (a - |a|) / 2`` that takes the mean of the two lines and half their difference.
 
+Where it is known that ``<p, z> <= 0`` for numbers z that a layer reads, p may be added on the way:
+the Lagrangian of a program with that constraint [2]_.
+
 References
 ----------
 .. [1] H. Zhang et al., "Efficient neural network robustness certification with general activation
    functions", NeurIPS 2018, theorem 3.2.
+.. [2] S. Wang et al., "Beta-CROWN: efficient bound propagation with per-neuron split constraints
+   for neural network robustness verification", NeurIPS 2021, theorem 3.1.
 """
 
 from __future__ import annotations
@@ -27,6 +32,8 @@ from torch import Tensor
 from sklearn_robust.bounds._layers import Interval, Lines
 from sklearn_robust.bounds._network import Network, largest
 from sklearn_robust.bounds._regions import Box, Region
+
+Choices = dict[int, Tensor]  # by layer, in the shape of what it reads: (n, specs, ...)
 
 
 class Functional(NamedTuple):
@@ -50,7 +57,8 @@ def minimum(
     what: Tensor | Functional,
     start: int,
     stop: int = 0,
-    slopes: dict[int, Tensor] | None = None,
+    slopes: Choices | None = None,
+    prices: Choices | None = None,
 ) -> Tensor:
     """Return lower bounds of linear functions of a node over the region, (n, specs).
 
@@ -67,14 +75,20 @@ def minimum(
         where that leads to the input, else over the boxes of the nodes that it leads to.
     slopes : dict, optional
         For layers with a choice of lower slopes, those to use for each spec.
+    prices : dict, optional
+        For nonlinear layers, functions of what they read that are nowhere above 0, for each spec.
     """
-    if region.is_box:
-        stop = max(stop, min(network.exact, start))
-    reached = pull(network, boxes, what, start, stop, slopes)
+    stop = lowest_stop(network, region, start, stop)
+    reached = pull(network, boxes, what, start, stop, slopes, prices)
     values = [
         settle(network, f, Box(*boxes[node]) if node else region) for node, f in reached.items()
     ]
     return values[0] if len(values) == 1 else torch.stack(values).sum(0)
+
+
+def lowest_stop(network: Network, region: Region, start: int, stop: int = 0) -> int:
+    """Return past which layer to go back: a box stays a box through the first layers."""
+    return max(stop, min(network.exact, start)) if region.is_box else stop
 
 
 def pull(
@@ -83,17 +97,19 @@ def pull(
     what: Tensor | Functional,
     start: int,
     stop: int,
-    slopes: dict[int, Tensor] | None = None,
+    slopes: Choices | None = None,
+    prices: Choices | None = None,
 ) -> dict[int, Functional]:
     """Return functions of earlier nodes whose sum lies below that of node `start`.
 
     Layers from `stop` on are gone through, and all nodes that these read are reached.
     """
     reached = {start: what if isinstance(what, Functional) else functional(what)}
+    slopes, prices = slopes or {}, prices or {}
     for k in reversed(range(stop, start)):
         if k + 1 in reached:
             f = reached.pop(k + 1)
-            for node, part in _step(network, boxes, k, f, (slopes or {}).get(k)):
+            for node, part in _step(network, boxes, k, f, slopes.get(k), prices.get(k)):
                 if node in reached:
                     part = _added(network, part, reached[node], boxes[node])
                 reached[node] = part
@@ -101,14 +117,21 @@ def pull(
 
 
 def _step(
-    network: Network, boxes: Sequence[Interval], k: int, f: Functional, slopes: Tensor | None
+    network: Network,
+    boxes: Sequence[Interval],
+    k: int,
+    f: Functional,
+    slopes: Tensor | None,
+    prices: Tensor | None,
 ) -> Iterator[tuple[int, Functional]]:
     """Yield the functions of the nodes that layer k reads; the first has constant and error."""
     layer = network.layers[k]
     if not layer.affine:
         box, shape = boxes[network.source(k)], network.shapes[network.source(k)]
         lines = layer.enclose(*box, network.unit)
-        yield network.source(k), cross(network, k, f, box, lines, shape, slopes)
+        f = cross(network, k, f, box, lines, shape, slopes)
+        # A sum that is rounded is the exact one for a price of the same sign, which is as valid.
+        yield network.source(k), f if prices is None else f._replace(a=f.a + prices)
         return
     f = collect(f, layer.bias(), network.step_error(k, boxes))
     for node, back in network.back(k, f.a.flatten(0, 1)):

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from sklearn_robust._pieces import by_pieces
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_finite, check_option
+from sklearn_robust._validation import check_finite
 from sklearn_robust.attacks import copied, to_precision
-from sklearn_robust.bounds._averages import networks_of
+from sklearn_robust.bounds._averages import as_one, networks_of
+from sklearn_robust.bounds._branching import searched_margins
 from sklearn_robust.bounds._evaluation import evaluation_error
 from sklearn_robust.bounds._layers import UnsupportedLayerError
 from sklearn_robust.bounds._margins import bound_batch, pass_bytes, passes
-from sklearn_robust.bounds._methods import METHODS, STAGES
+from sklearn_robust.bounds._methods import BranchAndBound, check_method, stages_of
 from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import make_region
 
@@ -57,7 +58,7 @@ def certified_network(
     X: Any,
     y: Any,
     threat: ThreatModel,
-    method: str = "auto",
+    method: str | BranchAndBound = "auto",
     candidates: Any = None,
     *,
     spacing: float | None = None,
@@ -108,7 +109,7 @@ def certified_network(
     >>> certified_network(module, [[0.9, 0.1], [0.6, 0.5]], [0, 0], ThreatModel(0.2))
     array([ True, False])
     """
-    check_option(method, "method", METHODS)
+    check_method(method)
     X, y = np.asarray(X), np.asarray(y)
     check_finite(X, "X")
     threat.check_data(X)
@@ -121,18 +122,39 @@ def certified_network(
         logits = _logits(precise, X, pass_bytes(networks, "ibp"))
         worth = (logits.argmax(1) == y) & np.isfinite(logits).all(1)
         worth &= True if candidates is None else np.asarray(candidates, dtype=bool)
-        for stage in STAGES[method]:
+        stages, budget = stages_of(method)
+        for stage in stages:
             left = np.flatnonzero(worth & ~certified)
+            if stage == "complete":
+                networks = [Network(as_one(networks_of(precise)), _like(precise, X[:1]))]
             for part in passes(len(left), networks, stage):
                 pick = left[part]
                 x, labels = _like(precise, X[pick]), _like(precise, y[pick], torch.long)
-                margins = bound_batch(networks, x, labels, threat, stage, settle=True)
+                need = _needed(networks, x, labels, threat, spacing, least)
+                if stage == "complete":
+                    margins = searched_margins(networks[0], x, labels, threat, need, budget)
+                else:
+                    margins = bound_batch(networks, x, labels, threat, stage, settle=True)
                 _check_sound(margins.cpu().numpy(), logits[pick], y[pick])
-                if spacing is not None:
-                    error = evaluation_error(networks, make_region(x, threat), spacing)
-                    margins = margins - error - error.gather(1, labels[:, None])
-                certified[pick] = _proven(margins.cpu().numpy(), y[pick], least)
+                proven = (margins > need).scatter(1, labels[:, None], True).all(1)
+                certified[pick] = proven.cpu().numpy()
     return certified
+
+
+def _needed(
+    networks: list[Network],
+    x: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    spacing: float | None,
+    least: float,
+) -> Tensor:
+    """Return what margins must be larger than, (n, n_classes): `least`, and rounding."""
+    need = x.new_full((len(x), networks[0].shapes[-1][0]), least)
+    if spacing is None:
+        return need
+    error = evaluation_error(networks, make_region(x, threat), spacing)
+    return need + error + error.gather(1, labels[:, None])
 
 
 def _precise(module: nn.Module) -> nn.Module:
@@ -181,10 +203,3 @@ def _check_sound(margins: np.ndarray, logits: np.ndarray, y: np.ndarray) -> None
             "at the sample itself. If a layer was added with register_layer, its equivalent does "
             "not compute what the layer does; otherwise this is a defect of the bounds."
         )
-
-
-def _proven(margins: np.ndarray, y: np.ndarray, least: float) -> np.ndarray:
-    """Return where all margins but that of the class itself are above the least that counts."""
-    margins[np.arange(len(y)), y] = np.inf
-    proven: np.ndarray = np.asarray((margins > least).all(axis=1))
-    return proven

@@ -10,10 +10,10 @@ import numpy as np
 from sklearn_robust._labels import encode_labels
 from sklearn_robust._linear_scores import two_rows
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_finite, check_option
+from sklearn_robust._validation import check_finite
 from sklearn_robust.bounds._linear import worst_case_correct
 from sklearn_robust.bounds._linear_model import BoundedLinearModel
-from sklearn_robust.bounds._methods import METHODS
+from sklearn_robust.bounds._methods import BranchAndBound, check_method
 
 
 def certified_correct(
@@ -21,7 +21,7 @@ def certified_correct(
     X: Any,
     y: Any,
     threat: ThreatModel,
-    method: str = "auto",
+    method: str | BranchAndBound = "auto",
     *,
     candidates: Any = None,
 ) -> np.ndarray:
@@ -42,10 +42,12 @@ def certified_correct(
     y : array-like of shape (n_samples,)
         Labels as the estimator knows them; class indices for a module or a linear model.
     threat : ThreatModel
-    method : {"auto", "ibp", "crown-ibp", "crown", "alpha-crown"}, default="auto"
-        How the bound is computed for a network, see `margin_bounds`. Each begins with the cheaper
-        ones and works on what these leave open; "auto" goes through all of them. Linear models are
-        always exact.
+    method : str or BranchAndBound, default="auto"
+        How a network is proven. "ibp", "crown-ibp", "crown", "alpha-crown" bound its margins, see
+        `margin_bounds`; each begins with the cheaper ones and works on what these leave open, and
+        "auto" goes through all of them. "complete" then searches what is still open, until each
+        sample is proven, broken, or at the end of the budget; a `BranchAndBound` is that with a
+        budget of its own. Linear models are always exact.
     candidates : bool array of shape (n_samples,), optional
         Samples worth trying; all others come back as False. Those that an attack has broken, for
         example, cannot be certified, and the dear methods would try in vain.
@@ -80,7 +82,7 @@ def certified_correct(
     >>> 0.6 < float(certified.mean()) <= attacked
     True
     """
-    check_option(method, "method", METHODS)
+    check_method(method)
     if not len(X):
         return np.zeros(0, dtype=bool)
     if hasattr(model, "coef") and hasattr(model, "intercept"):

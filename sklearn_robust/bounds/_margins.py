@@ -13,6 +13,7 @@ from sklearn_robust._validation import check_option
 from sklearn_robust.bounds._averages import mean_error, networks_of
 from sklearn_robust.bounds._backward import minimum
 from sklearn_robust.bounds._intervals import intervals
+from sklearn_robust.bounds._layers import Interval
 from sklearn_robust.bounds._network import Network, largest
 from sklearn_robust.bounds._regions import Region, make_region
 from sklearn_robust.bounds._slopes import minimum_with_best_slopes
@@ -159,6 +160,16 @@ def bound_batch(
             batch.narrow(settle)
             batch.choose_slopes(settle)
     return batch.margins()
+
+
+def tightened_batch(
+    network: Network, X: Tensor, y: Tensor, threat: ThreatModel
+) -> tuple[Tensor, list[Interval]]:
+    """Return the bounds of "crown" for one batch, and the boxes at all nodes that they rest on."""
+    batch = _Batch([network], X, y, threat)
+    batch.improve()
+    batch.tighten(1.0)
+    return batch.margins(), batch.parts[0].work.boxes
 
 
 def difference_specs(y: Tensor, n_classes: int, like: Tensor) -> Tensor:

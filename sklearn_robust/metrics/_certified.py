@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn_robust._validation import check_option, weighted_share
-from sklearn_robust.bounds import METHODS
+from sklearn_robust._validation import weighted_share
+from sklearn_robust.bounds import BranchAndBound, check_method
 from sklearn_robust.targets import make_target_in_lots
 
 
@@ -18,7 +18,7 @@ def certified_score(
     epsilon: Any = None,
     norm: str | None = None,
     clip_values: Any = "own",
-    method: str = "auto",
+    method: str | BranchAndBound = "auto",
 ) -> float:
     r"""Return the share of samples that are proven to be classified correctly under any attack.
 
@@ -35,8 +35,10 @@ def certified_score(
         transformers that the library can follow and one of these.
     X, y, sample_weight, epsilon, norm, clip_values
         As in `robust_score`.
-    method : {"auto", "ibp", "crown-ibp", "crown", "alpha-crown"}, default="auto"
-        Of the bound for networks, see `sklearn_robust.bounds.certified_correct`.
+    method : str or BranchAndBound, default="auto"
+        Of the proofs for networks: "auto", "ibp", "crown-ibp", "crown", "alpha-crown", or
+        "complete", which searches what these leave open, for seconds or minutes a sample. See
+        `sklearn_robust.bounds.certified_correct`.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def certified_score(
     >>> certified_score(clf, X, y, epsilon=0.1) == robust_score(clf, X, y, epsilon=0.1)
     True
     """
-    check_option(method, "method", METHODS)
+    check_method(method)
     target = make_target_in_lots(
         estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values
     )

@@ -11,8 +11,8 @@ import numpy as np
 
 from sklearn_robust._tabular import TabularThreat
 from sklearn_robust._threat import ThreatModel
-from sklearn_robust._validation import check_option, check_real, draw_seed, listed
-from sklearn_robust.bounds import METHODS
+from sklearn_robust._validation import check_real, draw_seed, listed
+from sklearn_robust.bounds import BranchAndBound, check_method
 from sklearn_robust.metrics._diagnostics import AttackSetting, Finding, diagnose
 from sklearn_robust.metrics._report import RadiusResult, RobustnessReport
 from sklearn_robust.targets import AimedTarget, Target, TargetInLots, make_target_in_lots
@@ -34,7 +34,7 @@ def evaluate_robustness(
     attack: Any = "auto",
     target_classes: Any = None,
     certify: bool = True,
-    method: str = "auto",
+    method: str | BranchAndBound = "auto",
     diagnostics: bool = True,
     random_state: Any = 0,
     n_jobs: int | None = None,
@@ -66,8 +66,9 @@ def evaluate_robustness(
     certify : bool, default=True
         Whether to prove lower bounds, where the estimator has them: linear classifiers exactly,
         networks by bounds. What has none is said before any attack, and the report does without.
-    method : {"auto", "ibp", "crown-ibp", "crown", "alpha-crown"}, default="auto"
-        See `sklearn_robust.bounds.certified_correct`.
+    method : str or BranchAndBound, default="auto"
+        "auto", "ibp", "crown-ibp", "crown", "alpha-crown" or "complete". See
+        `sklearn_robust.bounds.certified_correct`.
     diagnostics : bool, default=True
         Whether to look for signs of a false sense of security, on at most 200 samples at the
         median radius. Not of a `TabularThreat`: they are signs that balls show.
@@ -102,7 +103,7 @@ def evaluate_robustness(
     ([0.96, 0.924], [0.0, 0.0])
     """
     unit, radii = _unit_and_radii(epsilons, unit)
-    check_option(method, "method", METHODS)
+    check_method(method)
     seed = draw_seed(random_state)
     target = make_target_in_lots(
         estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values,
@@ -172,7 +173,7 @@ def _attack_growing(
 
 
 def _certify_shrinking(
-    target: Asked, threats: list[ThreatModel], falls: list[_Fall], method: str
+    target: Asked, threats: list[ThreatModel], falls: list[_Fall], method: Any
 ) -> list[tuple[np.ndarray, float]]:
     """Return who is proven, and seconds, for each radius: what holds at one, holds below it."""
     proven, results = np.zeros(len(target.clean), dtype=bool), []
@@ -203,9 +204,9 @@ def _at_radius(
     )
 
 
-def _certificate(target: Asked, obstacle: str | None, method: str) -> str:
+def _certificate(target: Asked, obstacle: str | None, method: Any) -> str:
     if obstacle is None:
-        return target.certificate(method)
+        return target.certificate(str(method))
     return obstacle if obstacle == "not asked for" else f"none: {obstacle}"
 
 

@@ -112,7 +112,7 @@ class AimedTarget:
         whole = self.target.certificate(method)
         return whole if self.is_free else f"{whole}, that no other class is reached"
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples are proven: where no class can be reached, the chosen one cannot."""
         return self.target.certified(threat, method, among=among)
 

@@ -68,7 +68,7 @@ class BoundedTarget(Target):
     def certificate(self, method: str) -> str:
         return "exact" if self.kind == "exact" else method
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples are right and have margins above 0 to all other classes."""
         return self._proven(threat, self._open(among))
 

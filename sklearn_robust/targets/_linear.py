@@ -134,7 +134,7 @@ class LinearTarget(DifferentiableTarget):
     def certificate(self, method: str) -> str:
         return "exact"
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples are right by a margin that no rounding can turn."""
         assert self.labels is not None
         proven = np.zeros(len(self.clean), dtype=bool)

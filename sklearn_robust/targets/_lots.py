@@ -143,7 +143,7 @@ class TargetInLots:
         kinds = [kind for kind, *_ in self._survey]
         return self._make(self._lots[kinds.index(self.kind)]).certificate(method)
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples are proven robust, shape (n_samples,)."""
         proven = np.zeros(self.n_samples, dtype=bool)
         for _, lot, target in self._targets():

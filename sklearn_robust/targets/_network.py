@@ -72,7 +72,7 @@ class NetworkTarget(DifferentiableTarget):
         """A sentence that names the layer without bounds; None if all have them."""
         return certifiable(self.module, self.rows[:1]) if len(self.rows) else None
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         if self.certificate_obstacle is not None:
             return super().certified(threat, method)
         among = self.clean if among is None else self.clean & among

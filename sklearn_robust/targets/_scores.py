@@ -81,7 +81,7 @@ class UnmovedTarget(Target):
     def certificate(self, method: str) -> str:
         return "exact"
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         return self.clean if among is None else self.clean & among
 
     def distances(self, unit: ThreatModel, attack: Any = None, **run: Any) -> np.ndarray:

@@ -185,7 +185,7 @@ class TabularLinearTarget(LinearTarget):
         new = {flip.column: flip.values[values[:, k]] for k, flip in enumerate(self._flips)}
         return self.samples.table.with_labels(raw, new) if new else raw
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples are right by a margin that no rounding can turn."""
         assert self.labels is not None
         proven = np.zeros(len(self.clean), dtype=bool)

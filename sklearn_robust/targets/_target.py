@@ -284,7 +284,7 @@ class Target:
         """Return what `certified` is, for a report: the method of the bounds, or exact."""
         return method
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples are proven robust, shape (n_samples,).
 
         Parameters

@@ -161,7 +161,7 @@ class TreeTarget(Target):
     def certificate(self, method: str) -> str:
         return "exact search"
 
-    def certified(self, threat: ThreatModel, method: str, *, among: Any = None) -> np.ndarray:
+    def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:
         """Return which samples the search proves; what it has been asked is not asked again."""
         assert self.labels is not None
         open_, state = self._open(among), self._state(threat)

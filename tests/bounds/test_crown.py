@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
 
 from sklearn_robust.attacks import PGD, Margin, ThreatModel, TorchModel
@@ -15,6 +14,7 @@ from sklearn_robust.bounds._margins import METHODS, bound_batch, difference_spec
 from sklearn_robust.bounds._network import Network
 from sklearn_robust.bounds._regions import make_region
 from sklearn_robust.bounds._tightening import Tightening
+from tests.bounds.programs import programs, relu_network
 
 RADII = {"linf": 0.05, "l2": 0.3, "l1": 0.8}
 DOUBLE = torch.float64
@@ -209,70 +209,6 @@ def test_windows_give_the_bounds_of_whole_images(name, norm, monkeypatch):
 
 
 # Against optimisation ------------------------------------------------------------------------
-
-
-def relu_program(module, low, high, spec):
-    """Minimum of ``<spec, f>`` over a box by HiGHS: the exact one, and that of its relaxation.
-
-    A ReLU network as a mixed-integer program, built here from the weights alone; its big-M
-    constants are interval bounds written in numpy.
-    """
-    weights = [(m.weight.numpy(), m.bias.numpy()) for m in module if isinstance(m, nn.Linear)]
-    box = (low, high)
-    lower, upper, rows = [*low], [*high], []
-    inputs, n = np.arange(len(low)), len(low)
-    integral = [0] * n
-    for W, b in weights[:-1]:
-        centre, radius = (box[0] + box[1]) / 2, (box[1] - box[0]) / 2
-        z_low = W @ centre + b - abs(W) @ radius
-        z_high = W @ centre + b + abs(W) @ radius
-        outs = n + np.arange(len(b))
-        switches = outs + len(b)
-        n += 2 * len(b)
-        for i, (least, most) in enumerate(zip(z_low.clip(None, 0), z_high.clip(0), strict=True)):
-            lower += [0.0]
-            upper += [most]
-            z = dict(zip(inputs, W[i], strict=True))
-            minus_z = {k: -v for k, v in z.items()}
-            rows.append(({**minus_z, outs[i]: 1.0}, b[i], np.inf))  # out >= z
-            rows.append(({**minus_z, outs[i]: 1.0, switches[i]: -least}, -np.inf, b[i] - least))
-            rows.append(({outs[i]: 1.0, switches[i]: -most}, -np.inf, 0.0))
-        lower += [0.0] * len(b)
-        upper += [1.0] * len(b)
-        integral += [0] * len(b) + [1] * len(b)
-        inputs, box = outs, (z_low.clip(0), z_high.clip(0))
-    A = np.zeros((len(rows), n))
-    for i, (row, _, _) in enumerate(rows):
-        A[i, list(row)] = list(row.values())
-    constraints = LinearConstraint(A, [r[1] for r in rows], [r[2] for r in rows])
-    W, b = weights[-1]
-    cost = np.zeros(n)
-    cost[inputs] = spec @ W
-    values = [
-        milp(cost, integrality=flags, bounds=Bounds(lower, upper), constraints=constraints).fun
-        for flags in (integral, np.zeros(n))
-    ]
-    return values[0] + spec @ b, values[1] + spec @ b
-
-
-def programs(module, X, y, epsilon):
-    """Exact and relaxed margins, two arrays of shape (n, n_classes)."""
-    out = np.zeros((2, len(X), 3))
-    for i, x in enumerate(X.numpy()):
-        for j in {0, 1, 2} - {int(y[i])}:
-            spec = np.eye(3)[int(y[i])] - np.eye(3)[j]
-            out[:, i, j] = relu_program(module, x - epsilon, x + epsilon, spec)
-    return out
-
-
-def relu_network(widths, seed):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = []
-        for a, b in itertools.pairwise(widths):
-            layers += [nn.Linear(a, b), nn.ReLU()]
-        module = nn.Sequential(*layers[:-1]).to(DOUBLE)
-    return module.requires_grad_(False)
 
 
 @pytest.mark.parametrize("widths", [(4, 10, 3), (4, 8, 6, 3)], ids=str)
