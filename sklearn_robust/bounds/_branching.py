@@ -131,7 +131,7 @@ class _Tree:
 
     def _split(self, parts: Parts) -> None:
         for piece in pieces(len(parts.rows), 1, most=max(1, self.most // 2)):
-            part = parts.take(piece)
+            part = parts.take(piece).like(self.problem.X)
             needed = self.need[part.rows, part.rivals]
             self.bound(halves(self.problem, part, needed), _STEPS)
 
@@ -160,7 +160,7 @@ class _Tree:
             elif is_decided:
                 self._end(search, parts.take(slice(i, i + 1)))
             else:
-                search.push(Parts(*(t[i : i + 1].clone() for t in parts)))
+                search.push(parts.take(slice(i, i + 1)).kept())
 
     def _end(self, search: _Search, part: Parts) -> None:
         """Bound a part that cannot be split by a program; what that cannot prove, nothing can."""

@@ -59,6 +59,15 @@ class Parts(NamedTuple):
     def take(self, index: Tensor | slice) -> Parts:
         return Parts(*(t[index] for t in self))
 
+    def kept(self) -> Parts:
+        """Return a copy for keeping: thousands may be open, and any slopes and prices are valid."""
+        copy = Parts(*(t.clone() for t in self))
+        return copy._replace(slopes=copy.slopes.float(), prices=copy.prices.float())
+
+    def like(self, x: Tensor) -> Parts:
+        """Return the parts in the precision of x."""
+        return self._replace(slopes=self.slopes.to(x), prices=self.prices.to(x))
+
 
 class Found(NamedTuple):
     """What bounding some parts has found.
