@@ -62,12 +62,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Flip:
-    """That a column of categories may hold others, which its encoder knows.
+    """That a column of categories may hold others.
+
+    Of categories that a OneHotEncoder, OrdinalEncoder or TargetEncoder reads, or the classifier
+    itself (`CategoricalNB`, gradient boosting on categories), and of booleans in a data frame.
 
     Parameters
     ----------
     to : sequence, optional
-        The categories that it may be changed to. None: all that the encoder was fitted on.
+        The categories that it may be changed to. None: all that the encoder or the classifier was
+        fitted on.
     cost : float, default=1.0
         What a change costs of the budget.
 
@@ -110,8 +114,7 @@ class TabularThreat:
         a `Flip`.
     budget : float, optional
         What all changes of a row may cost together: with a cost of 1 each, how many columns are
-        changed at most. None: no limit. Linear classifiers know flips, and these, naive Bayes,
-        splines, bins and tree ensembles a budget.
+        changed at most. None: no limit.
 
     Raises
     ------

@@ -276,15 +276,14 @@ def test_costs_without_a_common_unit_are_refused():
 def test_what_cannot_flip_is_refused_before_any_work():
     X, y = table(4)
     clf = pipeline(LogisticRegression()).fit(X, y)
-    forest = pipeline(RandomForestClassifier(5, random_state=0)).fit(X, y)
     threat = threat_of(2, {})
-    with pytest.raises(ValueError, match="a Flip, which needs a linear classifier"):
-        robust_score(forest, X, y, epsilon=threat)
     with pytest.raises(ValueError, match="attack must be 'auto'"):
         robust_score(clf, X, y, epsilon=threat, attack="pgd")
-    with pytest.raises(ValueError, match=r"changes\['visits'\]: a Flip is of a column that"):
+    with pytest.raises(
+        ValueError, match=r"changes\['visits'\].*Use Change\(low, high, whole=True\)"
+    ):
         robust_score(clf, X, y, epsilon=TabularThreat({"visits": Flip()}))
-    with pytest.raises(ValueError, match=r"to has \['Rom'\], which the encoder does not know"):
+    with pytest.raises(ValueError, match=r"to has \['Rom'\], which the encoder or"):
         robust_score(clf, X, y, epsilon=TabularThreat({"city": Flip(["Rom"])}))
     with pytest.raises(ValueError, match="changes must leave columns alone"):
         robust_score(clf, X, y, epsilon=TabularThreat({"city": (0, 1)}))

@@ -14,7 +14,10 @@ from sklearn_robust.bounds._bounded import (
     enclosing_box,
     margins_of_scores,
 )
-from sklearn_robust.bounds._budgets import most_gained as most_gained
+from sklearn_robust.bounds._budgets import (
+    in_units as in_units,
+    most_gained as most_gained,
+)
 from sklearn_robust.bounds._certify import certified_correct
 from sklearn_robust.bounds._distances import Distance as Distance
 from sklearn_robust.bounds._gaussians import GaussianScores as GaussianScores

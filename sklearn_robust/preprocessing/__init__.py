@@ -20,7 +20,10 @@ from sklearn_robust.preprocessing._front import (
     follow_front,
     movable_columns as movable_columns,
 )
-from sklearn_robust.preprocessing._known_categories import known_categories as known_categories
+from sklearn_robust.preprocessing._known_categories import (
+    adds_up as adds_up,
+    encoded_categories as encoded_categories,
+)
 from sklearn_robust.preprocessing._monotone import monotone_sources as monotone_sources
 from sklearn_robust.preprocessing._pieces_of_columns import (
     ColumnPieces as ColumnPieces,

@@ -1,4 +1,4 @@
-"""Which categories an encoder knows for a raw column, so that one may be exchanged for another."""
+"""Which categories the encoders of a pipeline know for a raw column."""
 
 from __future__ import annotations
 
@@ -19,60 +19,53 @@ from sklearn.preprocessing import (
 from sklearn_robust.preprocessing._columns import branches
 from sklearn_robust.preprocessing._table import Table
 
+Steps = list[tuple[str, Any]]
+
 # Each column by itself, so that what flips of several do to linear scores adds up.
 _ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 _AFTER = (StandardScaler, MinMaxScaler, MaxAbsScaler)
 
 
-def known_categories(
-    steps: list[tuple[str, Any]], table: Table, column: int, only: Any = None
-) -> list[Any]:
-    """Return the categories of a raw column that its encoder was fitted on, without missing ones.
+def encoded_categories(steps: Steps, table: Table, column: int) -> list[Any] | None:
+    """Return the categories of a raw column that its encoders were fitted on, but missing ones.
 
-    Parameters
-    ----------
-    steps : list of (name, transformer)
-        Of which the first is the ColumnTransformer that encodes the column.
-    table : Table
-    column : int
-    only : sequence, optional
-        Those that are meant.
-
-    Raises
-    ------
-    ValueError
-        If no encoder of single columns reads it, it knows none of `only`, or X lacks entries.
+    None: no OneHotEncoder, OrdinalEncoder or TargetEncoder reads it as it is.
     """
-    name = column if table.names is None else table.names[column]
-    known = _found(steps, table, column)
-    if known is None:
-        raise ValueError(
-            f"changes[{name!r}]: a Flip is of a column that a OneHotEncoder, an OrdinalEncoder or "
-            "a TargetEncoder reads in a ColumnTransformer as the first step, with scalers after it "
-            "at the most."
-        )
-    if any(value is None or value != value for value in table.labels(column)):
-        raise ValueError(f"changes[{name!r}]: X has missing values there, which do not flip.")
-    if only is None:
-        return known
-    if odd := [value for value in only if value not in known]:
-        raise ValueError(f"changes[{name!r}]: to has {odd[:10]}, which the encoder does not know.")
-    return list(only)
-
-
-def _found(steps: list[tuple[str, Any]], table: Table, column: int) -> list[Any] | None:
-    if not steps or not isinstance(steps[0][1], ColumnTransformer):
-        return None
     known = None
-    for _, branch, columns, _ in branches(steps[0][1], table.raw):
-        if column not in columns:
+    for branch, columns in _branches(steps, table, column):
+        encoder = next((step for step in branch if isinstance(step, _ENCODERS)), None)
+        # An imputer before it may have added or dropped columns.
+        if encoder is None or encoder.n_features_in_ != len(columns):
             continue
-        encoder, *after = (
-            [step for _, step in branch.steps] if isinstance(branch, Pipeline) else [branch]
-        )
-        if not isinstance(encoder, _ENCODERS) or not all(isinstance(s, _AFTER) for s in after):
-            return None
         own = encoder.categories_[int(np.flatnonzero(columns == column)[0])].tolist()
         own = [value for value in own if value is not None and value == value]
         known = own if known is None else [value for value in known if value in own]
     return known
+
+
+def adds_up(steps: Steps, table: Table, column: int) -> bool:
+    """Whether what a category of a raw column does to linear scores adds to what others do.
+
+    That is so behind an encoder in a ColumnTransformer, with scalers after it at the most.
+    """
+    if not steps or not isinstance(steps[0][1], ColumnTransformer):
+        return False
+    found = _branches(steps[:1], table, column)
+    return bool(found) and all(
+        isinstance(branch[0], _ENCODERS) and all(isinstance(step, _AFTER) for step in branch[1:])
+        for branch, _ in found
+    )
+
+
+def _branches(steps: Steps, table: Table, column: int) -> list[tuple[list[Any], np.ndarray]]:
+    """Return the transformers in a row that read a raw column, and which columns these read."""
+    if not steps:
+        return []
+    if not isinstance(steps[0][1], ColumnTransformer):
+        return [([step for _, step in steps], np.arange(len(table.numeric)))]
+    found = branches(steps[0][1], table.raw)
+    return [
+        ([step for _, step in each.steps] if isinstance(each, Pipeline) else [each], columns)
+        for _, each, columns, _ in found
+        if column in columns
+    ]

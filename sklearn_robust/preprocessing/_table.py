@@ -5,6 +5,7 @@ Data frames of every library go through narwhals, so that one rule serves them a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from numbers import Real
 from typing import Any, Protocol
@@ -15,6 +16,9 @@ from scipy import sparse
 from sklearn_robust._arrays import rows
 from sklearn_robust._tabular import Moves
 from sklearn_robust._validation import check_finite
+
+# By column its categories, and the number of that of each sample.
+Labels = Mapping[int, tuple[np.ndarray, np.ndarray]]
 
 
 class Table(Protocol):
@@ -59,7 +63,10 @@ class Table(Protocol):
     def labels(self, column: int) -> list[Any]:
         """Return the values of a column of categories."""
 
-    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> Any:
+    def categories(self, column: int) -> list[Any] | None:
+        """Return the categories of the type of a column, None if it is open to all values."""
+
+    def with_labels(self, raw: Any, values: Labels) -> Any:
         """Return samples in the container of the table with other categories in some columns."""
 
 
@@ -167,18 +174,26 @@ class FrameTable:
         values: list[Any] = self._frame[:, column].to_list()
         return values
 
-    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> Any:
+    def categories(self, column: int) -> list[Any] | None:
+        kind: Any = self._schema[self._frame.columns[column]]
+        if self._frame.implementation.is_pandas_like():
+            kind = self._frame[:, column].to_native().dtype
+        found = getattr(kind, "categories", None)
+        return None if found is None else list(found)
+
+    def with_labels(self, raw: Any, values: Labels) -> Any:
         import narwhals as nw
 
         frame, new = nw.from_native(raw, eager_only=True), []
-        for column, labels in values.items():
+        for column, (categories, index) in values.items():
             name = self._frame.columns[column]
-            series = nw.new_series(name, labels.tolist(), backend=frame.implementation)
+            series = nw.new_series(name, categories.tolist(), backend=frame.implementation)
             if frame.implementation.is_pandas_like():
                 kind = self._frame.get_column(name).to_native().dtype
-                new.append(nw.from_native(series.to_native().astype(kind), series_only=True))
+                series = nw.from_native(series.to_native().astype(kind), series_only=True)
             else:
-                new.append(series.cast(self._schema[name]))
+                series = series.cast(self._schema[name])
+            new.append(series[index])
         return frame.with_columns(*new).to_native()
 
     def _with(self, frame: Any, columns: np.ndarray, values: np.ndarray) -> Any:
@@ -265,10 +280,13 @@ class ArrayTable:
         values: list[Any] = self._flat[:, column].tolist()
         return values
 
-    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> np.ndarray:
+    def categories(self, column: int) -> list[Any] | None:
+        return None
+
+    def with_labels(self, raw: Any, values: Labels) -> np.ndarray:
         out = np.array(raw)
-        for column, labels in values.items():
-            out[:, column] = labels
+        for column, (categories, index) in values.items():
+            out[:, column] = categories[index]
         return out
 
 
@@ -300,7 +318,10 @@ class SparseTable:
         values: list[Any] = self.raw[:, [column]].toarray().ravel().tolist()
         return values
 
-    def with_labels(self, raw: Any, values: dict[int, np.ndarray]) -> Any:
+    def categories(self, column: int) -> list[Any] | None:
+        return None
+
+    def with_labels(self, raw: Any, values: Labels) -> Any:
         raise ValueError("categories of a sparse matrix do not flip. Pass an array or a frame.")
 
 

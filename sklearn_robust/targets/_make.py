@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from sklearn_robust.preprocessing import CannotFollowError
+import numpy as np
+
+from sklearn_robust.preprocessing import CannotFollowError, adds_up
 from sklearn_robust.targets import (
     _bayes as _bayes,
     _combinations as _combinations,
@@ -17,11 +20,12 @@ from sklearn_robust.targets import (
 from sklearn_robust.targets._bounded import BoundedTarget
 from sklearn_robust.targets._linear import LinearTarget
 from sklearn_robust.targets._registry import find_target
-from sklearn_robust.targets._scores import score_target
+from sklearn_robust.targets._scores import score_target, still_target
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._tabular_linear import TabularLinearTarget
 from sklearn_robust.targets._target import Target
 from sklearn_robust.targets._trees import TreeTarget
+from sklearn_robust.targets._variants import VariantsTarget
 
 
 def make_target(
@@ -56,7 +60,7 @@ def make_target(
         If the estimator is not fitted.
     ValueError
         If a parameter breaks its rule, X leaves `clip_values` or is incomplete, y does not have one
-        label for each sample, or categories flip of what is no linear classifier.
+        label for each sample, or categories flip that nobody knows.
     TypeError
         If `estimator` is no classifier.
 
@@ -72,32 +76,42 @@ def make_target(
     >>> target.distances(target.threat)[:3].round(1)  # in units of epsilon
     array([8.5, 7.5, 9. ])
     """
-    subject = Subject.of(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
+    return _target_of(
+        Subject.of(estimator, X, y, epsilon=epsilon, norm=norm, clip_values=clip_values)
+    )
+
+
+def _target_of(subject: Subject) -> Target:
+    moves = subject.raw_threat.moves
+    if moves is None or moves.is_box:
+        return _found(subject)
+    plain = _found(subject.with_moves(replace(moves, flips={})))
+    additive = all(adds_up(subject.steps, subject.table, k) for k in moves.flips)
+    if type(plain) is LinearTarget and additive:
+        return TabularLinearTarget(subject, plain)
+    takes_budgets = type(plain) is LinearTarget or _knows_budgets(plain)
+    if not moves.flips and takes_budgets:
+        return plain
+    if not takes_budgets:
+        plain = _found(subject.with_moves(replace(moves, flips={}, budget=np.inf)))
+    return VariantsTarget(subject, plain, _target_of, takes_budgets)
+
+
+def _knows_budgets(target: Target) -> bool:
+    return isinstance(target, TreeTarget) or (
+        isinstance(target, BoundedTarget) and target.model.knows_budgets
+    )
+
+
+def _found(subject: Subject) -> Target:
+    """Return the target of the family that knows most, or one that knows scores alone."""
+    moves = subject.raw_threat.moves
+    if moves is not None and not moves.moving.any() and moves.is_box:
+        return still_target(subject)
     name = type(subject.classifier).__name__
     try:
         found = find_target(subject)
         obstacle = f"{name} is of no family that has formulas or bounds."
     except CannotFollowError as error:
         found, obstacle = None, str(error)
-    moves = subject.raw_threat.moves
-    if moves is not None and not moves.is_box:
-        return _with_budget(subject, found)
     return score_target(subject, obstacle) if found is None else found
-
-
-def _with_budget(subject: Subject, found: Target | None) -> Target:
-    """Return the target for an adversary who flips categories or has a budget."""
-    moves = subject.raw_threat.moves
-    if type(found) is LinearTarget:
-        return TabularLinearTarget(subject, found)
-    knows = isinstance(found, TreeTarget) or (
-        isinstance(found, BoundedTarget) and found.model.knows_budgets
-    )
-    if found is not None and knows and moves is not None and not moves.flips:
-        return found
-    raise ValueError(
-        "epsilon has a Flip, which needs a linear classifier behind affine steps and encoders, or "
-        "a budget, which needs that, naive Bayes, splines, bins or tree ensembles, got "
-        f"{type(subject.estimator).__name__}. Leave out what it does not take. Without a budget "
-        "the adversary is stronger, so that certified_score is still a lower bound."
-    )

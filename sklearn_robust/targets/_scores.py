@@ -58,6 +58,14 @@ def unmoved_target(subject: Subject, obstacle: str) -> Target:
     return UnmovedTarget(subject, samples, model, obstacle)
 
 
+def still_target(subject: Subject) -> Target:
+    """Return the target of a classifier of which an adversary moves no column at all."""
+    none = np.zeros(0, dtype=np.intp)
+    samples = some_columns(subject.table, none, np.zeros(len(subject.table.numeric), dtype=bool))
+    model = ScoreModel(RawScores(scores_of(subject.estimator), samples), len(subject.classes_))
+    return UnmovedTarget(subject, samples, model, "No column moves.")
+
+
 class UnmovedTarget(Target):
     """A classifier of what no adversary moves, or of nothing: it is right where it is right."""
 

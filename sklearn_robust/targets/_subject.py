@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_robust._arrays import on_host
-from sklearn_robust._tabular import TabularThreat
+from sklearn_robust._tabular import Moves, TabularThreat
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.preprocessing import (
     Front,
@@ -137,6 +137,10 @@ class Subject:
     def front(self) -> Front:
         """What stands before the classifier; raises CannotFollowError where that is unknown."""
         return follow_front(self.steps, self.table, self.touched)
+
+    def with_moves(self, moves: Moves) -> Subject:
+        """Return the same for an adversary of a table who may do something else."""
+        return replace(self, raw_threat=replace(self.raw_threat, moves=moves))
 
     @property
     def touched(self) -> np.ndarray | None:

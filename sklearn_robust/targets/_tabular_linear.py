@@ -18,8 +18,8 @@ from sklearn_robust._linear_scores import class_scores, two_rows
 from sklearn_robust._tabular import Flip
 from sklearn_robust._threat import ThreatModel
 from sklearn_robust.bounds import most_gained
-from sklearn_robust.preprocessing import known_categories
 from sklearn_robust.targets._attacked import only_auto
+from sklearn_robust.targets._categories import flip_values
 from sklearn_robust.targets._linear import LinearTarget
 from sklearn_robust.targets._subject import Subject
 from sklearn_robust.targets._target import (
@@ -84,25 +84,20 @@ class TabularLinearTarget(LinearTarget):
         self._weights = two_rows(self.coef, self.intercept)[0]
         self._frozen, moves = subject.front.frozen, subject.raw_threat.moves
         assert moves is not None
-        self._budget = moves.budget
         self._flips = [self._column(subject, column, flip) for column, flip in moves.flips.items()]
 
     def _column(self, subject: Subject, column: int, flip: Flip) -> _Flips:
         """Return what a column of categories may become, and what that does to the scores."""
-        allowed = known_categories(subject.steps, self.samples.table, column, flip.to)
+        values, n_allowed, current = flip_values(subject, column, flip)
         assert self._frozen is not None
         table, start = self.samples.table, self._frozen.start
-        own = table.labels(column)
-        known = {value: k for k, value in enumerate(allowed)}
-        for value in own:
-            known.setdefault(value, len(known))
-        values = np.array([*known, None], dtype=object)[:-1]  # each one entry, whatever it is
         first = np.zeros(len(values), dtype=np.intp)  # other columns add the same to all
         some = table.replaced(first, first[:0], np.zeros((len(values), 0)))
-        made = self._frozen.values(table.with_labels(some, {column: values}))
+        made = self._frozen.values(
+            table.with_labels(some, {column: (values, np.arange(len(values)))})
+        )
         weights = self._weights[:, start : start + made.shape[1]]
-        current = np.array([known[value] for value in own], dtype=np.intp)
-        return _Flips(column, flip.cost, values, len(allowed), current, weights @ made.T, abs(made))
+        return _Flips(column, flip.cost, values, n_allowed, current, weights @ made.T, abs(made))
 
     def attacked(
         self, threat: ThreatModel, attack: Any = "auto", *, among: Any = None, **run: Any
@@ -159,7 +154,7 @@ class TabularLinearTarget(LinearTarget):
         )
         cost = np.broadcast_to(threat.moves.cost, x.shape[1])[moving]
         cost = np.append(cost, [flip.cost for flip in self._flips])
-        take = most_gained(gain, cost, self._budget) & bool(threat.epsilon)
+        take = most_gained(gain, cost, threat.moves.budget) & bool(threat.epsilon)
         rows, values = x.copy(), self._current(pick)
         rows[:, moving] = np.where(take[:, : len(moving)], furthest[:, moving], x[:, moving])
         for k, (_, best) in enumerate(flips):
@@ -182,7 +177,7 @@ class TabularLinearTarget(LinearTarget):
     def _raw(self, rows: np.ndarray, values: np.ndarray) -> Any:
         """Return raw samples with the numbers of `rows`, and categories."""
         raw = self.samples.restore(rows, all_rows=len(rows) == len(self.clean))
-        new = {flip.column: flip.values[values[:, k]] for k, flip in enumerate(self._flips)}
+        new = {flip.column: (flip.values, values[:, k]) for k, flip in enumerate(self._flips)}
         return self.samples.table.with_labels(raw, new) if new else raw
 
     def certified(self, threat: ThreatModel, method: Any, *, among: Any = None) -> np.ndarray:

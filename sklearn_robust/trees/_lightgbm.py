@@ -9,7 +9,7 @@ import numpy as np
 from sklearn_robust.trees._errors import NoBoxesError
 from sklearn_robust.trees._forest import Forest
 from sklearn_robust.trees._tree import CategorySplit, Tree
-from sklearn_robust.trees._values import class_column
+from sklearn_robust.trees._values import class_column, coded
 
 # Values up to this size are read as 0.
 _ZERO = float(np.float32(1e-35))
@@ -42,6 +42,13 @@ def read(model: Any) -> Forest:
     return Forest(
         trees, np.zeros(k), model.classes_, model.n_features_in_, rounds=True, link=_LINK
     )  # fmt: skip
+
+
+def encode(model: Any, X: Any) -> np.ndarray:
+    """Return samples with the categories of a frame of pandas as codes."""
+    lists = iter(model.booster_.pandas_categorical or [])
+    kinds = getattr(X, "dtypes", [None] * np.shape(X)[1])
+    return coded(X, [next(lists, None) if kind == "category" else None for kind in kinds])
 
 
 def _tree(root: dict[str, Any], column: int, n_classes: int, scale: float) -> Tree:

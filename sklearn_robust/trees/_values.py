@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,3 +24,21 @@ def class_scores(start: Any, n_classes: int) -> np.ndarray:
 def numbers(Z: Any) -> np.ndarray:
     """Return samples of any container as an array of doubles."""
     return np.asarray(Z.toarray() if sparse.issparse(Z) else Z, dtype=np.float64)
+
+
+def coded(X: Any, categories: Sequence[Sequence[Any] | None]) -> np.ndarray:
+    """Return a frame of pandas as doubles, categories by their place in a list for each column.
+
+    What is in no list is missing, as it is for the models. Other containers hold codes themselves.
+    """
+    if not hasattr(X, "iloc") or all(known is None for known in categories):
+        return numbers(X)
+    columns = []
+    for k, known in enumerate(categories):
+        column = X.iloc[:, k]
+        if known is not None:
+            place = {value: float(j) for j, value in enumerate(known)}
+            held = [place.get(value, np.nan) for value in column.cat.categories]
+            column = np.array([*held, np.nan])[column.cat.codes]  # the last is missing
+        columns.append(np.asarray(column, dtype=np.float64))
+    return np.column_stack(columns)

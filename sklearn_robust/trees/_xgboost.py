@@ -11,7 +11,7 @@ from sklearn_robust.trees._errors import NoBoxesError
 from sklearn_robust.trees._float32 import float32_threshold
 from sklearn_robust.trees._forest import Forest
 from sklearn_robust.trees._tree import CategorySplit, Tree
-from sklearn_robust.trees._values import class_column, class_scores
+from sklearn_robust.trees._values import class_column, class_scores, coded
 
 _UNIT = 2.0**-24  # XGBoost adds up in single precision
 # Rounding of probabilities near one half, seen as one of the margin: the slope there is a quarter.
@@ -41,6 +41,19 @@ def read(model: Any) -> Forest:
         trees, np.zeros(k), model.classes_, d, unit=_UNIT, rounds=True, link=_LINK
     )  # fmt: skip
     return _with_base(forest, model)
+
+
+def encode(model: Any, X: Any) -> np.ndarray:
+    """Return samples with the categories of a frame of pandas as codes."""
+    if not hasattr(X, "iloc"):
+        return coded(X, [])
+    own = [kind.categories if kind == "category" else None for kind in X.dtypes]
+    booster = model.get_booster()
+    if hasattr(booster, "get_categories"):  # since 3.1; before, codes were those of the frame
+        held = booster.get_categories(export_to_arrow=True).to_arrow()
+        fitted = [None if values is None else values.to_pylist() for _, values in held or []]
+        own = [mine if ours is None else ours for mine, ours in zip(own, fitted, strict=True)]
+    return coded(X, own)
 
 
 def _trees(model: Any) -> tuple[dict[str, Any], Any, int]:
