@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from typing import Any, TypedDict
 
 from sklearn.base import BaseEstimator
@@ -152,7 +153,7 @@ class NetworkParameters(BaseEstimator):
         if "__init__" in vars(cls):
             _spell_out_shared(cls)
         for name, text in SECTIONS.items():
-            cls.__doc__ = (cls.__doc__ or "").replace("{" + name + "}", text)
+            cls.__doc__ = _filled(cls.__doc__ or "", "{" + name + "}", text)
 
     def _check_parameters(self) -> None:
         """Raise ValueError for hyperparameters that break a rule, alone or together."""
@@ -176,6 +177,15 @@ class NetworkParameters(BaseEstimator):
                 f"epsilon must be <= {_LARGEST:g} for networks, got {radius:g}. Scale X."
             )
         return threat
+
+
+def _filled(doc: str, place: str, text: str) -> str:
+    """Return a docstring with a section in its place, indented as that is.
+
+    Python 3.13 takes the common indentation off docstrings, earlier versions leave it.
+    """
+    indent = re.search(rf"^( *){re.escape(place)}", doc, re.MULTILINE)
+    return doc if indent is None else doc.replace(place, text.replace("\n    ", "\n" + indent[1]))
 
 
 def _without_unknown() -> inspect.Signature:
