@@ -31,7 +31,6 @@ from sklearn_robust import (
     Change,
     RobustFCClassifier,
     TabularThreat,
-    adversarial_distance,
     certified_score,
     evaluate_robustness,
     make_robust_scorer,
@@ -311,8 +310,6 @@ def test_what_does_not_fit_the_data_is_refused_before_any_work():
         robust_score(clf, X, y, epsilon=TabularThreat({"income": Change(0, 1, whole=True)}))
     with pytest.raises(ValueError, match="norm must be left out with a TabularThreat"):
         robust_score(clf, X, y, epsilon=TabularThreat(MIXED), norm="l2")
-    with pytest.raises(ValueError, match="Use evaluate_robustness"):
-        adversarial_distance(clf, X, y, unit=TabularThreat(MIXED))
 
 
 @pytest.mark.parametrize("name", ["tree", "forest", "hist"])

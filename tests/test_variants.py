@@ -31,13 +31,14 @@ from sklearn_robust import (
     Flip,
     RobustFCClassifier,
     TabularThreat,
+    adversarial_distance,
     certified_score,
     evaluate_robustness,
     perturb,
     robust_score,
 )
 from sklearn_robust.targets import _variants, make_target
-from sklearn_robust.targets._variants import _largest_choices
+from sklearn_robust.targets._choices import largest_choices
 
 CITIES, GRADES = ["Basel", "Bern", "Chur", "Genf"], ["a", "b", "c"]
 ENDS = {"visits": (-1, 2), "debts": (0, 2)}
@@ -276,7 +277,7 @@ def test_choices_of_columns_are_the_largest_that_a_budget_buys():
         subsets = [set(some) for k in range(6) for some in itertools.combinations(range(5), k)]
         bought = [some for some in subsets if cost[list(some)].sum() <= left]
         largest = [some for some in bought if not any(some < other for other in bought)]
-        found = list(_largest_choices(np.argsort(-cost).tolist(), cost, left))
+        found = list(largest_choices(np.argsort(-cost).tolist(), cost, left))
         assert sorted(map(sorted, found)) == sorted(map(sorted, largest))
 
 
@@ -336,3 +337,24 @@ def test_what_cannot_flip_is_refused_before_any_work():
             codes, many.to_numpy(), np.arange(200) % 2,
             epsilon=TabularThreat({k: Flip() for k in range(5)}),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["linear", "bayes", "boosting", "nearest"])
+def test_least_costs_are_those_of_all_rows(name):
+    X, y = table(8, n=30)
+    clf, costs = (EXACT | BOUNDED)[name]().fit(X, y), {"city": 3, "visits": 2, "member": 0.5}
+    frame, sizes = all_rows(X, None, {})
+    own = X.loc[np.repeat(X.index, sizes)]
+    price = sum((frame[c].to_numpy() != own[c].to_numpy()) * costs.get(c, 1) for c in X)
+    wrong = clf.predict(frame) != np.repeat(y, sizes)
+    each = np.where(wrong, price, np.inf)
+    expected = np.minimum.reduceat(each, np.cumsum([0, *sizes[:-1]]))
+    threat = threat_of(None, costs)
+    lower, upper = adversarial_distance(clf, X, y, unit=threat, return_bounds=True)
+    assert (lower <= expected).all()
+    assert (upper >= expected).all()
+    assert len(np.unique(expected)) > (1 if name == "bayes" else 2)
+    if name in EXACT:
+        np.testing.assert_array_equal(upper, expected)
+        np.testing.assert_array_equal(lower, expected)
+    np.testing.assert_array_equal(adversarial_distance(clf, X, y, unit=threat), upper)

@@ -8,6 +8,7 @@ import numpy as np
 
 from sklearn_robust._tabular import TabularThreat
 from sklearn_robust.attacks import FMN
+from sklearn_robust.metrics._least_costs import LeastCosts
 from sklearn_robust.targets import AimedTarget, make_target_in_lots
 
 
@@ -43,8 +44,10 @@ def adversarial_distance(
         None: the estimator's own, or "linf" if it has none.
     clip_values : None, (low, high) or "own", default="own"
         As in `robust_score`.
-    unit : float, array of shape (n_features,) or Series, default=1.0
+    unit : float, array of shape (n_features,), Series or TabularThreat, default=1.0
         In what distances are measured, for every column or for each; 0: the column stays as it is.
+        Of a `TabularThreat`, the distance is the least that changes cost together which have the
+        sample misclassified, for any classifier; a budget limits it.
     n_steps, n_targets
         Of the attack, see `sklearn_robust.attacks.FMN`.
     return_bounds : bool, default=False
@@ -82,10 +85,8 @@ def adversarial_distance(
     True
     """
     if isinstance(unit, TabularThreat):
-        raise ValueError(
-            "unit must be a radius, as distances are those of a norm, got a TabularThreat. Use "
-            "evaluate_robustness(..., epsilons=[0.5, 1, 2], unit=threat) for multiples of it."
-        )
+        costs = LeastCosts(estimator, X, y, unit, norm, clip_values, n_jobs)
+        return (costs.lower(), costs.upper()) if return_bounds else costs.upper()
     attack = FMN(n_steps, n_targets)
     target = make_target_in_lots(estimator, X, y, epsilon=unit, norm=norm, clip_values=clip_values)
     assert not isinstance(target, AimedTarget)  # no class was chosen
