@@ -47,6 +47,8 @@ def solved(problem: Problem, part: Parts, need: float) -> Leaf:
     setting = problem.setting(part)
     units = part.signs[0].nonzero()[:, 0]
     least, margin = float(part.least), np.inf
+    if not len(units):  # nothing to price
+        return Leaf(least, margin)
     rows = _program(setting, part, units)
     if isinstance(setting.region, BallAndBox) and setting.region.threat.norm != "l1":
         prices = _ascended(setting, part, units)
@@ -102,6 +104,8 @@ def _solve(
     sizes = np.abs(A).sum(axis=1) + np.finfo(float).tiny
     need = -(rows.A @ middle + rows.b) / sizes
     A, c = A / sizes[:, None], c / size
+    if not all(np.isfinite(part).all() for part in (A, c, need)):  # overflow
+        return None
     n, one = len(half), np.ones((len(A), 1))
     costs, lowest = np.r_[c, cost], np.r_[-np.ones(n), 0.0]
     A_ub, b_ub = np.hstack([-A, -one]), -need
