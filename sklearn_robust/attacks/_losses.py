@@ -147,11 +147,13 @@ class ExactCrossEntropy(CrossEntropy):
 
 
 class Margin(Loss):
-    """``max_{j != y} z_j - z_y``: positive exactly where the prediction is wrong [1]_.
+    """``max_{j != y} z_j - z_y``: positive exactly where the prediction is wrong.
+
+    It is the loss f_6 of [1]_.
 
     References
     ----------
-    .. [1] N. Carlini, D. Wagner, "Towards evaluating the robustness of neural networks", 2017, f_6.
+    .. [1] N. Carlini, D. Wagner, "Towards evaluating the robustness of neural networks", 2017.
 
     Examples
     --------
