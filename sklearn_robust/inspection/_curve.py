@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from scipy.stats import beta
 
-from sklearn_robust._validation import check_level, listed
+from sklearn_robust._validation import check_level, check_option
 from sklearn_robust.inspection._panels import by_name, single_axes
 from sklearn_robust.metrics import RobustnessReport, evaluate_robustness
 
@@ -83,6 +83,8 @@ class RobustnessCurveDisplay:
     curves : dict of str to RobustnessCurve
     norm : str, optional
         Of the adversary; named on the axis.
+    unit : {"X", "unit", "changes"}, default="X"
+        What the radii are in, as in `sklearn_robust.metrics.RobustnessReport`.
 
     Attributes
     ----------
@@ -115,9 +117,15 @@ class RobustnessCurveDisplay:
     array([0.99, 0.96, 0.92])
     """
 
-    def __init__(self, curves: Mapping[str, RobustnessCurve], *, norm: str | None = None) -> None:
+    def __init__(
+        self,
+        curves: Mapping[str, RobustnessCurve],
+        *,
+        norm: str | None = None,
+        unit: str = "X",
+    ) -> None:
         self.curves = curves
-        self.norm = norm
+        self.norm, self.unit = norm, check_option(unit, "unit", ("X", "unit", "changes"))
 
     @classmethod
     def from_estimator(
@@ -125,8 +133,9 @@ class RobustnessCurveDisplay:
         estimator: Any,
         X: Any,
         y: Any,
-        epsilons: float | Iterable[float],
+        epsilons: Any,
         *,
+        unit: Any = None,
         norm: str | None = None,
         clip_values: Any = "own",
         attack: Any = "auto",
@@ -144,9 +153,9 @@ class RobustnessCurveDisplay:
             A dict's keys become the names in the legend.
         X, y : array-like
             Samples in raw units, and their labels.
-        epsilons : float or iterable of float
-            Radii in the units of X; 0 is added.
-        norm, clip_values, attack, certify, method, random_state, n_jobs
+        epsilons : float, iterable of float, Series or dict by column, or TabularThreat
+            Radii in the units of X, or multiples of `unit`; 0 is added.
+        unit, norm, clip_values, attack, certify, method, random_state, n_jobs
             See `sklearn_robust.evaluate_robustness`.
         **drawing
             `ax` and `confidence_level`, see `plot`.
@@ -155,13 +164,15 @@ class RobustnessCurveDisplay:
         -------
         display : RobustnessCurveDisplay
         """
-        radii = listed(epsilons)
+        if isinstance(epsilons, Iterator):
+            epsilons = list(epsilons)  # which every model is asked at
         reports = {
             name: evaluate_robustness(
                 model,
                 X,
                 y,
-                radii,
+                epsilons,
+                unit=unit,
                 norm=norm,
                 clip_values=clip_values,
                 attack=attack,
@@ -182,7 +193,7 @@ class RobustnessCurveDisplay:
         Parameters
         ----------
         report : RobustnessReport or dict of str to RobustnessReport
-            A dict's keys become the names in the legend. All of one norm.
+            A dict's keys become the names in the legend. All of one norm and unit.
         **drawing
             `ax` and `confidence_level`, see `plot`.
 
@@ -191,14 +202,16 @@ class RobustnessCurveDisplay:
         display : RobustnessCurveDisplay
         """
         reports = dict(report) if isinstance(report, Mapping) else {report.estimator: report}
-        norms = sorted({r.norm for r in reports.values()})
-        if len(norms) != 1:
-            raise ValueError(
-                f"report must hold reports of one norm, got {', '.join(norms)}: their radii "
-                "cannot share an axis. Draw one display for each norm."
-            )
+        for what in ("norm", "unit"):
+            found = sorted({getattr(r, what) for r in reports.values()})
+            if len(found) != 1:
+                raise ValueError(
+                    f"report must hold reports of one {what}, got {', '.join(found)}: their radii "
+                    f"cannot share an axis. Draw one display for each {what}."
+                )
         curves = {name: RobustnessCurve.from_report(r) for name, r in reports.items()}
-        return cls(curves, norm=norms[0]).plot(**drawing)
+        first = next(iter(reports.values()))
+        return cls(curves, norm=first.norm, unit=first.unit).plot(**drawing)
 
     @classmethod
     def from_predictions(
@@ -286,10 +299,15 @@ class RobustnessCurveDisplay:
         self.certified_lines_: dict[str, Line2D] = {}
         for name, curve in self.curves.items():
             self._draw(name, curve, confidence_level)
-        unit = "" if self.norm is None else f" ({self.norm})"
-        self.ax_.set(xlabel=f"epsilon{unit}", ylabel="accuracy", ylim=(-0.02, 1.02))
+        self.ax_.set(xlabel=self._axis(), ylabel="accuracy", ylim=(-0.02, 1.02))
         self.ax_.legend()
         return self
+
+    def _axis(self) -> str:
+        if self.unit == "changes":
+            return "multiples of the changes"
+        norm = "" if self.norm is None else f" ({self.norm})"
+        return f"epsilon{norm}" if self.unit == "X" else f"epsilon, multiples of unit{norm}"
 
     def _draw(self, name: str, curve: RobustnessCurve, level: float | None) -> None:
         prefix = f"{name}, " if len(self.curves) > 1 else ""

@@ -129,6 +129,7 @@ def evaluate_robustness(
         attack=str(attack) if target_classes is None else f"{attack}, towards chosen classes",
         certificate=_certificate(target, obstacle, method),
         seed=seed,
+        unit=_name_of(unit),
     )
 
 
@@ -144,6 +145,13 @@ def _unit_and_radii(epsilons: Any, unit: Any) -> tuple[Any, list[float]]:
     if not radii:
         raise ValueError("epsilons must hold at least one radius, got none.")
     return unit, radii
+
+
+def _name_of(unit: Any) -> str:
+    """Return what radii are multiples of, as a report names it."""
+    if isinstance(unit, TabularThreat):
+        return "changes"
+    return "X" if np.ndim(unit) == 0 and not isinstance(unit, Mapping) and unit == 1 else "unit"
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,9 @@ class RobustnessReport:
     certificate : str
         How the lower bound was computed, or why there is none.
     seed : int
+    unit : {"X", "unit", "changes"}
+        What epsilon is in: the units of X, or multiples of the `unit` that was passed or of the
+        changes of a `TabularThreat`.
 
     Examples
     --------
@@ -108,6 +111,7 @@ class RobustnessReport:
     attack: str
     certificate: str
     seed: int
+    unit: str = "X"
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per radius as a pandas DataFrame; needs pandas."""

@@ -16,9 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_robust import (
     AdversarialLogisticRegression,
     BernoulliGenerator,
+    TabularThreat,
     evaluate_robustness,
     input_gradients,
     perturb,
+    robust_score,
 )
 from sklearn_robust.inspection import (
     AdversarialExamplesDisplay,
@@ -466,3 +468,21 @@ def test_kink_finds_where_a_ramp_begins(at):
     tau = np.linspace(0, 0.25, 100)
     # The grid of candidates has steps of 0.0007.
     assert kink(3 * np.maximum(tau - at, 0), tau) == pytest.approx(at, abs=0.0007)
+
+
+def test_a_curve_goes_over_multiples_of_the_changes_of_a_table():
+    X, y = load_wine(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    clf = LogisticRegression().fit(X, y)
+    threat = TabularThreat({0: (-0.5, 0), 3: (0, 1)})
+    display = RobustnessCurveDisplay.from_estimator(clf, X, y, iter([0.5, 1]), unit=threat)
+    assert display.ax_.get_xlabel() == "multiples of the changes"
+    line = display.attacked_lines_["LogisticRegression"]
+    assert line.get_xdata().tolist() == [0, 0.5, 1]
+    assert line.get_ydata()[2] == robust_score(clf, X, y, epsilon=threat) < clf.score(X, y)
+    by_column = evaluate_robustness(clf, X, y, [0.5], unit=X.std(axis=0), diagnostics=False)
+    other = RobustnessCurveDisplay.from_report(by_column)
+    assert other.ax_.get_xlabel() == "epsilon, multiples of unit (linf)"
+    tables = evaluate_robustness(clf, X, y, [0.5], unit=threat)
+    with pytest.raises(ValueError, match="reports of one unit, got changes, unit"):
+        RobustnessCurveDisplay.from_report({"a": by_column, "b": tables})
