@@ -385,7 +385,7 @@ def test_inference_mode_changes_nothing(name, samples, robust_model):
     np.testing.assert_array_equal(found.X_adv, expected.X_adv)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_torchscript_is_attacked_like_the_module_it_comes_from():
     X = np.random.default_rng(0).random((20, 6), dtype=np.float32)
     net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
