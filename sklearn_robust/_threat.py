@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from sklearn_robust._arrays import (
     Array,
@@ -31,6 +32,7 @@ from sklearn_robust._validation import (
     check_in_range,
     check_norm,
     check_spared,
+    check_whole,
     in_order,
     rounding,
 )
@@ -132,10 +134,10 @@ class ThreatModel:
         most = 1.0 if self.moves is None else max(self.moves.down.max(), self.moves.up.max())
         return float(np.max(self.epsilon) * most)
 
-    def check_trainable(self) -> None:
-        """Raise ValueError unless each value has a range of its own, as training needs.
+    def check_trainable(self, X: Any, names: Any = None) -> None:
+        """Raise ValueError unless each value of X has a range of its own, as training needs.
 
-        Flips and budgets tie columns together.
+        Flips and budgets tie columns together. `names` are those of the columns, for messages.
         """
         if self.moves is None:
             return
@@ -151,6 +153,9 @@ class ThreatModel:
                 "epsilon must have no budget in training. Leave it out, which trains against more "
                 "than the adversary can do, and pass it to robust_score."
             )
+        whole = np.flatnonzero(self.moves.whole & self.moves.moving)
+        values = X[:, whole] if X.ndim == 2 else X.reshape(len(X), -1)[:, whole]
+        check_whole(values.toarray() if sparse.issparse(values) else values, whole, names)
 
     def reach_at(self, size: np.ndarray) -> np.ndarray:
         """Return how far each feature may move where values have that size, by feature."""

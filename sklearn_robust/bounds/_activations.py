@@ -41,7 +41,7 @@ class LeakyReLU(Nonlinear):
 
     @property
     def rectifies(self) -> bool:  # type: ignore[override]
-        return isinstance(self.slope, float) and self.slope == 0
+        return not isinstance(self.slope, Tensor) and self.slope == 0
 
     def forward(self, x: Tensor) -> Tensor:
         if isinstance(self.slope, Tensor):
@@ -56,7 +56,8 @@ class LeakyReLU(Nonlinear):
 
     def free_slopes(self, low: Tensor, high: Tensor) -> Interval:
         """Return the range of slopes through the origin that are valid as lower line."""
-        return self._one_where(low >= 0, low), self._one_where(high > 0, low)
+        ends = self._one_where(low >= 0, low), self._one_where(high > 0, low)
+        return ends[0].detach(), ends[1].detach()  # between which gradient steps choose
 
     def enclose(self, low: Tensor, high: Tensor, unit: float) -> Lines:
         open_ = self.undecided(low, high)

@@ -83,7 +83,7 @@ def _free_slopes(
         if free is not None:
             ranges[k] = free[0][:, None], free[1][:, None]
             start = layer.enclose(low, high, 0.0).lower_slope[:, None]
-            slopes[k] = start.expand(-1, n_specs, *low.shape[1:]).clone()
+            slopes[k] = start.detach().expand(-1, n_specs, *low.shape[1:]).clone()
     return slopes, ranges
 
 

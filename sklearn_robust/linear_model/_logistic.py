@@ -234,7 +234,7 @@ class AdversarialLogisticRegression(CallbackSupportMixin, RobustLinearClassifier
         check_classification_targets(y)
         exact = self.solver == "exact"
         threat = self._threat(X, n_columns=X.shape[1] if exact else None)
-        threat.check_trainable()
+        threat.check_trainable(X, getattr(self, "feature_names_in_", None))
         if threat.clip_values is not None:
             threat.check_data(X)
         self.classes_, y = np.unique(y, return_inverse=True)

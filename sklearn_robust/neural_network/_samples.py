@@ -62,7 +62,7 @@ def read_training_data(
         sample_weight = check_sample_weight(sample_weight, X)
     X = X.reshape(len(X), *classifier.input_shape_)
     threat = classifier._threat()
-    threat.check_trainable()
+    threat.check_trainable(X, getattr(classifier, "feature_names_in_", None))
     threat.check_data(X)
     if reset:
         _warn_of_epsilon(threat, X, as_bytes=as_bytes)

@@ -84,6 +84,25 @@ def test_lines_enclose_max_pooling_on_its_box(size, stride, padding):
         assert (lines.upper_slope * at[1] + lines.upper >= out).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_slopes_of_each_channel_are_bounded(channels, method):
+    """No draw from the set has a margin below the bound, and the tightest is near the least."""
+    body = nn.Conv2d(1, 3, 2), nn.PReLU(channels), nn.Flatten(), nn.Linear(12, 3)
+    module = seeded(nn.Sequential(*body)).to(DOUBLE).eval()
+    module[1].weight.data = torch.linspace(0.1, 0.9, channels, dtype=DOUBLE)
+    generator = torch.Generator().manual_seed(1)
+    X = torch.randn(5, 1, 3, 3, generator=generator, dtype=DOUBLE)
+    y = module(X).argmax(1)
+    bounds = margin_bounds(module, X, y, ThreatModel(0.3), method).detach()
+    noise = torch.rand(4000, 1, 1, 3, 3, generator=generator, dtype=DOUBLE).sub(0.5).sign() * 0.3
+    logits = module((X + noise).flatten(0, 1)).detach().reshape(4000, 5, 3)
+    margins = (logits.gather(2, y.expand(4000, 5)[..., None]) - logits).amin(0)
+    assert (bounds <= margins + 1e-12).all()
+    if method == "alpha-crown":
+        assert (margins - bounds).mean() < 0.2 * margins.abs().mean()
+
+
 def test_max_pooling_is_exact_where_one_entry_wins():
     low = torch.tensor([[[[2.0, 0.0], [0.5, -1.0]]]], dtype=DOUBLE)
     high = torch.tensor([[[[3.0, 1.5], [2.0, 0.0]]]], dtype=DOUBLE)

@@ -112,6 +112,7 @@ def test_nested_sequentials_are_flattened_and_identities_dropped():
         (nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode"),
         (nn.AvgPool2d(3, padding=1, count_include_pad=False), "count_include_pad"),
         (nn.LeakyReLU(-0.5), r"slope in \[0, 1\]"),
+        (nn.PReLU(4, init=1.5), r"slopes in \[0, 1\]"),
         (nn.BatchNorm1d(4, track_running_stats=False), "other samples"),
         (nn.Flatten(0), "first axis"),
     ],

@@ -147,6 +147,7 @@ def test_it_withstands_more_than_without_and_begins_where_it_was():
         ({"norm": "l2"}, {0: (-1, 0)}, None, "norm must be left out"),
         ({"solver": "pgd"}, {0: (-1, 0)}, None, "radius"),
         ({}, {9: (-1, 0)}, None, "positions from 0 to 3"),
+        ({}, {3: Change(-1, 0, whole=True)}, None, "whole numbers in columns"),
         ({"clip_values": (0, 1)}, {0: (-1, 0)}, None, "clip_values"),
     ],
 )

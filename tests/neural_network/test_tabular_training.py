@@ -77,6 +77,10 @@ def test_attacks_in_training_leave_no_range(monkeypatch):
         ({"epsilon": TabularThreat({LOWER: Flip()})}, "no Flip"),
         ({"epsilon": TabularThreat({LOWER: (0, 1), SHIFTED: (0, 1)}, budget=1)}, "no budget"),
         ({"epsilon": TabularThreat({"age": (0, 1)})}, "columns of X"),
+        (
+            {"epsilon": TabularThreat({LOWER: Change(0, 1, whole=True)})},
+            rf"not so in \['{LOWER}'\]",
+        ),
         ({"clip_values": (0, 1)}, "clip_values"),
     ],
 )
